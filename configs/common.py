@@ -1,0 +1,94 @@
+"""Every field there is, with its meaning. Experiments change what differs."""
+
+from ml_collections import ConfigDict
+
+
+def recipe(**changes) -> ConfigDict:
+    """A training block, used by the teacher, the supernet and the students."""
+    config = ConfigDict()
+    config.steps = 1000
+    config.batch_size = 128
+    config.learning_rate = 0.1  # peak; a cosine to zero follows the warm-up
+    config.warmup = 0  # steps
+    config.momentum = 0.9
+    config.nesterov = True
+    config.weight_decay = 5e-4  # of kernels only
+    config.clip = 0.0  # of the gradient's global norm; 0: none
+    config.labels = "teacher"  # the teacher on the augmented crop, or "hard"
+    config.temperature = 3.0  # of both sides of the distillation loss
+    config.crop_padding = 4  # pixels of black, then a random window
+    config.flip = True
+    config.log_every = 50  # steps
+    config.update(changes)
+    return config
+
+
+def get_config() -> ConfigDict:
+    """The paper's settings, as far as they do not depend on the data."""
+    config = ConfigDict()
+    config.name = ""
+    config.seed = 0
+
+    # Natural images: for the last evaluation, and wherever the config asks for real data.
+    config.data = ConfigDict()
+    config.data.source = ""  # digits, tfds:NAME, folder:DIR, npz:FILE, or none
+    config.data.data_dir = ""  # where TFDS finds its data sets
+    config.data.train_split = "train"
+    config.data.test_split = "test"
+
+    config.teacher = ConfigDict()
+    config.teacher.arch = ""
+    config.teacher.checkpoint = ""  # a PyTorch file, or what port_torch wrote; none: train one
+    config.teacher.num_classes = 0  # 0: as published
+    config.teacher.image_size = ()  # (h, w, c); empty: as published
+    config.teacher.mean = ()  # per channel, of pixels in [0, 1]; empty: as published
+    config.teacher.std = ()
+    config.teacher.train = recipe(labels="hard")
+
+    config.synthesis = ConfigDict()
+    config.synthesis.images = 1000  # a round
+    config.synthesis.batch_size = 50  # a work unit; terms with norms depend on it
+    config.synthesis.rounds = 10  # of recursive label calibration
+    config.synthesis.label_temperature = 1.0  # of the teacher's predictions as next targets
+    config.synthesis.margin = 32  # canvas minus window, pixels; 0 turns the regional update off
+    config.synthesis.resolutions = ((2, 2000), (1, 3000))  # (pooling, iterations), in order
+    config.synthesis.flip = True  # mirror the window with probability one half
+    config.synthesis.learning_rate = 0.25
+    config.synthesis.warmup = 100  # iterations
+    config.synthesis.betas = (0.5, 0.9)
+    config.synthesis.cross_entropy = 1.0  # the weights of the loss terms; 0 drops a term
+    config.synthesis.batch_norm = 0.01
+    config.synthesis.first_batch_norm = 10.0  # times the above, at the first layer
+    config.synthesis.batch_norm_group = 0  # images that share statistics; 0: the whole batch
+    config.synthesis.tv_l1 = 0.0
+    config.synthesis.tv_l2 = 1e-4
+    config.synthesis.l2 = 1e-5
+    config.synthesis.competition = 0.0  # DeepInversion's adaptive term
+    config.synthesis.competition_temperature = 3.0
+    config.synthesis.competitor = ""  # the student it competes with: a ported model's directory
+    config.synthesis.log_every = 50  # iterations
+
+    config.search = ConfigDict()
+    config.search.strategy = "spos"
+    config.search.data = "synthetic"  # or "real", for comparison
+    config.search.space = ConfigDict()
+    config.search.space.name = "nasbench201"
+    config.search.space.channels = 16
+    config.search.space.cells = 5  # per stage
+    config.search.held_out = 0.2  # share of the images kept for scoring
+    config.search.train = recipe()
+    config.search.calibration_batches = 20  # for BatchNorm, before a score
+    config.search.score = "agreement"  # or "kl"; with the teacher
+    config.search.evolution = ConfigDict()
+    config.search.evolution.population = 50
+    config.search.evolution.generations = 20
+    config.search.evolution.parents = 10
+    config.search.evolution.mutations = 25
+    config.search.evolution.crossovers = 25
+    config.search.evolution.mutation_probability = 0.1
+    config.search.evolution.max_macs = 0  # 0: no limit
+
+    config.student = ConfigDict()
+    config.student.rows = ("synthetic", "real", "noise", "random")  # of the table
+    config.student.train = recipe()
+    return config

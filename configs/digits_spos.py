@@ -1,0 +1,46 @@
+"""The embedded default: handwritten digits, 8x8, from nothing to a table in minutes.
+
+    python -m datafree_nas.main
+
+A ResNet-8 teacher is trained on 1297 of scikit-learn's digits; after that nothing sees real data
+until the last evaluation, on the other 500.
+"""
+
+from configs import common
+
+
+def get_config():
+    """Small enough for two CPU cores."""
+    config = common.get_config()
+    config.name = "digits_spos"
+    config.data.source = "digits"
+
+    config.teacher.update(
+        arch="cifar_resnet8", num_classes=10, image_size=(8, 8, 1), mean=(0.305,), std=(0.376,)
+    )
+    small = {"batch_size": 64, "crop_padding": 1, "flip": False}
+    config.teacher.train.update(steps=600, weight_decay=1e-3, **small)
+
+    config.synthesis.update(
+        images=1024,
+        batch_size=256,
+        rounds=2,
+        margin=2,
+        resolutions=((1, 200),),
+        flip=False,
+        learning_rate=0.1,
+        warmup=10,
+        betas=(0.9, 0.999),
+        batch_norm=0.1,
+        tv_l2=2e-3,
+        l2=0.0,
+    )
+
+    config.search.space.update(channels=8, cells=1)
+    config.search.train.update(steps=600, **small)
+    config.search.evolution.update(
+        population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=400_000
+    )
+    config.search.calibration_batches = 4
+    config.student.train.update(steps=800, **small)
+    return config

@@ -1,0 +1,40 @@
+"""The whole job: `python -m datafree_nas.main --config=configs/cifar10_spos.py --workdir=DIR`.
+
+With no flags it runs `configs/digits_spos.py`, which needs nothing from outside. The same command
+again goes on where it was. `--config.synthesis.rounds=2` overrides a field.
+"""
+
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from datafree_nas.runtime.errors import exit_cleanly
+from datafree_nas.runtime.flags import parse, stages_from
+from datafree_nas.runtime.interrupt import deferred_signals
+
+_DEFAULT = Path(__file__).parents[1] / "configs" / "digits_spos.py"
+
+_CONFIG = config_flags.DEFINE_config_file("config", str(_DEFAULT), "an experiment, FILE.py[:arg]")
+_WORKDIR = flags.DEFINE_string("workdir", "", "for all artifacts; default: runs/<config's name>")
+_STAGES = flags.DEFINE_string("stages", "", "e.g. synthesize,search; default: all five")
+
+
+def _run() -> None:
+    from datafree_nas import pipeline  # after the flags: a mistake there should show at once
+
+    stages = stages_from(_STAGES.value, pipeline.STAGES)
+    workdir = Path(_WORKDIR.value or f"runs/{_CONFIG.value.name}")
+    with deferred_signals():
+        pipeline.run(_CONFIG.value, workdir, stages)
+        pipeline.show_result(workdir)
+
+
+def main(_argv: list[str]) -> None:
+    """Runs the stages that the flags name."""
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell every step they take
+    exit_cleanly(_run, resume="Run the same command again to go on.")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

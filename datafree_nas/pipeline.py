@@ -1,0 +1,278 @@
+"""The five stages, what each reads, and what makes it done.
+
+A stage's folder holds `config.json` (the fields it depends on, written first) and `done.json`
+(written last). A done stage is skipped; a folder begun with other fields is an error.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from datafree_nas import spaces, teachers
+from datafree_nas.data import sources
+from datafree_nas.data.images import ImageSet
+from datafree_nas.report import build, table
+from datafree_nas.runtime import checkpoint, costs, seeds
+from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.search import run as search
+from datafree_nas.spaces import Space
+from datafree_nas.students import rows
+from datafree_nas.synthesis import store as synthetic_store
+from datafree_nas.synthesis import synthesize
+from datafree_nas.teachers import Teacher
+from datafree_nas.teachers import store as teacher_store
+from datafree_nas.training import fit
+from datafree_nas.training.trainer import LogitsFn, Preprocessing
+
+STAGES = ["teacher", "synthesize", "search", "train", "report"]
+DIRECTORIES = {
+    "teacher": "teacher",
+    "synthesize": "synthetic",
+    "search": "search",
+    "train": "student",
+    "report": "report",
+}
+# the config blocks that a stage adds to those of the stages before it
+_BLOCKS = {
+    "teacher": ["name", "seed", "teacher"],
+    "synthesize": ["synthesis"],
+    "search": ["search"],
+    "train": ["student", "data"],
+    "report": [],
+}
+
+
+def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
+    """Runs the stages that are not done yet, in order.
+
+    Args:
+        config: as `configs/common.py` describes it.
+        workdir: where every stage leaves its artifact.
+        stages: which ones.
+
+    Raises:
+        UserError: something the user can mend; what was finished stays.
+        Interrupted: a signal came; the state is saved.
+    """
+    _check(config)
+    make_directory(workdir)
+    lock = filelock.FileLock(workdir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(
+            f"another process is at work in {workdir}; wait for it, or choose another --workdir"
+        ) from None
+    with lock:
+        for number, stage in enumerate(stages, start=1):
+            _run_stage(stage, f"[{number}/{len(stages)}] {stage}", config, workdir)
+
+
+def _check(config: ConfigDict) -> None:
+    """Mistakes that would otherwise show only after hours."""
+    for name in config.student.rows:
+        if name not in rows.ROWS:
+            raise UserError(f"config.student.rows: no row {name!r}{did_you_mean(name, rows.ROWS)}")
+    needs_data = {
+        "the student row 'real'": "real" in config.student.rows,
+        "config.search.data='real'": config.search.data == "real",
+        "training a teacher (config.teacher.checkpoint is empty)": not config.teacher.checkpoint,
+    }
+    for what, needed in needs_data.items():
+        if needed and not config.data.source:
+            raise UserError(f"{what} needs real images; set config.data.source")
+    for field in ("search.data", "search.train.labels", "student.train.labels"):
+        known = ("synthetic", "real") if field == "search.data" else ("teacher", "hard")
+        value = config
+        for part in field.split("."):
+            value = value[part]
+        if value not in known:
+            raise UserError(f"config.{field}={value!r} is unknown{did_you_mean(value, known)}")
+    teachers.create(config.teacher.arch)
+
+
+def _run_stage(stage: str, title: str, config: ConfigDict, workdir: Path) -> None:
+    directory = make_directory(workdir / DIRECTORIES[stage])
+    _check_same_config(stage, directory, config)
+    if (directory / "done.json").exists():
+        print(f"{title}: done before", flush=True)
+        return
+    print(title, flush=True)
+    bodies: dict[str, Callable[[ConfigDict, Path], None]] = {
+        "teacher": _teacher,
+        "synthesize": _synthesize,
+        "search": _search,
+        "train": _train,
+        "report": _report,
+    }
+    bodies[stage](config, workdir)
+    write_json(directory / "done.json", {"stage": stage})
+
+
+def _relevant(stage: str, config: ConfigDict) -> dict[str, Any]:
+    """The fields that a stage's artifact depends on, flattened: `{"synthesis.rounds": 2, ...}`."""
+    names: list[str] = []
+    for each in STAGES[: STAGES.index(stage) + 1]:
+        names += _BLOCKS[each]
+    if not config.teacher.checkpoint or (stage == "search" and config.search.data == "real"):
+        names.append("data")
+    return flatten({name: config[name] for name in names})
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`, with tuples as lists, as JSON gives them back."""
+    if isinstance(tree, dict | ConfigDict):
+        flat: dict[str, Any] = {}
+        for name in tree:
+            flat.update(flatten(tree[name], f"{prefix}.{name}" if prefix else name))
+        return flat
+    return {prefix: _as_json(tree)}
+
+
+def _as_json(value: Any) -> Any:
+    return [_as_json(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _check_same_config(stage: str, directory: Path, config: ConfigDict) -> None:
+    file, wanted = directory / "config.json", _relevant(stage, config)
+    if not file.exists():
+        write_json(file, wanted)
+        return
+    made_with = read_json(file)
+    different = sorted(
+        name for name in made_with.keys() | wanted.keys() if made_with.get(name) != wanted.get(name)
+    )
+    if different:
+        listed = ", ".join(
+            f"{name} was {made_with.get(name)!r}, is {wanted.get(name)!r}" for name in different
+        )
+        raise UserError(
+            f"{directory} was made by another config: {listed}; choose another --workdir, or "
+            f"remove {directory} and those of the later stages"
+        )
+
+
+def _settings(config: ConfigDict) -> dict[str, Any]:
+    """What the config says of the teacher, where it differs from the published."""
+    block = config.teacher
+    settings = {"image_size": tuple(block.image_size)} if block.image_size else {}
+    if bool(block.mean) != bool(block.std):
+        raise UserError("set both config.teacher.mean and config.teacher.std, or neither")
+    if block.mean:
+        settings |= {"mean": tuple(block.mean), "std": tuple(block.std)}
+    return settings
+
+
+def _teacher(config: ConfigDict, workdir: Path) -> None:
+    directory, block = workdir / "teacher", config.teacher
+    place = Path(block.checkpoint)
+    if block.checkpoint and place.is_dir():
+        teacher, variables = teachers.load(place)
+        source = read_json(place / teacher_store.FILE)["source"]
+        if teacher.arch != block.arch:
+            raise UserError(f"{place} holds a {teacher.arch}, config.teacher.arch is {block.arch}")
+    else:
+        teacher = teachers.create(block.arch, block.num_classes, **_settings(config))
+        if block.checkpoint:
+            variables, source = teacher_store.port(teacher, place)
+        else:
+            variables = _train_teacher(teacher, config, directory)
+            source = {"trained_on": config.data.source}
+    teachers.save(directory, teacher, variables, source, _macs(teacher, variables))
+    checkpoint.discard(directory / "working")
+
+
+def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any:
+    return fit.fit(
+        teacher.model,
+        _natural(config, teacher, "train"),
+        Preprocessing(teacher.mean, teacher.std),
+        config.teacher.train,
+        seeds.key_for(config.seed, "teacher"),
+        label="train teacher",
+        directory=directory,
+    )
+
+
+def _macs(teacher: Teacher, variables: Any) -> int:
+    image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
+    return costs.macs(_logits_fn(teacher), variables, image)
+
+
+def _logits_fn(teacher: Teacher) -> LogitsFn:
+    return lambda variables, x: teacher.model.apply(variables, x, train=False)
+
+
+def _natural(config: ConfigDict, teacher: Teacher, split: str) -> ImageSet:
+    name = config.data[f"{split}_split"]
+    return sources.load(config.data.source, name, teacher.image_size, config.data.data_dir)
+
+
+def _synthesize(config: ConfigDict, workdir: Path) -> None:
+    teacher, variables = teachers.load(workdir / "teacher")
+    competitor = None
+    if config.synthesis.competition and config.synthesis.competitor:
+        competitor = teachers.load(Path(config.synthesis.competitor))
+    directory = workdir / DIRECTORIES["synthesize"]
+    synthesize.run(directory, teacher, variables, config.synthesis, config.seed, competitor)
+
+
+def _space(config: ConfigDict, teacher: Teacher) -> Space:
+    settings = dict(config.search.space)
+    name = settings.pop("name")
+    return spaces.create(
+        name, num_classes=teacher.num_classes, image_size=teacher.image_size, **settings
+    )
+
+
+def _search(config: ConfigDict, workdir: Path) -> None:
+    teacher, variables = teachers.load(workdir / "teacher")
+    if config.search.data == "real":
+        images = _natural(config, teacher, "train")
+    else:
+        images = synthetic_store.load(workdir / DIRECTORIES["synthesize"])
+    found = search.run(
+        workdir / "search",
+        _space(config, teacher),
+        (_logits_fn(teacher), variables),
+        Preprocessing(teacher.mean, teacher.std),
+        images,
+        config.search,
+        config.seed,
+    )
+    print(f"found {found['architecture']}  ({found['evaluated']} scored)", flush=True)
+
+
+def _train(config: ConfigDict, workdir: Path) -> None:
+    teacher, variables = teachers.load(workdir / "teacher")
+    space = _space(config, teacher)
+    card = read_json(workdir / "teacher" / teacher_store.FILE)
+    inputs = rows.Inputs(
+        space=space,
+        architecture=space.decode(read_json(workdir / "search/architecture.json")["architecture"]),
+        teacher=(_logits_fn(teacher), variables),
+        preprocess=Preprocessing(teacher.mean, teacher.std),
+        synthetic=synthetic_store.load(workdir / DIRECTORIES["synthesize"]),
+        real=lambda: _natural(config, teacher, "train"),
+        test=_natural(config, teacher, "test") if config.data.source else None,
+    )
+    teacher_row = {"macs": card["macs"], "params": card["params"]}
+    rows.run(workdir / DIRECTORIES["train"], inputs, teacher_row, config.student, config.seed)
+
+
+def _report(config: ConfigDict, workdir: Path) -> None:
+    build.build(workdir, config.to_dict())
+
+
+def show_result(workdir: Path) -> None:
+    """Prints the table of students, and where the report is, once there is one."""
+    page = workdir / "report" / "report.html"
+    if page.exists():
+        table.print_table(read_json(workdir / "report" / "summary.json")["rows"])
+        print(f"report: {page}", flush=True)

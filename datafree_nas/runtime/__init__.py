@@ -1,0 +1,1 @@
+"""What every stage needs from the machine it runs on."""

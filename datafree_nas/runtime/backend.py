@@ -1,0 +1,53 @@
+"""The choices that depend on the backend, all in one place.
+
+XLA:CPU runs a convolution inside `scan`, `while` or `switch` on a slow path (jax-ml/jax#12868,
+here up to 50 times slower), and is quick with the same convolution at the top level of a program.
+GPU and TPU want the opposite: long scanned loops, and any control flow.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def on_cpu() -> bool:
+    """Whether computations run on XLA:CPU."""
+    return jax.default_backend() == "cpu"
+
+
+def repeat(step: Step) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+    """Makes many iterations out of one.
+
+    Args:
+        step: pure `(state, data) -> (state, metrics)`, one iteration.
+
+    Returns:
+        `(state, data, n) -> (state, metrics of the last iteration)`. The state is donated. On an
+        accelerator the n iterations are one scanned program; on a CPU they are n calls of one.
+    """
+    if on_cpu():
+        once = jax.jit(step, donate_argnums=0)
+
+        def call(state: Any, data: Any, n: int) -> tuple[Any, Any]:
+            metrics = None
+            for _ in range(n):
+                state, metrics = once(state, data)
+            return state, metrics
+
+        return call
+
+    @functools.partial(jax.jit, donate_argnums=0, static_argnums=2)
+    def scan(state: Any, data: Any, n: int) -> tuple[Any, Any]:
+        state, metrics = jax.lax.scan(lambda s, _: step(s, data), state, length=n)
+        return state, jax.tree.map(lambda m: m[-1], metrics)
+
+    return scan
+
+
+def matmul_convolutions_in_switch() -> bool:
+    """Whether a convolution inside `lax.switch` should be stated as a matrix product."""
+    return on_cpu()

@@ -1,0 +1,125 @@
+"""The one loop of the project: many iterations of a pure step, shown, saved, resumed, stopped."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from datafree_nas.runtime import interrupt
+from datafree_nas.runtime.checkpoint import Progress
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.metrics import MetricsWriter
+from datafree_nas.runtime.progress import ProgressBar
+
+CHECKPOINT_SECONDS = 20.0
+
+
+class Phase(NamedTuple):
+    """A stretch of a loop in which every iteration does the same.
+
+    Attributes:
+        name: said in progress lines and metrics.
+        iterations: how many.
+        advance: `(state, data, n) -> (state, metrics)`, n iterations; see `backend.repeat`.
+        every: iterations between two looks at the metrics (and at signals).
+        enter: what happens to the state when the phase begins, e.g. a fresh optimizer.
+        unit: what an iteration is called.
+    """
+
+    name: str
+    iterations: int
+    advance: Callable[[Any, Any, int], tuple[Any, Mapping[str, jax.Array]]]
+    every: int = 1
+    enter: Callable[[Any], Any] = lambda state: state
+    unit: str = "steps"
+
+
+def run(
+    phases: Sequence[Phase],
+    state: Any,
+    data: Any,
+    *,
+    label: str,
+    directory: Path,
+    writer: Callable[[int], MetricsWriter] | None = None,
+) -> Any:
+    """Runs the phases one after another on one state, going on from the last checkpoint.
+
+    Args:
+        phases: what to do; their order and lengths must be those of an interrupted run.
+        state: one pytree, everything that changes.
+        data: what the steps read and never change.
+        label: what progress lines begin with.
+        directory: where the state is kept between processes; the caller removes it with
+            `checkpoint.discard(directory)` once the result is safe.
+        writer: opens the metrics for a given first iteration.
+
+    Returns:
+        The final state.
+
+    Raises:
+        Interrupted: after a signal, with the state saved.
+        UserError: a metric is not finite; names phase, iteration and every term.
+    """
+    progress = Progress(directory)
+    done, state = progress.restore(state)
+    metrics_writer = writer(done) if writer else None
+    first = 0
+    try:
+        for phase in phases:
+            last = first + phase.iterations
+            if done < last:
+                state = phase.enter(state) if done == first else state
+                state = _run_phase(phase, state, data, done, first, label, progress, metrics_writer)
+                done = last
+            first = last
+    finally:
+        progress.close()
+        if metrics_writer:
+            metrics_writer.close()
+    return state
+
+
+def _run_phase(
+    phase: Phase,
+    state: Any,
+    data: Any,
+    done: int,
+    first: int,
+    label: str,
+    progress: Progress,
+    writer: MetricsWriter | None,
+) -> Any:
+    last = first + phase.iterations
+    name = f"{label} · {phase.name}" if phase.name else label
+    bar = ProgressBar(name, phase.iterations, phase.unit, start=done - first)
+    saved = time.monotonic()
+    try:
+        while done < last:
+            n = min(phase.every - (done - first) % phase.every, last - done)
+            state, metrics = phase.advance(state, data, n)
+            done += n
+            values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            _check_finite(values, f"{name}, iteration {done - first}")
+            if writer:
+                writer.write(done, values, phase=phase.name)
+            bar.update(done - first, values)
+            stop = interrupt.requested()
+            if stop or (done < last and time.monotonic() - saved > CHECKPOINT_SECONDS):
+                progress.save(done, state)
+                saved = time.monotonic()
+            interrupt.check()
+    finally:
+        bar.close()
+    return state
+
+
+def _check_finite(values: Mapping[str, float], where: str) -> None:
+    if not all(math.isfinite(v) for v in values.values()):
+        terms = ", ".join(f"{k}={v:g}" for k, v in values.items())
+        raise UserError(
+            f"not finite at {where}: {terms}; lower the learning rate or the weight of the term"
+        )

@@ -1,0 +1,1 @@
+"""Search strategies: they know batches, a space and a labelling function, nothing else."""

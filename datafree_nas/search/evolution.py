@@ -1,0 +1,77 @@
+"""The evolution of SPOS: who is born next. Pure functions on NumPy arrays."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+from ml_collections import ConfigDict
+
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.spaces.space import Architecture
+
+Population = Int[np.ndarray, "n positions"]
+_TRIES = 1000  # per child wanted, before random ones fill the population
+
+
+def propose(
+    generator: np.random.Generator,
+    seen: Population,
+    scores: Float[np.ndarray, "n"],
+    ops: int,
+    allowed: Callable[[Architecture], bool],
+    config: ConfigDict,
+) -> Population:
+    """The next generation: children by mutation and crossover of the best, filled up at random.
+
+    Args:
+        generator: of this generation.
+        seen: every architecture scored before; none in the first generation.
+        scores: theirs, larger is better.
+        ops: choices at a position.
+        allowed: whether an architecture keeps the constraints.
+        config: `config.search.evolution`: `population`, `parents`, `mutations`, `crossovers`,
+            `mutation_probability`.
+
+    Returns:
+        At most `population` new architectures that keep the constraints; none was seen before.
+
+    Raises:
+        UserError: nothing keeps the constraints.
+    """
+    positions = seen.shape[1]
+    known = {tuple(a) for a in seen}
+    children: list[Architecture] = []
+    parents = seen[np.argsort(-scores, kind="stable")[: config.parents]]
+
+    def add(wanted: int, born: Callable[[], Architecture]) -> None:
+        target = len(children) + wanted
+        for _ in range(_TRIES * max(wanted, 0)):
+            if len(children) == target:
+                return
+            child = born()
+            if tuple(child) not in known and allowed(child):
+                known.add(tuple(child))
+                children.append(child)
+
+    def mutant() -> Architecture:
+        parent = parents[generator.integers(len(parents))]
+        changed = generator.random(positions) < config.mutation_probability
+        return np.where(changed, generator.integers(ops, size=positions), parent)
+
+    def crossed() -> Architecture:
+        one, other = parents[generator.integers(len(parents), size=2)]
+        return np.where(generator.random(positions) < 0.5, one, other)
+
+    def stranger() -> Architecture:
+        return np.asarray(generator.integers(ops, size=positions))
+
+    if len(parents):
+        add(config.mutations, mutant)
+        add(config.crossovers, crossed)
+    add(config.population - len(children), stranger)
+    if not children and not len(seen):
+        raise UserError(
+            "no architecture of the space keeps the limits of config.search.evolution; raise "
+            "max_macs"
+        )
+    return np.array(children, np.int32).reshape(-1, positions)

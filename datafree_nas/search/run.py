@@ -1,0 +1,111 @@
+"""The search stage: data in, one architecture and everything scored out."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime import checkpoint, loop, mesh, seeds
+from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.runtime.files import write_json, write_jsonl
+from datafree_nas.runtime.metrics import MetricsWriter
+from datafree_nas.search import spos
+from datafree_nas.search.strategy import SearchData
+from datafree_nas.spaces.space import Space
+from datafree_nas.training.fit import logits_of
+from datafree_nas.training.trainer import LogitsFn, Preprocessing, TrainData
+
+_STRATEGIES = {"spos": spos.make}
+
+
+def run(
+    directory: Path,
+    space: Space,
+    teacher: tuple[LogitsFn, Any],
+    preprocess: Preprocessing,
+    images: ImageSet,
+    config: ConfigDict,
+    seed: int,
+) -> dict[str, Any]:
+    """Searches, and writes `history.jsonl` and, last, `architecture.json`.
+
+    Args:
+        directory: of the stage.
+        space: to search.
+        teacher: labelling function and its variables.
+        preprocess: of bytes.
+        images: to search on; a share `config.held_out` is kept apart for scoring.
+        config: `config.search`.
+        seed: the run's.
+
+    Returns:
+        What `architecture.json` says.
+
+    Raises:
+        UserError: the config does not fit.
+        Interrupted: a signal came; the state is saved.
+    """
+    if config.strategy not in _STRATEGIES:
+        hint = did_you_mean(config.strategy, _STRATEGIES)
+        raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
+    teacher_fn = teacher[0] if config.train.labels == "teacher" else None
+    image_size = tuple(images.images.shape[1:])
+    make = _STRATEGIES[config.strategy]
+    strategy = make(space, teacher_fn, preprocess, image_size, config)
+    key = seeds.key_for(seed, "search")
+    state = loop.run(
+        strategy.phases,
+        strategy.init(key),
+        _data(images, teacher, preprocess, config, seed),
+        label="search",
+        directory=directory / "working",
+        writer=lambda start: MetricsWriter(directory, start),
+    )
+    history = strategy.history(state)
+    found = strategy.derive(state)
+    row = next(r for r in history if r["architecture"] == space.encode(found))
+    result = {
+        "space": space.name,
+        **row,
+        "strategy": config.strategy,
+        "scored_by": config.score,
+        "data": config.data,
+        "images": images.size,
+        "evaluated": len(history),
+        "max_macs": config.evolution.max_macs or None,
+        "seed": seed,
+        "graph": space.graph(found),
+    }
+    write_jsonl(directory / "history.jsonl", history)
+    write_json(directory / "architecture.json", result)
+    checkpoint.discard(directory / "working")
+    return result
+
+
+def _data(
+    images: ImageSet,
+    teacher: tuple[LogitsFn, Any],
+    preprocess: Preprocessing,
+    config: ConfigDict,
+    seed: int,
+) -> SearchData:
+    generator = seeds.numpy_generator(seeds.key_for(seed, "held out"))
+    order = generator.permutation(images.size)
+    count = round(images.size * config.held_out)
+    if not 0 < count < images.size:
+        raise UserError(
+            f"config.search.held_out={config.held_out} of {images.size} images leaves nothing to "
+            "train or to score on"
+        )
+    held_out, train = images.take(order[:count]), images.take(order[count:])
+    logits = logits_of(*teacher, np.asarray(held_out.images), preprocess)
+    data = SearchData(
+        TrainData(jnp.asarray(train.images), jnp.asarray(train.labels), teacher[1]),
+        jnp.asarray(held_out.images),
+        jnp.asarray(logits),
+    )
+    return jax.device_put(data, mesh.replicated())

@@ -1,0 +1,70 @@
+"""How well a path of a trained supernet does what the teacher does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from datafree_nas.runtime import mesh
+from datafree_nas.search.strategy import SearchData
+from datafree_nas.training.trainer import Preprocessing
+
+
+def make_scorer(
+    supernet: nn.Module, preprocess: Preprocessing, config: ConfigDict
+) -> Callable[[Any, Any, SearchData, Int[Array, "positions"]], dict[str, float]]:
+    """Builds the scoring of one architecture; compiled once for all of them.
+
+    BatchNorm is recalibrated first: the true average of the batch statistics over
+    `config.calibration_batches` batches (the release takes an exponential average, and lets the
+    order of candidates leak into it; here every candidate sees the same batches).
+
+    Args:
+        supernet: see `Space.supernet`.
+        preprocess: of bytes.
+        config: `config.search`.
+
+    Returns:
+        `(params, batch_stats, data, gates) -> {"agreement", "kl"}`: share of held-out images with
+        the teacher's top class, and mean KL(teacher ‖ path) at the training temperature, in nats.
+    """
+    batch, temperature = config.train.batch_size, config.train.temperature
+
+    @jax.jit
+    def statistics(params: Any, batch_stats: Any, images: Array, gates: Array) -> Any:
+        variables = {"params": params, "batch_stats": batch_stats}
+        x = preprocess(mesh.constrain_batch(images))
+        _, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])
+        return new["batch_stats"]
+
+    @jax.jit
+    def compare(variables: Any, images: Array, teacher_logits: Array, gates: Array) -> Array:
+        logits = supernet.apply(variables, preprocess(images), gates, train=False)
+        same = jnp.argmax(logits, -1) == jnp.argmax(teacher_logits, -1)
+        theirs, ours = (jax.nn.log_softmax(z / temperature) for z in (teacher_logits, logits))
+        kl = jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1)
+        return jnp.stack([jnp.mean(same), jnp.mean(kl)])
+
+    def score(params: Any, batch_stats: Any, data: SearchData, gates: Array) -> dict[str, float]:
+        batches = [
+            statistics(params, batch_stats, images, gates)
+            for images in _consecutive(data.train.images, batch, config.calibration_batches)
+        ]
+        averaged = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batches)
+        variables = {"params": params, "batch_stats": averaged}
+        agreement, kl = compare(variables, data.held_out, data.held_out_logits, gates)
+        return {"agreement": float(agreement), "kl": float(kl)}
+
+    return score
+
+
+def _consecutive(images: Array, batch: int, count: int) -> list[Float[Array, "b h w c"]]:
+    """`count` batches one after another, from the start again where the images run out."""
+    total = images.shape[0]
+    return [
+        jnp.take(images, jnp.arange(i * batch, (i + 1) * batch) % total, 0) for i in range(count)
+    ]

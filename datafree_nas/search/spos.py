@@ -1,0 +1,163 @@
+"""Single path one-shot search (Guo et al. 2020): one random path a step, then evolution."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from datafree_nas.runtime import backend, mesh, seeds
+from datafree_nas.runtime.loop import Phase
+from datafree_nas.search import evolution
+from datafree_nas.search.scoring import make_scorer
+from datafree_nas.search.strategy import SearchData, Strategy
+from datafree_nas.spaces.space import Architecture, Space
+from datafree_nas.training import trainer
+from datafree_nas.training.trainer import LogitsFn, Preprocessing, TrainState
+
+
+class SposState(NamedTuple):
+    """Supernet and evolution.
+
+    Attributes:
+        train: the supernet's weights and optimizer.
+        seen: `[m positions]`, every architecture scored; rows from `scored` on are empty.
+        agreement: `[m]`, theirs.
+        kl: `[m]`, theirs.
+        born: `[m]`, in which generation.
+        scored: how many.
+        generation: that comes next.
+    """
+
+    train: TrainState
+    seen: Int[Array, "m positions"]
+    agreement: Float[Array, "m"]
+    kl: Float[Array, "m"]
+    born: Int[Array, "m"]
+    scored: Int[Array, ""]
+    generation: Int[Array, ""]
+
+
+def make(
+    space: Space,
+    teacher_fn: LogitsFn | None,
+    preprocess: Preprocessing,
+    image_size: tuple[int, int, int],
+    config: ConfigDict,
+) -> Strategy:
+    """Builds the strategy.
+
+    Args:
+        space: any.
+        teacher_fn: labels augmented images; None: hard labels.
+        preprocess: of bytes.
+        image_size: `(h, w, c)`.
+        config: `config.search`.
+    """
+    supernet, rows = space.supernet(), config.evolution.population * config.evolution.generations
+
+    def init(key: Array) -> SposState:
+        init_key, key = jax.random.split(key)
+        gates = jnp.zeros(space.positions, jnp.int32)
+        variables = jax.jit(supernet.init)(init_key, jnp.zeros((1, *image_size)), gates)
+        empty = SposState(
+            train=trainer.init(key, variables, config.train),
+            seen=jnp.zeros((rows, space.positions), jnp.int32),
+            agreement=jnp.zeros(rows),
+            kl=jnp.zeros(rows),
+            born=jnp.zeros(rows, jnp.int32),
+            scored=jnp.zeros((), jnp.int32),
+            generation=jnp.zeros((), jnp.int32),
+        )
+        return jax.device_put(empty, mesh.replicated())
+
+    def forward(params: Any, batch_stats: Any, x: Array, key: Array) -> tuple[Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        gates = space.sample(key)
+        logits, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])
+        return logits, new["batch_stats"]
+
+    train_step = trainer.make_step(forward, teacher_fn, preprocess, config.train)
+
+    def step(state: SposState, data: SearchData) -> tuple[SposState, Any]:
+        train, metrics = train_step(state.train, data.train)
+        return state._replace(train=train), metrics
+
+    phases = [
+        Phase("supernet", config.train.steps, backend.repeat(step), every=config.train.log_every),
+        Phase(
+            "evolution",
+            config.evolution.generations,
+            _make_generations(space, make_scorer(supernet, preprocess, config), config),
+            unit="generations",
+        ),
+    ]
+    return Strategy(
+        init,
+        phases,
+        derive=lambda state: np.asarray(state.seen)[np.argmax(_scores(state, config))],
+        history=lambda state: _history(state, space, config),
+    )
+
+
+def _scores(state: SposState, config: ConfigDict) -> np.ndarray:
+    count = int(state.scored)
+    values = state.agreement if config.score == "agreement" else -state.kl
+    return np.asarray(values)[:count]
+
+
+def _make_generations(space: Space, score: Any, config: ConfigDict) -> Any:
+    limits = config.evolution
+
+    def allowed(architecture: Architecture) -> bool:
+        within = not limits.max_macs or space.macs(architecture) <= limits.max_macs
+        return within and space.connected(architecture)
+
+    def generation(state: SposState, data: SearchData) -> SposState:
+        key = jax.random.fold_in(state.train.key, state.generation + (1 << 30))
+        count, seen = int(state.scored), np.asarray(state.seen)
+        born = evolution.propose(
+            seeds.numpy_generator(key),
+            seen[:count],
+            _scores(state, config),
+            len(space.ops),
+            allowed,
+            limits,
+        )
+        train = state.train
+        found = [score(train.params, train.batch_stats, data, jnp.asarray(a)) for a in born]
+        new = slice(count, count + len(born))
+        changed = state._replace(
+            seen=state.seen.at[new].set(born),
+            agreement=state.agreement.at[new].set(np.array([f["agreement"] for f in found])),
+            kl=state.kl.at[new].set(np.array([f["kl"] for f in found])),
+            born=state.born.at[new].set(state.generation),
+            scored=state.scored + len(born),
+            generation=state.generation + 1,
+        )
+        return jax.device_put(changed, mesh.replicated())
+
+    def advance(state: SposState, data: SearchData, n: int) -> tuple[SposState, dict[str, Any]]:
+        for _ in range(n):
+            state = generation(state, data)
+        return state, {"best": jnp.max(_scores(state, config)), "scored": state.scored}
+
+    return advance
+
+
+def _history(state: SposState, space: Space, config: ConfigDict) -> list[dict[str, Any]]:
+    scores = _scores(state, config)
+    return [
+        {
+            "architecture": space.encode(architecture),
+            "macs": space.macs(architecture),
+            "params": space.params(architecture),
+            "agreement": float(state.agreement[i]),
+            "kl": float(state.kl[i]),
+            "score": float(scores[i]),
+            "generation": int(state.born[i]),
+        }
+        for i, architecture in enumerate(np.asarray(state.seen)[: len(scores)])
+    ]

@@ -1,0 +1,266 @@
+"""The cell space of NAS-Bench-201 (Dong & Yang 2020): 4 nodes, 6 edges, 5 ops, 15 625 cells.
+
+The macro network and its quirks follow the release: no ReLU after the stem, a BatchNorm and ReLU
+before pooling, average pooling without BatchNorm. In the supernet, candidate convolutions have a
+bias and their BatchNorm has no affine parameters; in a network of its own it is the other way
+round. The residual blocks between stages are affine in both.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from datafree_nas.runtime import backend
+from datafree_nas.spaces import ops
+from datafree_nas.spaces.space import Architecture
+
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from, to; the order of positions
+NODES = 4
+_KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+_EDGE_TEXT = re.compile(r"([a-z0-9_]+)~(\d)")
+
+
+class _Norm(nn.Module):
+    """BatchNorm; in a supernet it remembers the last batch only, see `Space.supernet`."""
+
+    in_supernet: bool
+    affine: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.0 if self.in_supernet else 0.9,
+            epsilon=1e-5,
+            use_bias=self.affine,
+            use_scale=self.affine,
+            name="norm",
+        )(x)
+
+
+class _Op(nn.Module):
+    """One candidate of one edge."""
+
+    op: str
+    in_supernet: bool
+    as_matmul: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        if self.op == "none":
+            return jnp.zeros_like(x)
+        if self.op == "skip_connect":
+            return x
+        if self.op == "avg_pool_3x3":
+            return ops.average_pool(x)
+        kernel = _KERNELS[self.op]
+        conv = ops.Conv(x.shape[-1], kernel, self.in_supernet, self.as_matmul, name="conv")
+        norm = _Norm(self.in_supernet, affine=not self.in_supernet, name="bn")
+        return norm(conv(nn.relu(x)), train)
+
+
+class _MixedEdge(nn.Module):
+    """All candidates of one edge: one chosen by an index, or all of them weighted."""
+
+    @nn.compact
+    def __call__(self, x: Array, gate: Array, train: bool) -> Array:
+        chosen_only = gate.ndim == 0
+        as_matmul = chosen_only and backend.matmul_convolutions_in_switch()
+        candidates = [_Op(op, True, as_matmul, name=op) for op in OPS]
+        if self.is_initializing():
+            return sum(candidate(x, train) for candidate in candidates)
+        if not chosen_only:
+            return sum(gate[i] * candidate(x, train) for i, candidate in enumerate(candidates))
+        branches = [
+            lambda _, x, candidate=candidate: candidate(x, train) for candidate in candidates
+        ]
+        return nn.switch(gate, branches, self, x)
+
+
+class _ResidualBlock(nn.Module):
+    """Between stages: half the size, twice the channels."""
+
+    features: int
+    in_supernet: bool
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        def conv(stride: int, name: str) -> nn.Conv:
+            return nn.Conv(self.features, (3, 3), stride, padding=1, use_bias=False, name=name)
+
+        y = _Norm(self.in_supernet, name="bn1")(conv(2, "conv1")(nn.relu(x)), train)
+        y = _Norm(self.in_supernet, name="bn2")(conv(1, "conv2")(nn.relu(y)), train)
+        shortcut = nn.avg_pool(x, (2, 2), (2, 2))
+        return y + nn.Conv(self.features, (1, 1), use_bias=False, name="shortcut")(shortcut)
+
+
+class Network(nn.Module):
+    """The macro network around cells.
+
+    Attributes:
+        channels: of the first stage.
+        cells: per stage.
+        num_classes: width of the head.
+        architecture: op index of every edge, or None for the supernet.
+    """
+
+    channels: int
+    cells: int
+    num_classes: int
+    architecture: tuple[int, ...] | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        gates: Int[Array, "6"] | Float[Array, "6 5"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b k"]:
+        in_supernet = self.architecture is None
+        x = nn.Conv(self.channels, (3, 3), padding=1, use_bias=False, name="stem_conv")(x)
+        x = _Norm(in_supernet, name="stem_bn")(x, train)
+        for stage in range(3):
+            if stage:
+                features = self.channels * 2**stage
+                x = _ResidualBlock(features, in_supernet, name=f"reduce{stage}")(x, train)
+            for cell in range(self.cells):
+                x = self._cell(x, gates, train, f"stage{stage}_cell{cell}")
+        x = nn.relu(_Norm(in_supernet, name="last_bn")(x, train))
+        return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
+
+    def _cell(self, x: Array, gates: Array | None, train: bool, name: str) -> Array:
+        nodes = [x] + [jnp.zeros_like(x)] * (NODES - 1)
+        for position, (source, target) in enumerate(EDGES):
+            edge_name = f"{name}_edge{position}"
+            if self.architecture is not None:
+                op = OPS[self.architecture[position]]
+                y = _Op(op, in_supernet=False, name=edge_name)(nodes[source], train)
+            else:
+                assert gates is not None
+                y = _MixedEdge(name=edge_name)(nodes[source], gates[position], train)
+            nodes[target] = nodes[target] + y
+        return nodes[-1]
+
+
+@dataclass(frozen=True)
+class NasBench201:
+    """The space.
+
+    Attributes:
+        num_classes: of the head.
+        image_size: `(h, w, c)`.
+        channels: of the first stage; 16 in the benchmark.
+        cells: per stage; 5 in the benchmark.
+    """
+
+    num_classes: int = 10
+    image_size: tuple[int, int, int] = (32, 32, 3)
+    channels: int = 16
+    cells: int = 5
+
+    name = "nasbench201"
+    ops = OPS
+    positions = len(EDGES)
+
+    def supernet(self) -> Network:
+        """See `Space.supernet`."""
+        return Network(self.channels, self.cells, self.num_classes)
+
+    def network(self, architecture: Architecture) -> Network:
+        """See `Space.network`."""
+        chosen = tuple(int(op) for op in architecture)
+        return Network(self.channels, self.cells, self.num_classes, chosen)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """See `Space.sample`."""
+        return jax.random.randint(key, (self.positions,), 0, len(OPS))
+
+    def encode(self, architecture: Architecture) -> str:
+        """The benchmark's notation: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
+        nodes = []
+        for node in range(1, NODES):
+            chosen = [
+                f"{OPS[op]}~{source}"
+                for op, (source, target) in zip(architecture, EDGES, strict=True)
+                if target == node
+            ]
+            nodes.append(f"|{'|'.join(chosen)}|")
+        return "+".join(nodes)
+
+    def decode(self, text: str) -> Architecture:
+        """The inverse of `encode`.
+
+        Raises:
+            ValueError: not in the benchmark's notation.
+        """
+        found = _EDGE_TEXT.findall(text)
+        names = [op for op, _ in found]
+        if set(names) <= set(OPS) and len(names) == len(EDGES):
+            architecture = np.array([OPS.index(op) for op in names], np.int32)
+            if self.encode(architecture) == text:
+                return architecture
+        raise ValueError(f"{text!r} is no NAS-Bench-201 cell")
+
+    def connected(self, architecture: Architecture) -> bool:
+        """See `Space.connected`."""
+        reached = {0}
+        for op, (source, target) in zip(architecture, EDGES, strict=True):
+            if OPS[op] != "none" and source in reached:
+                reached.add(target)
+        return NODES - 1 in reached
+
+    @cached_property
+    def _stages(self) -> list[tuple[int, int]]:
+        """Channels and positions (pixels) of each stage."""
+        height, width, _ = self.image_size
+        stages = []
+        for stage in range(3):
+            stages.append((self.channels * 2**stage, height * width))
+            height, width = -(-height // 2), -(-width // 2)
+        return stages
+
+    def _convolutions(self, architecture: Architecture) -> list[tuple[int, int]]:
+        """Weights, and output positions, of every convolution and of the head."""
+        (first, pixels), *_ = stages = self._stages
+        layers = [(9 * self.image_size[2] * first, pixels)]
+        for channels, pixels in stages:
+            if channels != first:
+                half = channels // 2
+                layers += [
+                    (9 * half * channels, pixels),
+                    (9 * channels * channels, pixels),
+                    (half * channels, pixels),
+                ]
+            kernels = [_KERNELS[OPS[op]] for op in architecture if OPS[op] in _KERNELS]
+            layers += [(k * k * channels * channels, pixels) for k in kernels] * self.cells
+        return [*layers, (stages[-1][0] * self.num_classes, 1)]
+
+    def macs(self, architecture: Architecture) -> int:
+        """See `Space.macs`."""
+        return sum(weights * pixels for weights, pixels in self._convolutions(architecture))
+
+    def params(self, architecture: Architecture) -> int:
+        """See `Space.params`."""
+        weights = sum(weights for weights, _ in self._convolutions(architecture))
+        convs = sum(OPS[op] in _KERNELS for op in architecture)
+        norms = 2 * self._stages[0][0]  # stem
+        for channels, _ in self._stages:
+            norms += 2 * channels * (convs * self.cells + (2 if channels != self.channels else 0))
+        return weights + norms + 2 * self._stages[-1][0] + self.num_classes
+
+    def graph(self, architecture: Architecture) -> dict[str, Any]:
+        """See `Space.graph`."""
+        nodes = ["input", *(f"node {i}" for i in range(1, NODES - 1)), "output"]
+        edges = [
+            [source, target, OPS[op]]
+            for op, (source, target) in zip(architecture, EDGES, strict=True)
+        ]
+        return {"nodes": nodes, "edges": edges}

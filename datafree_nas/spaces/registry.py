@@ -1,0 +1,26 @@
+"""Search spaces by name. A new file of a space is one more entry of `_SPACES`."""
+
+from typing import Any
+
+from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.spaces.nasbench201 import NasBench201
+from datafree_nas.spaces.space import Space
+
+_SPACES = {"nasbench201": NasBench201}
+
+
+def create(name: str, **settings: Any) -> Space:
+    """Builds a space.
+
+    Args:
+        name: of the space.
+        **settings: of the space, e.g. `num_classes`, `image_size`, `channels`, `cells`.
+
+    Raises:
+        UserError: unknown name.
+    """
+    if name not in _SPACES:
+        raise UserError(
+            f"config.search.space.name={name!r} is unknown{did_you_mean(name, _SPACES)}"
+        )
+    return _SPACES[name](**settings)  # type: ignore[return-value]

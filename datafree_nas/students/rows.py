@@ -1,0 +1,160 @@
+"""The train stage: a student on each kind of images, and what it is compared with."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime import checkpoint, interrupt, seeds
+from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.spaces.space import Architecture, Space
+from datafree_nas.training import fit
+from datafree_nas.training.trainer import LogitsFn, Preprocessing
+
+ROWS = ("synthetic", "real", "noise", "random")
+RESULT = "result.json"
+_SIMILAR = 0.1  # a rival's MACs may differ by a tenth
+_CANDIDATES = 2000
+
+
+class Inputs(NamedTuple):
+    """What the rows have in common.
+
+    Attributes:
+        space: of the architecture.
+        architecture: that was found.
+        teacher: labelling function and its variables.
+        preprocess: of bytes.
+        synthetic: images.
+        real: loads the natural training images; called by the row that needs them.
+        test: natural test images, None if there are none.
+    """
+
+    space: Space
+    architecture: Architecture
+    teacher: tuple[LogitsFn, Any]
+    preprocess: Preprocessing
+    synthetic: ImageSet
+    real: Callable[[], ImageSet]
+    test: ImageSet | None
+
+
+class _Row(NamedTuple):
+    title: str
+    data: str
+    images: Callable[[], ImageSet]
+    architecture: Architecture
+
+
+def run(
+    directory: Path, inputs: Inputs, teacher_row: dict[str, Any], config: ConfigDict, seed: int
+) -> None:
+    """Trains and evaluates every row of `config.rows` that has no result yet.
+
+    Args:
+        directory: of the stage; each row gets a folder with `result.json`, written last.
+        inputs: see there.
+        teacher_row: `macs` and `params` of the teacher, which is evaluated as well.
+        config: `config.student`.
+        seed: the run's.
+
+    Raises:
+        Interrupted: a signal came; finished rows and the state of the current one are saved.
+    """
+    if not (directory / "teacher" / RESULT).exists():
+        accuracy = _accuracy(*inputs.teacher, inputs)
+        result = {"name": "teacher", "data": "real", **accuracy, **teacher_row, "seed": seed}
+        write_json(make_directory(directory / "teacher") / RESULT, {**result, "order": 0})
+    for order, (name, row) in enumerate(_rows(inputs, config, seed).items(), start=1):
+        if name in config.rows and not (directory / name / RESULT).exists():
+            _train(directory / name, row, inputs, config, seed, order)
+        interrupt.check()
+
+
+def _rows(inputs: Inputs, config: ConfigDict, seed: int) -> dict[str, _Row]:
+    found = inputs.architecture
+    rival = random_rival(inputs.space, found, seed) if "random" in config.rows else found
+    return {
+        "synthetic": _Row("student", "synthetic", lambda: inputs.synthetic, found),
+        "real": _Row("student", "real", inputs.real, found),
+        "noise": _Row("student", "noise", lambda: _noise(inputs, seed), found),
+        "random": _Row("random architecture", "synthetic", lambda: inputs.synthetic, rival),
+    }
+
+
+def _train(
+    directory: Path, row: _Row, inputs: Inputs, config: ConfigDict, seed: int, order: int
+) -> None:
+    space, recipe = inputs.space, config.train
+    model = space.network(row.architecture)
+    variables = fit.fit(
+        model,
+        row.images(),
+        inputs.preprocess,
+        recipe,
+        seeds.key_for(seed, "student"),
+        label=f"train {row.title}, {row.data} images",
+        directory=directory,
+        teacher=inputs.teacher if recipe.labels == "teacher" else None,
+    )
+
+    def logits_fn(variables: Any, x: jax.Array) -> Any:
+        return model.apply(variables, x, train=False)
+
+    checkpoint.save_variables(directory / "variables", variables)
+    result = {
+        "name": row.title,
+        "data": row.data,
+        **_accuracy(logits_fn, variables, inputs),
+        "macs": space.macs(row.architecture),
+        "params": space.params(row.architecture),
+        "seed": seed,
+        "order": order,
+        "architecture": space.encode(row.architecture),
+    }
+    write_json(directory / RESULT, result)
+    checkpoint.discard(directory / "working")
+
+
+def _accuracy(logits_fn: LogitsFn, variables: Any, inputs: Inputs) -> dict[str, float | None]:
+    if inputs.test is None:
+        return {"test_accuracy": None}
+    return {"test_accuracy": fit.accuracy(logits_fn, variables, inputs.test, inputs.preprocess)}
+
+
+def _noise(inputs: Inputs, seed: int) -> ImageSet:
+    """As many images as the synthetic set, of Gaussian pixels with the teacher's mean and std."""
+    generator = seeds.numpy_generator(seeds.key_for(seed, "noise"))
+    mean, std = (np.array(v) for v in inputs.preprocess)
+    shape = inputs.synthetic.images.shape
+    pixels = generator.normal(mean, std, shape)
+    images = np.clip(np.round(pixels * 255), 0, 255).astype(np.uint8)
+    labels = fit.logits_of(*inputs.teacher, images, inputs.preprocess).argmax(-1)
+    return ImageSet(images, labels.astype(np.int32))
+
+
+def random_rival(space: Space, found: Architecture, seed: int) -> Architecture:
+    """A connected architecture, other than the one found, whose MACs differ by a tenth at most.
+
+    The first one of 2000 random ones, or the one of nearest MACs if there is none such.
+    """
+    keys = jax.random.split(seeds.key_for(seed, "rival"), _CANDIDATES)
+    others = [
+        a
+        for a in np.asarray(jax.vmap(space.sample)(keys))
+        if space.connected(a) and not np.array_equal(a, found)
+    ]
+    target = space.macs(found)
+    gaps = np.array([abs(space.macs(a) - target) for a in others])
+    similar = np.flatnonzero(gaps <= _SIMILAR * target)
+    return others[similar[0] if len(similar) else int(np.argmin(gaps))]
+
+
+def results(directory: Path) -> list[dict[str, Any]]:
+    """The results of all finished rows, in the table's order."""
+    found = [read_json(file) for file in directory.glob(f"*/{RESULT}")]
+    return sorted(found, key=lambda row: row["order"])

@@ -1,0 +1,1 @@
+"""Images out of a frozen teacher: DeepInversion's losses, regional update, recursive labels."""

@@ -1,0 +1,72 @@
+"""How good synthetic images are, as far as a teacher can tell."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from datafree_nas.data.augment import normalize
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.synthesis import losses
+from datafree_nas.teachers import Teacher, apply_with_taps
+
+BATCH = 100
+
+
+@partial(jax.jit, static_argnums=0)
+def _look(teacher_model: object, variables: object, x: Array) -> tuple[Array, Array, Array]:
+    """Logits, BatchNorm loss (unweighted), and the last layer's per-image means as features."""
+    logits, taps = apply_with_taps(teacher_model, variables, x)
+    if not taps:
+        raise UserError("this teacher has no BatchNorm layers")
+    _, per_image = apply_with_taps(teacher_model, variables, x, x.shape[0])
+    return logits, losses.batch_norm_matching(taps, 1.0), per_image[-1].mean
+
+
+def measure(images: ImageSet, teacher: Teacher, variables: object) -> dict[str, float]:
+    """Looks at images through a teacher, or through a verifier that took no part.
+
+    Args:
+        images: with the classes they were made for.
+        teacher: who looks.
+        variables: its weights.
+
+    Returns:
+        `images`: how many. `agreement`: the share whose top class is the label. `confidence`: mean
+        probability of the top class. `batch_norm`: the matching loss, mean over batches of 100.
+        `pixel_diversity` and `feature_diversity`: mean distance of two images of the same class,
+        root mean square over pixels in [0, 1], and over the per-image means at the last BatchNorm.
+    """
+    logits, losses_, features = [], [], []
+    for start in range(0, images.size, BATCH):
+        x = normalize(jnp.asarray(images.images[start : start + BATCH]), teacher.mean, teacher.std)
+        seen = jax.device_get(_look(teacher.model, variables, x))
+        logits.append(seen[0])
+        losses_.append((len(x), seen[1]))
+        features.append(seen[2])
+    all_logits = np.concatenate(logits)
+    flat = np.asarray(images.images, np.float32).reshape(images.size, -1) / 255
+    labels = np.asarray(images.labels)
+    return {
+        "images": images.size,
+        "agreement": float(np.mean(all_logits.argmax(-1) == labels)),
+        "confidence": float(np.mean(jax.nn.softmax(all_logits).max(-1))),
+        "batch_norm": float(np.average([v for _, v in losses_], weights=[n for n, _ in losses_])),
+        "pixel_diversity": _spread(flat, labels),
+        "feature_diversity": _spread(np.concatenate(features), labels),
+    }
+
+
+def _spread(points: Float[np.ndarray, "n d"], labels: np.ndarray) -> float:
+    """Mean root-mean-square distance of two different points with the same label."""
+    total, pairs = 0.0, 0
+    for label in np.unique(labels):
+        mine = points[labels == label].astype(np.float64)
+        square = np.sum(mine**2, axis=1)
+        distances = np.maximum(square[:, None] + square - 2 * mine @ mine.T, 0) / mine.shape[1]
+        total += float(np.sum(np.sqrt(distances))) - float(np.sum(np.sqrt(np.diag(distances))))
+        pairs += len(mine) * (len(mine) - 1)
+    return total / max(pairs, 1)

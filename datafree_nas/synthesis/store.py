@@ -1,0 +1,161 @@
+"""Synthetic images on disk: a standard TFDS directory, one ArrayRecord shard a work unit.
+
+Needs no TensorFlow, neither to write nor to read.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_record.python import array_record_module
+from PIL import Image
+
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.teachers import Teacher
+
+NAME, VERSION, SPLIT = "synthetic", "1.0.0", "train"
+
+
+class Layout(NamedTuple):
+    """Where the shards of a synthetic set lie.
+
+    Attributes:
+        root: the stage's directory.
+        shards: how many there will be.
+    """
+
+    root: Path
+    shards: int
+
+    @property
+    def directory(self) -> Path:
+        """The TFDS directory, for `tfds.builder_from_directory`."""
+        return self.root / VERSION
+
+    def shard(self, index: int) -> Path:
+        """The file of one work unit."""
+        name = f"{NAME}-{SPLIT}.array_record-{index:05d}-of-{self.shards:05d}"
+        return self.directory / name
+
+
+def features(teacher: Teacher) -> Any:
+    """The TFDS features of one example."""
+    import tensorflow_datasets as tfds
+
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=teacher.image_size, encoding_format="png"),
+            "label": tfds.features.ClassLabel(num_classes=teacher.num_classes),
+            "logits": tfds.features.Tensor(shape=(teacher.num_classes,), dtype=np.float32),
+            "round": tfds.features.Scalar(dtype=np.int32),
+            "batch": tfds.features.Scalar(dtype=np.int32),
+        }
+    )
+
+
+def _png(image: np.ndarray) -> io.BytesIO:
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
+    buffer.seek(0)
+    return buffer
+
+
+def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> None:
+    """Writes one work unit under a temporary name, then renames.
+
+    Args:
+        path: from `Layout.shard`.
+        images: with logits and rounds.
+        batch: the unit's number within its round.
+        teacher: gives the features' shapes.
+    """
+    kinds = features(teacher)
+    partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
+    assert images.logits is not None
+    assert images.rounds is not None
+    for i in range(images.size):
+        example = {
+            "image": _png(np.asarray(images.images[i])),
+            "label": int(images.labels[i]),
+            "logits": np.asarray(images.logits[i], np.float32),
+            "round": int(images.rounds[i]),
+            "batch": batch,
+        }
+        writer.write(kinds.serialize_example(kinds.encode_example(example)))
+    writer.close()
+    os.replace(partial, path)
+
+
+def read_shard(path: Path, teacher: Teacher) -> ImageSet:
+    """Reads back one work unit.
+
+    Raises:
+        UserError: the shard is damaged.
+    """
+    kinds = features(teacher)
+    try:
+        reader = array_record_module.ArrayRecordReader(str(path))
+        rows = [kinds.deserialize_example_np(record) for record in reader.read_all()]
+        reader.close()
+        return _image_set(rows)
+    except Exception as error:  # the reader raises whatever its C++ side likes
+        raise UserError(f"{path} is damaged ({error}); remove it and run again") from None
+
+
+def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -> None:
+    """Makes a data set out of finished shards; TFDS finds it from here on."""
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=NAME,
+        split=SPLIT,
+        filetype_suffix="array_record",
+        data_dir=layout.directory,
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    )
+    size = sum(layout.shard(i).stat().st_size for i in range(layout.shards))
+    split = tfds.core.SplitInfo(
+        name=SPLIT, shard_lengths=shard_lengths, num_bytes=size, filename_template=template
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=layout.directory,
+        features=features(teacher),
+        split_infos=[split],
+        filename_template=template.template,
+        description="Images synthesized from a trained classifier.",
+        version=VERSION,
+        check_data=False,
+    )
+
+
+def load(root: Path) -> ImageSet:
+    """Reads a finished synthetic set into memory.
+
+    Args:
+        root: the stage's directory, the parent of the TFDS directory.
+
+    Raises:
+        UserError: there is no finished data set.
+    """
+    import tensorflow_datasets as tfds
+
+    directory = root / VERSION
+    try:
+        source = tfds.builder_from_directory(directory).as_data_source(split=SPLIT)
+    except (FileNotFoundError, OSError) as error:
+        raise UserError(f"no finished synthetic data set at {directory} ({error})") from None
+    return _image_set([source[i] for i in range(len(source))])
+
+
+def _image_set(rows: list[dict[str, Any]]) -> ImageSet:
+    return ImageSet(
+        images=np.stack([row["image"] for row in rows]),
+        labels=np.array([row["label"] for row in rows], np.int32),
+        logits=np.stack([row["logits"] for row in rows]),
+        rounds=np.array([row["round"] for row in rows], np.int32),
+    )

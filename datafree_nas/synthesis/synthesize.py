@@ -1,0 +1,200 @@
+"""The synthesis stage: rounds of work units, each one shard, each resumable.
+
+Unit (r, b) is the b-th batch of round r. Its key is `fold_in(seed, r, b)`, its targets come from
+the shard of unit (r − 1, b), and a shard that is there is never made again.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from datafree_nas.data.augment import normalize
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime import backend, checkpoint, interrupt, loop, mesh, seeds
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import make_directory, read_jsonl, write_bytes, write_json
+from datafree_nas.runtime.metrics import MetricsWriter
+from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
+from datafree_nas.synthesis.canvas import centre
+from datafree_nas.teachers import Teacher, apply_with_taps
+
+
+def run(
+    directory: Path,
+    teacher: Teacher,
+    variables: Any,
+    config: ConfigDict,
+    seed: int,
+    competitor: tuple[Teacher, Any] | None = None,
+) -> ImageSet:
+    """Synthesizes what is missing, then writes the data set's metadata, numbers and picture.
+
+    Args:
+        directory: of the stage.
+        teacher: that is inverted.
+        variables: its weights and statistics.
+        config: `config.synthesis`.
+        seed: the run's.
+        competitor: the student of the adaptive term, if `config.competition` is not 0.
+
+    Returns:
+        All images of all rounds.
+
+    Raises:
+        UserError: the config does not fit the teacher or the devices.
+        Interrupted: a signal came; finished units and the state of the current one are saved.
+    """
+    _check(teacher, variables, config, competitor)
+    batches = config.images // config.batch_size
+    layout = store.Layout(directory, config.rounds * batches)
+    unit = _UnitMaker(directory, teacher, variables, config, seed, competitor)
+    first_labels = labels.balanced(
+        seeds.numpy_generator(seeds.key_for(seed, "labels")), config.images, teacher.num_classes
+    ).reshape(batches, config.batch_size)
+    for round_ in range(config.rounds):
+        for batch in range(batches):
+            path = layout.shard(round_ * batches + batch)
+            if not path.exists():
+                made_for, targets = first_labels[batch], first_labels[batch]
+                if round_:
+                    before = store.read_shard(layout.shard((round_ - 1) * batches + batch), teacher)
+                    assert before.logits is not None
+                    targets = labels.recalibrated(
+                        made_for, np.asarray(before.logits), config.label_temperature
+                    )
+                unit.make(path, round_, batch, made_for, targets)
+            interrupt.check()
+    store.write_metadata(layout, teacher, [config.batch_size] * layout.shards)
+    images = store.load(directory)
+    _describe(directory, images, teacher, variables)
+    return images
+
+
+def _check(
+    teacher: Teacher, variables: Any, config: ConfigDict, competitor: tuple[Teacher, Any] | None
+) -> None:
+    mesh.check_divisible(config.batch_size, "synthesis.batch_size")
+    if config.images % config.batch_size or not config.images:
+        raise UserError(
+            f"config.synthesis.images={config.images} is not a multiple of "
+            f"config.synthesis.batch_size={config.batch_size}"
+        )
+    if config.batch_norm_group and config.batch_size % config.batch_norm_group:
+        raise UserError(
+            f"config.synthesis.batch_size={config.batch_size} is not a multiple of "
+            f"config.synthesis.batch_norm_group={config.batch_norm_group}"
+        )
+    sides = (*teacher.image_size[:2], config.margin)
+    for pool, _ in config.resolutions:
+        if any(side % pool for side in sides):
+            raise UserError(
+                f"config.synthesis.resolutions pools by {pool}, which does not divide image size "
+                f"and margin {sides}"
+            )
+    if config.competition and competitor is None:
+        raise UserError(
+            "config.synthesis.competition needs config.synthesis.competitor=DIR, a ported model"
+        )
+    image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
+    taps = jax.eval_shape(partial(apply_with_taps, teacher.model), variables, image)[1]
+    if config.batch_norm and not taps:
+        raise UserError(
+            f"the teacher {teacher.arch} has no BatchNorm layers, whose statistics synthesis "
+            "matches; choose a teacher with BatchNorm (or set config.synthesis.batch_norm=0)"
+        )
+
+
+class _UnitMaker:
+    """Makes work units; holds what they share: compiled steps and variables on the devices."""
+
+    def __init__(
+        self,
+        directory: Path,
+        teacher: Teacher,
+        variables: Any,
+        config: ConfigDict,
+        seed: int,
+        competitor: tuple[Teacher, Any] | None,
+    ):
+        self._directory, self._teacher, self._config, self._seed = directory, teacher, config, seed
+        student = competitor if config.competition else None
+        self._frozen = jax.device_put(
+            synthesizer.Frozen(variables, student[1] if student else None), mesh.replicated()
+        )
+        self._phases = [
+            loop.Phase(
+                name=f"resolution 1/{pool}",
+                iterations=iterations,
+                advance=backend.repeat(
+                    synthesizer.make_step(
+                        teacher,
+                        config,
+                        batch=config.batch_size,
+                        pool=pool,
+                        iterations=iterations,
+                        student=student[0].model if student else None,
+                    )
+                ),
+                every=config.log_every,
+                enter=synthesizer.restart,
+                unit="iterations",
+            )
+            for pool, iterations in config.resolutions
+        ]
+        self._finish = jax.jit(partial(_finish, teacher, config.margin))
+
+    def make(
+        self, path: Path, round_: int, batch: int, made_for: np.ndarray, targets: np.ndarray
+    ) -> None:
+        """Synthesizes one unit and writes its shard, its curves and its row before it."""
+        name = f"round-{round_:02d}-batch-{batch:03d}"
+        key = seeds.key_for(self._seed, "synthesize", round_, batch)
+        state = synthesizer.init(key, jnp.asarray(targets), self._teacher, self._config)
+        working = self._directory / "working" / name
+        state = loop.run(
+            self._phases,
+            state,
+            self._frozen,
+            label=f"synthesize round {round_}, batch {batch}",
+            directory=working,
+            writer=lambda start: MetricsWriter(working / "log", start, events=False),
+        )
+        images, logits = jax.device_get(self._finish(self._frozen.teacher, state.params["pixels"]))
+        self._record(name, round_, batch, read_jsonl(working / "log" / "metrics.jsonl"))
+        rounds = np.full(len(images), round_, np.int32)
+        store.write_shard(path, ImageSet(images, made_for, logits, rounds), batch, self._teacher)
+        checkpoint.discard(working)
+
+    def _record(self, name: str, round_: int, batch: int, curves: list[dict[str, Any]]) -> None:
+        units = make_directory(self._directory / "units")
+        write_json(units / f"{name}.json", {"round": round_, "batch": batch, "curves": curves})
+        index = round_ * (self._config.images // self._config.batch_size) + batch
+        writer = MetricsWriter(self._directory, resume_at=index)
+        last = {k: v for k, v in curves[-1].items() if k not in ("step", "phase")}
+        writer.write(index + 1, last, round=round_, batch=batch)
+        writer.close()
+
+
+def _finish(
+    teacher: Teacher, margin: int, variables: Any, pixels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The images as they are stored, and the teacher's logits on just these."""
+    pixels = centre(pixels, margin) * jnp.array(teacher.std) + jnp.array(teacher.mean)
+    images = jnp.clip(jnp.round(pixels * 255), 0, 255).astype(jnp.uint8)
+    x = normalize(images, teacher.mean, teacher.std)
+    return images, teacher.model.apply(variables, x, train=False)
+
+
+def _describe(directory: Path, images: ImageSet, teacher: Teacher, variables: Any) -> None:
+    assert images.rounds is not None
+    rows: list[dict[str, float]] = []
+    for number in np.unique(images.rounds):
+        of_round = images.take(np.flatnonzero(images.rounds == number))
+        rows.append({"round": int(number), **quality.measure(of_round, teacher, variables)})
+    write_json(directory / "rounds.json", rows)
+    write_bytes(directory / "grid.png", grid.draw(images))

@@ -1,0 +1,179 @@
+"""One iteration of synthesis, as a pure step on one state."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+from ml_collections import ConfigDict
+
+from datafree_nas.runtime import mesh
+from datafree_nas.synthesis import losses
+from datafree_nas.synthesis.canvas import Canvas
+from datafree_nas.teachers import Teacher, apply_with_taps
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class SynthesisState(NamedTuple):
+    """All that changes while a batch is synthesized.
+
+    Attributes:
+        key: of the whole work unit; iteration i uses `fold_in(key, i)`.
+        iteration: since the current resolution began.
+        params: the synthesizer's, for a canvas `{"pixels": [b H W c]}`, normalized.
+        optimizer: Adam's state.
+        targets: `[b k]`, probabilities.
+    """
+
+    key: Key[Array, ""]
+    iteration: Int[Array, ""]
+    params: Any
+    optimizer: Any
+    targets: Float[Array, "b k"]
+
+
+class Frozen(NamedTuple):
+    """Variables that a step reads: the teacher's, and those of a competing student if any."""
+
+    teacher: Any
+    student: Any = None
+
+
+def canvas(teacher: Teacher, batch: int, config: ConfigDict) -> Canvas:
+    """The synthesizer of a batch."""
+    height, width, channels = teacher.image_size
+    margin = config.margin
+    return Canvas((batch, height + margin, width + margin, channels), margin)
+
+
+def init(
+    key: Key[Array, ""],
+    targets: Int[Array, "b"] | Float[Array, "b k"],
+    teacher: Teacher,
+    config: ConfigDict,
+) -> SynthesisState:
+    """Fresh noise for a batch, spread over the devices.
+
+    Args:
+        key: of the work unit.
+        targets: labels, or soft labels as probabilities.
+        teacher: gives image size and classes.
+        config: `config.synthesis`.
+    """
+    if targets.ndim == 1:
+        targets = jax.nn.one_hot(targets, teacher.num_classes)
+    init_key, key = jax.random.split(key)
+    window = (jnp.zeros(2, jnp.int32), jnp.array(False), 1)
+    params = canvas(teacher, targets.shape[0], config).init(init_key, *window)["params"]
+    return restart(
+        SynthesisState(
+            key=jax.device_put(key, mesh.replicated()),
+            iteration=jnp.zeros((), jnp.int32),
+            params=jax.device_put(params, mesh.split_over_data()),
+            optimizer=None,
+            targets=jax.device_put(targets, mesh.split_over_data()),
+        )
+    )
+
+
+def restart(state: SynthesisState) -> SynthesisState:
+    """The same pixels with a fresh Adam at iteration 0: the start of a resolution."""
+    on_all = mesh.replicated()
+    zero = jax.device_put(jnp.zeros((), jnp.int32), on_all)
+    moments = optax.scale_by_adam().init(state.params)._replace(count=zero)
+    return state._replace(iteration=jnp.copy(zero), optimizer=moments)
+
+
+def learning_rate(config: ConfigDict, iterations: int) -> optax.Schedule:
+    """Linear warm-up, then half a cosine to zero over what is left of the resolution."""
+    warmup = min(config.warmup, iterations)
+
+    def schedule(i: Array) -> Array:
+        ramp = (i + 1) / max(warmup, 1)
+        wave = 0.5 * (1 + jnp.cos(jnp.pi * (i - warmup) / max(iterations - warmup, 1)))
+        return config.learning_rate * jnp.where(i < warmup, ramp, wave)
+
+    return schedule
+
+
+def make_step(
+    teacher: Teacher,
+    config: ConfigDict,
+    *,
+    batch: int,
+    pool: int,
+    iterations: int,
+    student: nn.Module | None = None,
+) -> Callable[[SynthesisState, Frozen], tuple[SynthesisState, Metrics]]:
+    """Builds the step of one resolution.
+
+    Args:
+        teacher: that is inverted.
+        config: `config.synthesis`.
+        batch: images.
+        pool: of the resolution: 1 for full size.
+        iterations: that the resolution will take, for the learning rate's schedule.
+        student: competes with the teacher if `config.competition` is not 0.
+
+    Returns:
+        Pure `(state, variables) -> (state, metrics)`; to be jitted by `backend.repeat`. Gradients
+        are taken with respect to pixels only.
+    """
+    synthesizer = canvas(teacher, batch, config)
+    schedule = learning_rate(config, iterations)
+    adam = optax.scale_by_adam(*config.betas)
+    low = -jnp.array(teacher.mean) / jnp.array(teacher.std)
+    high = (1 - jnp.array(teacher.mean)) / jnp.array(teacher.std)
+
+    def loss(params: Any, view: tuple, targets: Array, frozen: Frozen) -> tuple[Array, Metrics]:
+        window = synthesizer.apply({"params": params}, *view)
+        terms, confidence = _terms(window, targets, frozen, teacher, student, config)
+        total = sum((config[name] * term for name, term in terms.items()), jnp.float32(0))
+        return total, {"loss": total, **terms, "confidence": confidence}
+
+    def step(state: SynthesisState, frozen: Frozen) -> tuple[SynthesisState, Metrics]:
+        view = _view(jax.random.fold_in(state.key, state.iteration), pool, config)
+        grads, metrics = jax.grad(loss, has_aux=True)(state.params, view, state.targets, frozen)
+        updates, optimizer = adam.update(grads, state.optimizer)
+        rate = schedule(state.iteration)
+        params = jax.tree.map(lambda p, u: jnp.clip(p - rate * u, low, high), state.params, updates)
+        return (
+            state._replace(iteration=state.iteration + 1, params=params, optimizer=optimizer),
+            metrics,
+        )
+
+    return step
+
+
+def _view(key: Array, pool: int, config: ConfigDict) -> tuple[Array, Array, int]:
+    offset_key, flip_key = jax.random.split(key)
+    offset = jax.random.randint(offset_key, (2,), 0, config.margin // pool + 1)
+    flip = jax.random.bernoulli(flip_key) if config.flip else jnp.array(False)
+    return offset, flip, pool
+
+
+def _terms(
+    window: Array,
+    targets: Array,
+    frozen: Frozen,
+    teacher: Teacher,
+    student: nn.Module | None,
+    config: ConfigDict,
+) -> tuple[Metrics, Array]:
+    """The loss terms by the names of their weights in the config; a weight of 0 drops its term."""
+    groups = window.shape[0] // config.batch_norm_group if config.batch_norm_group else 1
+    logits, taps = apply_with_taps(teacher.model, frozen.teacher, window, groups)
+    terms = {"cross_entropy": losses.cross_entropy(logits, targets)}
+    if config.batch_norm:
+        terms["batch_norm"] = losses.batch_norm_matching(taps, config.first_batch_norm)
+    for name, prior in (("tv_l1", losses.tv_l1), ("tv_l2", losses.tv_l2), ("l2", losses.l2)):
+        if config[name]:
+            terms[name] = prior(window)
+    if config.competition and student is not None:
+        theirs = student.apply(frozen.student, window, train=False)
+        terms["competition"] = losses.competition(logits, theirs, config.competition_temperature)
+    return terms, jnp.mean(jnp.max(jax.nn.softmax(logits), axis=-1))

@@ -1,0 +1,60 @@
+"""Statistics at the input of every BatchNorm, with no change to the model."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Tap(NamedTuple):
+    """What one BatchNorm layer sees and what it remembers.
+
+    Attributes:
+        mean: of the input over images and positions, for each group of images, `[g c]`.
+        var: likewise, biased (divided by the count).
+        running_mean: of the training data, `[c]`.
+        running_var: likewise.
+    """
+
+    mean: Float[Array, "g c"]
+    var: Float[Array, "g c"]
+    running_mean: Float[Array, "c"]
+    running_var: Float[Array, "c"]
+
+
+def apply_with_taps(
+    model: nn.Module, variables: Any, x: Float[Array, "b h w c"], groups: int = 1
+) -> tuple[Float[Array, "b k"], list[Tap]]:
+    """Runs a model in evaluation mode and taps its BatchNorm layers.
+
+    Works on any Linen model: its `nn.BatchNorm` calls are intercepted.
+
+    Args:
+        model: called as `model.apply(variables, x, train=False)`.
+        variables: with the collections `params` and `batch_stats`.
+        x: normalized images.
+        groups: over how many equal groups of consecutive images statistics are taken apart.
+
+    Returns:
+        The logits, and one tap a BatchNorm layer in the order of the calls.
+    """
+    taps: list[Tap] = []
+
+    def tap(next_call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
+            running = variables["batch_stats"]
+            for name in context.module.path:
+                running = running[name]
+            taps.append(Tap(*_statistics(args[0], groups), running["mean"], running["var"]))
+        return next_call(*args, **kwargs)
+
+    with nn.intercept_methods(tap):
+        logits = model.apply(variables, x, train=False)
+    return logits, taps
+
+
+def _statistics(x: Float[Array, "b *s c"], groups: int) -> tuple[Array, Array]:
+    grouped = x.reshape(groups, -1, x.shape[-1])
+    mean = jnp.mean(grouped, axis=1)
+    return mean, jnp.mean(jnp.square(grouped - mean[:, None]), axis=1)
