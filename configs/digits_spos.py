@@ -37,7 +37,7 @@ def get_config():
     )
 
     config.search.space.update(channels=8, cells=1)
-    config.search.train.update(steps=600, **small)
+    config.search.train.update(steps=600, learning_rate=1.0, **small)
     config.search.evolution.update(
         population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=400_000
     )

@@ -6,7 +6,7 @@ again goes on where it was. `--config.synthesis.rounds=2` overrides a field.
 
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from datafree_nas.runtime.errors import exit_cleanly
@@ -32,7 +32,6 @@ def _run() -> None:
 
 def main(_argv: list[str]) -> None:
     """Runs the stages that the flags name."""
-    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell every step they take
     exit_cleanly(_run, resume="Run the same command again to go on.")
 
 

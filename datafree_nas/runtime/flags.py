@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
@@ -30,6 +30,8 @@ def parse(argv: list[str]) -> list[str]:
             raise _config_error(argv, error) from error
 
     exit_cleanly(body)
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell of every step they take
     return rest
 
 

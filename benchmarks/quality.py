@@ -1,0 +1,71 @@
+r"""How good a synthetic data set is, round by round, to its teacher and to a verifier.
+
+    python -m benchmarks.quality --dataset=WORKDIR/synthetic --teacher=DIR --verifier=DIR \
+        --json=FILE
+
+Both directories are as port_torch or the teacher stage wrote them. The verifier took no part in
+the synthesis: what it sees is what carries over. Columns: see datafree_nas/synthesis/quality.py.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import results
+from datafree_nas import teachers
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime.errors import UserError, exit_cleanly
+from datafree_nas.runtime.flags import parse
+from datafree_nas.synthesis import quality, store
+
+_DATASET = flags.DEFINE_string("dataset", None, "WORKDIR/synthetic", required=True)
+_TEACHER = flags.DEFINE_string("teacher", None, "directory of the teacher", required=True)
+_VERIFIER = flags.DEFINE_string("verifier", "", "directory of a classifier that took no part")
+_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
+
+
+def rows(images: ImageSet, looker: str, directory: Path) -> list[results.Row]:
+    """One row a round.
+
+    Args:
+        images: with rounds and the synthesis teacher's logits.
+        looker: what to call the classifier: `teacher` or `verifier`.
+        directory: of the classifier.
+
+    Raises:
+        UserError: no classifier there, or one of other images or classes.
+    """
+    classifier, variables = teachers.load(directory)
+    assert images.logits is not None
+    assert images.rounds is not None
+    made_for = (*images.images.shape[1:], images.logits.shape[1])
+    if (*classifier.image_size, classifier.num_classes) != made_for:
+        raise UserError(
+            f"--{looker}={directory} takes images {classifier.image_size} of "
+            f"{classifier.num_classes} classes; the data set has {made_for[:3]} of {made_for[3]}"
+        )
+    found = []
+    for number in np.unique(images.rounds):
+        of_round = images.take(np.flatnonzero(images.rounds == number))
+        seen = quality.measure(of_round, classifier, variables)
+        found.append({"name": f"round {number}, {looker}", "arch": classifier.arch, **seen})
+    return found
+
+
+def _run() -> None:
+    path = results.destination(_JSON.value)
+    images = store.load(Path(_DATASET.value))
+    found = rows(images, "teacher", Path(_TEACHER.value))
+    if _VERIFIER.value:
+        found += rows(images, "verifier", Path(_VERIFIER.value))
+    results.report(found, {"dataset": _DATASET.value}, path)
+
+
+def main(_argv: list[str]) -> None:
+    """Measures what the flags name."""
+    exit_cleanly(_run)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,102 @@
+"""What a benchmark leaves: a table on the screen and a JSON file.
+
+The file is `{command, commit, device, rows: [{name, ...}]}`. No command of its own; every benchmark
+ends in `report`.
+"""
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import make_directory, write_json
+
+Row = dict[str, Any]
+
+
+def destination(text: str) -> Path | None:
+    """Where `--json` says, checked before hours of work would be lost.
+
+    Args:
+        text: the flag; empty: no file is wanted.
+
+    Raises:
+        UserError: no file can be written there.
+    """
+    if not text:
+        return None
+    path = Path(text)
+    if path.is_dir():
+        raise UserError(f"--json={text} is a directory; name a file")
+    make_directory(path.parent)
+    return path
+
+
+def report(
+    rows: Sequence[Row], settings: Row, path: Path | None, console: Console | None = None
+) -> None:
+    """Prints a table and writes the file.
+
+    Args:
+        rows: each begins with a `name`; the same fields in all.
+        settings: fields of every row, said once below the table.
+        path: from `destination`; `None` only prints.
+        console: where to; standard output if not given.
+    """
+    console = console or Console()
+    caption = ", ".join([device(), *(f"{_words(k)} {v}" for k, v in settings.items())])
+    table = Table("name", box=box.SIMPLE_HEAD, caption=caption)
+    for field in list(rows[0])[1:]:
+        table.add_column(_words(field), justify="right", overflow="fold")
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*map(_shown, row.values()))
+    console.print(table)
+    if path:
+        command = shlex.join(["python", *sys.orig_argv[1:]])
+        where = {"command": command, "commit": commit(Path(__file__).parent), "device": device()}
+        write_json(path, {**where, "rows": [{**row, **settings} for row in rows]})
+        console.print(f"written to {path}", highlight=False, soft_wrap=True)
+
+
+def _words(field: str) -> str:
+    return field.replace("_", " ")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def commit(directory: Path) -> str:
+    """The short hash of what is checked out there, `-dirty` if changed; `unknown` outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def device() -> str:
+    """JAX's first device, and the processor with its cores."""
+    cpu, cores = _processor(), len(os.sched_getaffinity(0))
+    return f"{jax.devices()[0].device_kind} ({cpu}, {cores} cores)"
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1] if found else platform.machine()

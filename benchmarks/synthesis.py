@@ -1,0 +1,228 @@
+"""Speed of the synthesis step against the same loop in PyTorch, in one run on one machine.
+
+    python -m benchmarks.synthesis --json=FILE
+
+Two PyTorch loops are timed: `plain`, eager as the Data-Free-NAS release does it, which also
+computes the gradients of the weights and throws them away; and `tuned`, which does not, and saves
+what else a line can save (torch_synthesis.py). Random weights and statistics, the same on all
+sides. The sides take turns; figures are medians over the turns, in image-iterations per second.
+Compilation and the first turn are not in them. Three minutes on two CPU cores.
+
+All sides compute in float32. On a GPU that is done twice: with full products on all sides
+("float32"), and with TensorFloat-32 products on all sides ("tf32").
+
+Run it on a quiet machine: PyTorch's threads wait for one another after every operation, and lose
+far more than ours when another program holds a core. On a busy one pin it to a single core, where
+all sides lose alike: `taskset -c 1 python -m benchmarks.synthesis`.
+"""
+
+import contextlib
+import copy
+import importlib.util
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from benchmarks import results
+from configs import common
+from datafree_nas import teachers
+from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime.errors import UserError, exit_cleanly
+from datafree_nas.runtime.flags import parse
+from datafree_nas.synthesis import synthesizer
+from datafree_nas.teachers import Teacher, cifar_resnet, torch_port
+
+_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
+_ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "CIFAR ResNets")
+_BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
+_ITERATIONS = flags.DEFINE_integer("iterations", 10, "of a side's turn", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
+
+Advance = Callable[[int], None]  # does that many iterations and waits until they are done
+SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to its end
+
+
+def synthesis_config() -> ConfigDict:
+    """The paper's, on a canvas as for CIFAR."""
+    config = common.get_config().synthesis
+    config.margin = 4
+    return config
+
+
+def ours(teacher: Teacher, variables: Any, config: ConfigDict, batch: int) -> Advance:
+    """Our side, as the synthesis stage runs it."""
+    step = synthesizer.make_step(teacher, config, batch=batch, pool=1, iterations=SCHEDULE)
+    run = backend.repeat(step)
+    frozen = jax.device_put(synthesizer.Frozen(variables), mesh.replicated())
+    labels = jnp.arange(batch) % teacher.num_classes
+    state = synthesizer.init(jax.random.key(0), labels, teacher, config)
+
+    def advance(n: int) -> None:
+        nonlocal state
+        state, _ = jax.block_until_ready(run(state, frozen, n))
+
+    return advance
+
+
+def theirs(model: Any, teacher: Teacher, config: ConfigDict, batch: int, tuned: bool) -> Advance:
+    """PyTorch's side, with a copy of the model."""
+    import torch
+
+    from benchmarks.torch_synthesis import Loop
+
+    device = "cpu" if backend.on_cpu() else "cuda"
+    height, width, channels = teacher.image_size
+    pixels = torch.randn(batch, channels, height + config.margin, width + config.margin)
+    labels = torch.arange(batch, device=device) % teacher.num_classes
+    model = copy.deepcopy(model)
+    loop = Loop(model, teacher, config, pixels.to(device), labels, SCHEDULE, tuned=tuned)
+
+    def advance(n: int) -> None:
+        for _ in range(n):
+            loop.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return advance
+
+
+def take_turns(
+    sides: dict[str, Advance], iterations: int, repeats: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Times the sides in turn.
+
+    Returns:
+        By side, in seconds: the first turn, which compiles, and the median of the others.
+    """
+    first = {name: _seconds(advance, iterations) for name, advance in sides.items()}
+    turns: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, advance in sides.items():
+            turns[name].append(_seconds(advance, iterations))
+    return first, {name: statistics.median(seconds) for name, seconds in turns.items()}
+
+
+def _seconds(advance: Advance, iterations: int) -> float:
+    began = time.perf_counter()
+    advance(iterations)
+    return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def products(kind: str) -> Iterator[None]:
+    """Makes convolutions and matrix products `float32` or `tf32` on all sides; a CPU has no TF32.
+
+    PyTorch alone would take TF32 for convolutions and float32 for matrix products.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind == "tf32"
+    torch.backends.cudnn.benchmark = True  # XLA tries its algorithms out, too
+    with jax.default_matmul_precision("highest" if kind == "float32" else "tensorfloat32"):
+        yield
+
+
+def compare(arch: str, batch: int, iterations: int, repeats: int, kind: str) -> list[results.Row]:
+    """One row against each PyTorch loop; rates in image-iterations per second.
+
+    Args:
+        arch: a CIFAR ResNet.
+        batch: images.
+        iterations: of a turn.
+        repeats: turns of each side.
+        kind: of products, as `products` takes it.
+    """
+    from benchmarks import torch_resnet
+
+    teacher, config = teachers.create(arch), synthesis_config()
+    model = torch_resnet.random(cifar_resnet.ARCHITECTURES[arch], teacher.num_classes)
+    with products(kind):
+        sides = {
+            "ours": ours(teacher, port(teacher, model), config, batch),
+            "plain": theirs(model, teacher, config, batch, tuned=False),
+            "tuned": theirs(model, teacher, config, batch, tuned=True),
+        }
+        first, seconds = take_turns(sides, iterations, repeats)
+    rate = {name: batch * iterations / s for name, s in seconds.items()}
+    return [
+        {
+            "name": f"{arch} vs {other}" + (f", {kind}" if kind != "float32" else ""),
+            "ours": rate["ours"],
+            "other": rate[other],
+            "ratio": rate["ours"] / rate[other],
+            "ours_first_seconds": first["ours"],
+            "other_first_seconds": first[other],
+            "products": kind,
+        }
+        for other in ("plain", "tuned")
+    ]
+
+
+def port(teacher: Teacher, model: Any) -> Any:
+    """The weights of a PyTorch model as variables of ours."""
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    image = np.zeros((1, *teacher.image_size), np.float32)
+    abstract = jax.eval_shape(teacher.model.init, jax.random.key(0), image)
+    return torch_port.convert(teacher, tensors, abstract)
+
+
+def _check() -> None:
+    """One device, the same for both, before anything is timed."""
+    for arch in _ARCH.value:
+        teachers.create(arch)
+    if importlib.util.find_spec("torch") is None:
+        raise UserError("this compares with PyTorch; install it: pip install 'datafree_nas[torch]'")
+    import torch
+
+    if jax.device_count() > 1:
+        raise UserError("this compares on one device; set CUDA_VISIBLE_DEVICES=0")
+    if jax.default_backend() != ("gpu" if torch.cuda.is_available() else "cpu"):
+        raise UserError(
+            f"JAX runs on {jax.default_backend()}, and torch.cuda.is_available() is "
+            f"{torch.cuda.is_available()}; let both see the same (JAX_PLATFORMS=cpu and "
+            "CUDA_VISIBLE_DEVICES= for the CPU)"
+        )
+
+
+def _settings() -> results.Row:
+    import torch
+
+    return {
+        "batch": _BATCH.value,
+        "dtype": "float32",
+        "iterations": _ITERATIONS.value,
+        "repeats": _REPEATS.value,
+        "jax": jax.__version__,
+        "torch": torch.__version__,
+        "load": round(os.getloadavg()[0], 2),  # of other programs, as nothing has run here yet
+    }
+
+
+def _run() -> None:
+    path = results.destination(_JSON.value)
+    _check()
+    settings = _settings()
+    rows = []
+    for kind in ("float32",) if backend.on_cpu() else ("float32", "tf32"):
+        for arch in _ARCH.value:
+            print(f"timing {arch}, {kind}", file=sys.stderr, flush=True)
+            rows += compare(arch, _BATCH.value, _ITERATIONS.value, _REPEATS.value, kind)
+    results.report(rows, settings, path)
+
+
+def main(_argv: list[str]) -> None:
+    """Times what the flags name."""
+    exit_cleanly(_run)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,127 @@
+"""Our synthesis loop written plainly in PyTorch, as benchmarks.synthesis times it.
+
+No command of its own. Eager, one iteration a call, BatchNorm inputs seen through forward hooks: the
+manner of the Data-Free-NAS release. The maths is ours (its un-squared norms, but a real coin for
+the flip), which tests/benchmarks checks term by term. `tuned` is what one would change in it first.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ml_collections import ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from datafree_nas.teachers import Teacher
+
+
+def window(pixels: Tensor, offset: Sequence[int], flip: bool, margin: int) -> Tensor:
+    """The part of the canvas `[b c H W]` at that corner, `margin` smaller, mirrored or not."""
+    height, width = (side - margin for side in pixels.shape[2:])
+    y, x = offset
+    cut = pixels[:, :, y : y + height, x : x + width]
+    return cut.flip(-1) if flip else cut
+
+
+def plain_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance by channel of `[b c h w]`, as everybody writes it."""
+    return x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+
+
+def tuned_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The same: on a GPU in one kernel, on a CPU, whose `var` is 8 times slower, in two passes."""
+    if x.is_cuda:
+        var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+        return mean, var
+    mean = x.mean((0, 2, 3))
+    return mean, (x - mean[:, None, None]).square().mean((0, 2, 3))
+
+
+class Loop:
+    """A batch of images on its way.
+
+    Args:
+        model: with `BatchNorm2d` layers, in evaluation mode; belongs to the loop from here on.
+        teacher: gives mean and standard deviation.
+        config: `config.synthesis`.
+        pixels: the first canvas `[b c H W]`, normalized.
+        labels: `[b]`.
+        iterations: of the learning rate's schedule.
+        tuned: no gradients of parameters, which the release computes and throws away; cheaper
+            statistics; channels-last on a GPU.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        teacher: Teacher,
+        config: ConfigDict,
+        pixels: Tensor,
+        labels: Tensor,
+        iterations: int,
+        *,
+        tuned: bool,
+    ):
+        layout = torch.channels_last if tuned and pixels.is_cuda else torch.contiguous_format
+        model.to(pixels.device, memory_format=layout)  # type: ignore[call-overload]
+        self._model = model.requires_grad_(not tuned)
+        self.pixels = pixels.clone(memory_format=layout).requires_grad_()
+        self._optimizer = torch.optim.Adam([self.pixels], betas=tuple(config.betas))
+        self._config, self._labels = config, labels
+        self._iterations, self._done = iterations, 0
+        self._random = random.Random(0)
+        mean, std = (pixels.new_tensor(v).view(-1, 1, 1) for v in (teacher.mean, teacher.std))
+        self._low, self._high = -mean / std, (1 - mean) / std
+        self._statistics = tuned_statistics if tuned else plain_statistics
+        self._distances: list[Tensor] = []
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.register_forward_hook(self._tap)
+
+    def _tap(self, layer: Any, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        mean, var = self._statistics(inputs[0])
+        norm = torch.linalg.vector_norm
+        self._distances.append(norm(mean - layer.running_mean) + norm(var - layer.running_var))
+
+    def step(self) -> dict[str, Tensor]:
+        """One iteration; returns the loss terms, unweighted, by the names of their weights."""
+        margin, coin = self._config.margin, self._random
+        offset = coin.randint(0, margin), coin.randint(0, margin)
+        view = window(self.pixels, offset, self._config.flip and coin.random() < 0.5, margin)
+        self._optimizer.zero_grad()
+        self._model.zero_grad()
+        terms = self._terms(view)
+        sum(self._config[name] * term for name, term in terms.items()).backward()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self._optimizer.step()
+        with torch.no_grad():
+            self.pixels.clamp_(self._low, self._high)
+        self._done += 1
+        return terms
+
+    def _terms(self, x: Tensor) -> dict[str, Tensor]:
+        self._distances.clear()
+        logits = self._model(x)
+        first, *others = self._distances
+        norm = torch.linalg.vector_norm
+        return {
+            "cross_entropy": F.cross_entropy(logits, self._labels),
+            "batch_norm": self._config.first_batch_norm * first + sum(others),
+            "tv_l2": norm(x[:, :, :, 1:] - x[:, :, :, :-1])
+            + norm(x[:, :, 1:] - x[:, :, :-1])
+            + norm(x[:, :, 1:, 1:] - x[:, :, :-1, :-1])
+            + norm(x[:, :, 1:, :-1] - x[:, :, :-1, 1:]),
+            "l2": norm(x.flatten(1), dim=1).mean(),
+        }
+
+    def _learning_rate(self) -> float:
+        """Linear warm-up, then half a cosine."""
+        i, warmup = self._done, self._config.warmup
+        if i < warmup:
+            return self._config.learning_rate * (i + 1) / warmup
+        wave = math.cos(math.pi * (i - warmup) / (self._iterations - warmup))
+        return self._config.learning_rate * 0.5 * (1 + wave)

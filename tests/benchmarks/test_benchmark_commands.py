@@ -1,0 +1,118 @@
+"""The benchmarks as commands: what they write, and how they refuse."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from datafree_nas import teachers
+from datafree_nas.data.images import ImageSet
+from datafree_nas.synthesis import store
+from datafree_nas.teachers import store as teacher_store
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command, **environment):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", **environment}
+    return subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def benchmark(name, *arguments):
+    return run(sys.executable, "-m", f"benchmarks.{name}", *arguments)
+
+
+def refuses(process, *texts):
+    assert process.returncode == 2, process.stderr
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ")
+    for text in texts:
+        assert text in line
+
+
+def test_synthesis_writes_a_row_for_each_loop(tmp_path):
+    small = ("--arch=cifar_resnet8", "--batch=2", "--iterations=1", "--repeats=1")
+    done = benchmark("synthesis", *small, f"--json={tmp_path / 'file.json'}")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "file.json").read_text())
+    names = [row["name"] for row in written["rows"]]
+    assert names == ["cifar_resnet8 vs plain", "cifar_resnet8 vs tuned"]
+    for row in written["rows"]:
+        assert row["ratio"] == pytest.approx(row["ours"] / row["other"])
+        assert row["batch"] == 2
+        assert row["dtype"] == "float32"
+    assert "--batch=2" in written["command"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--arch=cifar_resnet21"], ["cifar_resnet21", "cifar_resnet20"]),
+        (["--batch=0"], ["batch"]),
+        (["--json=/proc/nowhere/file.json"], ["/proc/nowhere"]),
+    ],
+)
+def test_synthesis_refuses(arguments, texts):
+    refuses(benchmark("synthesis", *arguments), *texts)
+
+
+@pytest.fixture(scope="module")
+def quality_inputs(tmp_path_factory):
+    """A data set of two rounds, its teacher, and a classifier of larger images."""
+    root = tmp_path_factory.mktemp("quality")
+    layout = store.Layout(root / "synthetic", 2)
+    for side, name in ((8, "teacher"), (32, "other")):
+        teacher = teachers.create(
+            "cifar_resnet8", image_size=(side, side, 1), mean=(0.5,), std=(0.5,)
+        )
+        variables = teacher.model.init(jax.random.key(0), np.zeros((1, side, side, 1)))
+        teacher_store.save(root / name, teacher, variables, {"trained_on": "nothing"}, macs=1)
+        if name == "teacher":
+            for number in (0, 1):
+                images = np.full((4, 8, 8, 1), 100 * number, np.uint8)
+                logits = np.zeros((4, teacher.num_classes), np.float32)
+                rounds = np.full(4, number, np.int32)
+                one = ImageSet(images, np.zeros(4, np.int32), logits, rounds)
+                store.write_shard(layout.shard(number), one, 0, teacher)
+            store.write_metadata(layout, teacher, [4, 4])
+    return root
+
+
+def test_quality_looks_at_every_round_through_both(quality_inputs, tmp_path):
+    teacher, file = quality_inputs / "teacher", tmp_path / "file.json"
+    arguments = [f"--dataset={quality_inputs / 'synthetic'}", f"--teacher={teacher}"]
+    done = benchmark("quality", *arguments, f"--verifier={teacher}", f"--json={file}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["rows"]
+    names = [row["name"] for row in rows]
+    assert names == [f"round {n}, {who}" for who in ("teacher", "verifier") for n in (0, 1)]
+    assert all(row["images"] == 4 and row["pixel_diversity"] == 0 for row in rows)
+    assert rows[0]["batch_norm"] != rows[1]["batch_norm"]
+
+
+def test_quality_refuses(quality_inputs, tmp_path):
+    dataset, teacher = f"--dataset={quality_inputs / 'synthetic'}", quality_inputs / "teacher"
+    refuses(benchmark("quality", dataset, f"--teacher={quality_inputs / 'other'}"), "(32, 32, 1)")
+    refuses(benchmark("quality", f"--dataset={tmp_path}", f"--teacher={teacher}"), "no finished")
+
+
+def test_on_gpu_says_that_there_is_no_gpu(tmp_path):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    refuses(run("bash", "benchmarks/on_gpu.sh", PATH=path, OUT=tmp_path), "JAX sees no GPU")
+
+
+def test_on_gpu_lists_missing_packages(tmp_path):
+    """With a Python that sees nothing but its standard library."""
+    bare = tmp_path / "python3"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    process = run("bash", "benchmarks/on_gpu.sh", PATH=path, PYTHONPATH="", OUT=tmp_path)
+    refuses(process, "pip install absl-py flax jax[cuda13]", "ml-collections", "torch")

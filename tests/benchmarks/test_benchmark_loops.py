@@ -1,0 +1,64 @@
+"""The PyTorch side of benchmarks.synthesis computes what ours computes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import synthesis, torch_resnet
+from benchmarks.torch_synthesis import Loop, window
+from datafree_nas import teachers
+from datafree_nas.synthesis import synthesizer
+from datafree_nas.synthesis.canvas import Canvas
+
+BATCH = 4
+
+
+def to_torch(x: jax.Array) -> torch.Tensor:
+    return torch.from_numpy(np.array(x).transpose(0, 3, 1, 2).copy())
+
+
+def to_ours(x: torch.Tensor) -> np.ndarray:
+    return x.detach().numpy().transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (1, 4), (4, 2)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_windows_are_the_same(offset, flip):
+    pixels = jax.random.normal(jax.random.key(0), (2, 12, 12, 3))
+    canvas = Canvas(pixels.shape, margin=4)
+    ours = canvas.apply({"params": {"pixels": pixels}}, jnp.array(offset), jnp.array(flip), 1)
+    np.testing.assert_array_equal(to_ours(window(to_torch(pixels), offset, flip, 4)), ours)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_iterations_are_the_same(tuned):
+    """Terms, gradients and schedule: with no margin and no flip nothing is left to chance."""
+    teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config()
+    config.update(margin=0, flip=False, warmup=2)
+    model = torch_resnet.random(1, teacher.num_classes)
+    frozen = synthesizer.Frozen(synthesis.port(teacher, model))
+    labels = jnp.arange(BATCH) % teacher.num_classes
+    state = synthesizer.init(jax.random.key(1), labels, teacher, config)
+    step = jax.jit(synthesizer.make_step(teacher, config, batch=BATCH, pool=1, iterations=8))
+    pixels = to_torch(state.params["pixels"])
+    loop = Loop(model, teacher, config, pixels, torch.arange(BATCH), 8, tuned=tuned)
+    with jax.default_matmul_precision("highest"):
+        for _ in range(4):
+            state, metrics = step(state, frozen)
+            terms = loop.step()
+            assert metrics.keys() == terms.keys() | {"loss", "confidence"}
+            for name, term in terms.items():
+                np.testing.assert_allclose(term.item(), metrics[name], rtol=1e-4, err_msg=name)
+        difference = np.abs(to_ours(loop.pixels) - state.params["pixels"])
+    assert np.mean(difference > 0.01) < 0.02  # Adam makes much of the last bit of tiny gradients
+
+
+def test_only_the_plain_loop_computes_gradients_of_weights():
+    teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config()
+    for tuned in (False, True):
+        model = torch_resnet.random(1, teacher.num_classes)
+        pixels = torch.zeros(BATCH, 3, 36, 36)
+        Loop(model, teacher, config, pixels, torch.arange(BATCH), 8, tuned=tuned).step()
+        assert (model.conv1.weight.grad is None) == tuned
