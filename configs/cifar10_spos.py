@@ -26,7 +26,7 @@ def get_config(arg=""):
         batch_size=100,
         rounds=4,
         margin=4,
-        resolutions=((1, 500),),
+        resolutions=((2, 500), (1, 1000)),
         learning_rate=0.1,
         warmup=20,
         betas=(0.9, 0.999),
@@ -41,12 +41,12 @@ def get_config(arg=""):
 
 
 def _quick(config):
-    config.synthesis.update(images=200, rounds=2, resolutions=((1, 60),))
+    config.synthesis.update(images=200, rounds=2, resolutions=((2, 40), (1, 60)), log_every=10)
     config.search.space.update(channels=8, cells=1)
-    config.search.train.update(steps=60, batch_size=64, log_every=10)
-    config.search.calibration_batches = 2
+    config.search.train.update(steps=100, batch_size=64, log_every=10)
+    config.search.calibration_batches = 4
     config.search.evolution.update(
-        population=6, generations=2, parents=3, mutations=3, crossovers=3, max_macs=6_000_000
+        population=10, generations=2, parents=4, mutations=5, crossovers=5, max_macs=6_000_000
     )
-    config.student.train.update(steps=60, batch_size=64, log_every=10)
+    config.student.train.update(steps=150, batch_size=64, log_every=10)
     return config

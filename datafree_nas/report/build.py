@@ -1,0 +1,89 @@
+"""Writes the report of a run: a page for people, a summary for programs."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from datafree_nas.report import figures, graph, text
+from datafree_nas.report.artifacts import Artifacts, read
+from datafree_nas.report.summary import headline, summarize
+from datafree_nas.runtime.files import write_bytes, write_json
+
+
+def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Writes `report/report.html` and `report/summary.json` from what the stages left.
+
+    Args:
+        workdir: of the run; a stage that left nothing there is said to be not run.
+        config: the settings, nested; `name` and `seed` head the page.
+
+    Returns:
+        The summary: `config`, `seed`, `rows` and `architecture`, equal for equal results.
+
+    Raises:
+        UserError: an artifact is there and is no JSON.
+    """
+    artifacts = read(workdir)
+    summary = summarize(artifacts, config)
+    page = (
+        _environment()
+        .get_template("template.html")
+        .render(
+            summary=summary,
+            headline=headline(artifacts),
+            found=artifacts.architecture,
+            teacher=artifacts.teacher,
+            rounds=artifacts.rounds,
+            round_columns=list(dict.fromkeys(key for row in artifacts.rounds for key in row)),
+            grid=base64.b64encode(artifacts.grid).decode() if artifacts.grid else None,
+            svg=_draw(artifacts),
+            settings=list(text.flatten(config)),
+        )
+    )
+    directory = workdir / "report"
+    directory.mkdir(parents=True, exist_ok=True)
+    write_bytes(directory / "report.html", page.encode())
+    write_json(directory / "summary.json", summary)
+    return summary
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("datafree_nas.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (text.quantity, text.percent, text.number, graph.left_out):
+        environment.filters[function.__name__] = function
+    return environment
+
+
+def _draw(artifacts: Artifacts) -> dict[str, str]:
+    """The figures whose data are there, by name."""
+    lines = {
+        "teacher": [("teacher", artifacts.teacher_metrics)],
+        "synthesis": [
+            (f"round {number}", figures.mean_over_batches(batches))
+            for number, batches in artifacts.curves.items()
+        ],
+        "supernet": [
+            ("supernet", [row for row in artifacts.search_metrics if row["phase"] == "supernet"])
+        ],
+        "students": [
+            (f"{result['name']} · {result['data']}", artifacts.training[folder])
+            for folder, result in artifacts.results.items()
+        ],
+    }
+    present = {name: [(label, rows) for label, rows in of if rows] for name, of in lines.items()}
+    svg = {name: figures.panels(name, of) for name, of in present.items() if of}
+    if artifacts.history:
+        svg["scores"] = figures.scores("scores", artifacts.history)
+    if found := artifacts.architecture:
+        svg["network"] = graph.network("network", **found["graph"])
+        if artifacts.history:
+            svg["tradeoff"] = figures.tradeoff("tradeoff", artifacts.history, found)
+    return svg

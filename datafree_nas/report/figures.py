@@ -1,0 +1,141 @@
+"""The figures of the report that have axes."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from statistics import fmean
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
+
+from datafree_nas.report.artifacts import Row, Rows
+from datafree_nas.report.svg import ACCENT, INK, drawn
+
+WIDTH = 9.4  # inches, of every figure
+LETTERS_ACROSS, LETTERS_OF_MARK = 130, 8  # what a row of a legend holds, and a mark takes of it
+DOTS = "#8da2c0"
+LOG_FROM = 30.0  # an axis is logarithmic where its largest value is so many times its smallest
+
+
+def mean_over_batches(batches: Iterable[Rows]) -> Rows:
+    """One curve for several batches.
+
+    Args:
+        batches: rows of `step`, `phase` and any terms, a list for each batch.
+
+    Returns:
+        Rows of `step`, `phase` and the mean of every term at that step, sorted by step.
+    """
+    by_step = defaultdict(list)
+    for rows in batches:
+        for row in rows:
+            by_step[row["step"]].append(row)
+    return [
+        {"step": step, "phase": rows[0]["phase"]}
+        | {term: fmean(r[term] for r in rows if term in r) for term in _terms(rows)}
+        for step, rows in sorted(by_step.items())
+    ]
+
+
+@drawn
+def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
+    """One panel for each term, in it one line for each label, over iterations.
+
+    Args:
+        lines: label and rows of `step`, `phase` and terms; a row need not have every term.
+    """
+    terms = _terms([row for _, rows in lines for row in rows])
+    columns = min(len(terms), 3)
+    height = math.ceil(len(terms) / columns)
+    figure = Figure(figsize=(WIDTH, 2.1 * height + 0.4))
+    grid = list(figure.subplots(height, columns, squeeze=False).flat)
+    colours = matplotlib.colormaps["plasma"](np.linspace(0.0, 0.8, len(lines)))
+    for axes, term in zip(grid, terms, strict=False):
+        for (label, rows), colour in zip(lines, colours, strict=True):
+            there = [row for row in rows if term in row]
+            steps, values = [row["step"] for row in there], [row[term] for row in there]
+            axes.plot(steps, values, color=colour, label=label)
+        _scale(axes)
+        for step in _changes(lines[0][1]):
+            axes.axvline(step, color=INK, linewidth=0.7, linestyle=":")
+        axes.set_title(term.replace("_", " "))
+    for axes in grid[len(terms) :]:
+        axes.set_axis_off()
+    if len(lines) > 1:
+        _legend(figure, grid[0])
+    return figure
+
+
+@drawn
+def scores(history: Rows) -> Figure:
+    """Every score against order of evaluation, and the best one so far.
+
+    Args:
+        history: rows with `score`, in order; higher is better.
+    """
+    order, values = range(1, len(history) + 1), _scores(history)
+    best = np.fmax.accumulate(values)
+    figure = Figure(figsize=(WIDTH, 2.9))
+    axes = figure.subplots()
+    axes.plot(order, values, ".", color=DOTS, markersize=4, label="score")
+    axes.step(order, best, where="post", color=ACCENT, label="best so far")
+    axes.set(xlabel="architectures evaluated", ylabel="score")
+    _legend(figure, axes)
+    return figure
+
+
+@drawn
+def tradeoff(history: Rows, found: Row) -> Figure:
+    """Score against MACs, with the found architecture and the limit on MACs.
+
+    Args:
+        history: rows with `score` and `macs`.
+        found: `score`, `macs`, and `max_macs` which may be `None`.
+    """
+    figure = Figure(figsize=(WIDTH, 3.3))
+    axes = figure.subplots()
+    macs = [row["macs"] for row in history]
+    axes.plot(macs, _scores(history), ".", color=DOTS, markersize=5, label="evaluated")
+    axes.plot(found["macs"], found["score"], "*", color=ACCENT, markersize=12, label="found")
+    if found["max_macs"] is not None:
+        axes.axvline(found["max_macs"], color=INK, linewidth=1, linestyle="--", label="limit")
+    axes.set(xlabel="MACs", ylabel="score")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    _legend(figure, axes)
+    return figure
+
+
+def _terms(rows: Rows) -> list[str]:
+    """The names of the numbers in some rows in order of appearance, the loss before all others."""
+    terms = dict.fromkeys(key for row in rows for key in row if key not in ("step", "phase"))
+    return sorted(terms, key=lambda term: term != "loss")
+
+
+def _changes(rows: Rows) -> list[int]:
+    """The steps after which a phase gives way to another."""
+    return [a["step"] for a, b in pairwise(rows) if a["phase"] != b["phase"]]
+
+
+def _scale(axes: Axes) -> None:
+    """Makes the vertical axis logarithmic where the lines ask for it."""
+    values = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+    if values.min() > 0 and values.max() > LOG_FROM * values.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Names the lines of some axes above the figure, as many in a row as fit."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = int(LETTERS_ACROSS / (max(map(len, labels)) + LETTERS_OF_MARK))
+    figure.legend(handles, labels, loc="outside upper left", ncols=max(columns, 1))
+
+
+def _scores(history: Rows) -> np.ndarray:
+    """The scores in order; what is not finite is not drawn."""
+    return np.array([row["score"] for row in history], dtype=float)

@@ -1,0 +1,33 @@
+"""The last thing a run prints."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from datafree_nas.report.text import percent, quantity
+
+
+def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) -> None:
+    """Prints one line for each trained network.
+
+    Args:
+        rows: `rows` of the summary.
+        console: where to; standard output if not given.
+    """
+    table = Table()
+    for title in ("name", "data"):
+        table.add_column(title)
+    for title in ("test accuracy", "MACs", "params"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(row["name"]),  # a plain string would be read as markup
+            Text(row["data"]),
+            percent(row["test_accuracy"], 2),
+            quantity(row["macs"]),
+            quantity(row["params"]),
+        )
+    (console or Console()).print(table)

@@ -1,0 +1,293 @@
+"""The page and the table, from artifacts that are written by hand."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib
+import pytest
+from rich.console import Console
+
+from datafree_nas.report import figures, graph, text
+from datafree_nas.report.build import build
+from datafree_nas.report.table import print_table
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import write_bytes, write_json, write_jsonl
+
+CONFIG = {"name": "digits", "seed": 3, "search": {"max_macs": None, "space": {"cells": (1, 2)}}}
+GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+EDGES = [
+    *([0, 1, "nor_conv_3x3"], [0, 2, "none"], [1, 2, "skip_connect"]),
+    *([0, 3, "nor_conv_1x1"], [1, 3, "none"], [2, 3, "nor_conv_3x3"]),
+]
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+URLS = re.compile(r"""(?:src|href)\s*=\s*["']?([^"'>\s]*)|url\(\s*["']?([^"')]*)""")
+
+
+class Page(HTMLParser):
+    """Which tags a page has, and whether each one that opens is closed."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def _teacher(workdir: Path) -> None:
+    directory = _directory(workdir / "teacher")
+    card = {"arch": "cifar_resnet20", "num_classes": 10, "image_size": [32, 32, 3]}
+    card |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "params": 272474, "macs": 40813184}
+    card |= {"batch_norm_layers": 19, "class_names": None, "source": {"trained_on": "digits"}}
+    write_json(directory / "teacher.json", card)
+    write_jsonl(directory / "metrics.jsonl", _training())
+
+
+def _synthetic(workdir: Path) -> None:
+    directory = _directory(workdir / "synthetic")
+    for number in range(2):
+        for batch in range(2):
+            rows = [
+                {"step": s, "phase": f"resolution 1/{1 + (s < 3)}", "loss": 9 / s, "tv_l1": batch}
+                for s in range(1, 6)
+            ]
+            unit = _directory(directory / "units") / f"round-{number:02d}-batch-{batch:03d}.json"
+            write_json(unit, {"round": number, "batch": batch, "curves": rows})
+    rounds = [{"round": 0, "images": 512, "agreement": 0.97}, {"round": 1, "images": 512}]
+    write_json(directory / "rounds.json", rounds)
+    write_bytes(directory / "grid.png", PIXEL)
+
+
+def _search(workdir: Path, name: str = GENOTYPE) -> None:
+    directory = _directory(workdir / "search")
+    found = {"architecture": name, "macs": 7_780_000, "params": 254_000, "score": 0.8}
+    found |= {"agreement": 0.8, "kl": 0.25}
+    worse = {**found, "macs": 9_000_000, "score": 0.1, "generation": 0}
+    lost = {**worse, "score": float("nan")}
+    write_jsonl(directory / "history.jsonl", [lost, worse, {**found, "generation": 1}])
+    best = {"step": 9, "phase": "evolution", "best": 0.8}
+    write_jsonl(directory / "metrics.jsonl", [*_training("supernet"), best])
+    found |= {"space": "nasbench201", "strategy": "spos", "data": "synthetic", "evaluated": 3}
+    nodes = ["input", "node 1", "node 2", "output"]
+    found |= {"max_macs": 8_000_000, "seed": 3, "graph": {"nodes": nodes, "edges": EDGES}}
+    write_json(directory / "architecture.json", found)
+
+
+def _students(workdir: Path, accuracy: float | None = 0.9519) -> None:
+    cost = {"macs": 7_780_000, "params": 254_000, "seed": 3}
+    rows = {
+        "real": {"name": "student", "data": "real", "test_accuracy": 0.97, **cost, "order": 2},
+        "synthetic": {"name": "student", "data": "synthetic", "test_accuracy": accuracy}
+        | {**cost, "order": 1, "architecture": GENOTYPE},
+        "teacher": {"name": "teacher", "data": "real", "test_accuracy": 0.99, **cost, "order": 0},
+    }
+    for folder, row in rows.items():
+        directory = _directory(workdir / "student" / folder)
+        write_json(directory / "result.json", row)
+        if folder != "teacher":
+            write_jsonl(directory / "metrics.jsonl", _training())
+
+
+def _training(phase: str = "") -> list[dict]:
+    return [{"step": s, "phase": phase, "loss": 2 / s, "accuracy": s / 9} for s in range(1, 9)]
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _page(workdir: Path) -> str:
+    return (workdir / "report" / "report.html").read_text()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A workdir in which every stage was run."""
+    for stage in (_teacher, _synthetic, _search, _students):
+        stage(tmp_path)
+    return tmp_path
+
+
+def test_page_is_whole_and_needs_no_network(run):
+    build(run, CONFIG)
+    html = _page(run)
+    page = Page(html)
+    assert page.open == []
+    assert page.tags.count("svg") == 7
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert len(page.ids) == len(set(page.ids))
+    assert "http" not in html
+    for attribute, style in URLS.findall(html):
+        assert (attribute or style).startswith(("data:image/png;base64,", "#"))
+    assert "not run" not in html
+
+
+def test_page_says_what_was_found(run):
+    build(run, CONFIG)
+    html = _page(run)
+    assert "A student trained on synthetic images alone reaches 95.2 % (teacher 99.0 %)." in html
+    assert "95.19 %" in html
+    assert "7.78 M" in html
+    assert GENOTYPE in html
+    assert "(none): input → node 2, node 1 → output." in html
+    assert "search.max_macs = None\nsearch.space.cells = (1, 2)\n" in html
+    assert base64.b64encode(PIXEL).decode() in html
+    assert html.count("student · synthetic") == 1
+    assert html.count("student · real") == 1
+
+
+def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run):
+    build(run, CONFIG)
+    before = [file.read_bytes() for file in sorted((run / "report").iterdir())]
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "svg.fonttype": "path"}):
+        build(run, CONFIG)
+    assert [file.read_bytes() for file in sorted((run / "report").iterdir())] == before
+    assert len(before) == 2
+
+
+def test_summary_is_exact(run):
+    cost = {"macs": 7_780_000, "params": 254_000, "seed": 3}
+    expected = {
+        "config": "digits",
+        "seed": 3,
+        "rows": [
+            {"name": "teacher", "data": "real", "test_accuracy": 0.99, **cost},
+            {"name": "student", "data": "synthetic", "test_accuracy": 0.9519, **cost},
+            {"name": "student", "data": "real", "test_accuracy": 0.97, **cost},
+        ],
+        "architecture": GENOTYPE,
+    }
+    assert build(run, CONFIG) == expected
+    assert json.loads((run / "report" / "summary.json").read_text()) == expected
+
+
+def test_nothing_was_run(tmp_path):
+    summary = build(tmp_path, CONFIG)
+    assert summary == {"config": "digits", "seed": 3, "rows": [], "architecture": None}
+    html = _page(tmp_path)
+    assert Page(html).open == []
+    assert "Nothing was run yet." in html
+    assert html.count('<p class="absent">') == 6
+    for absent in ("teacher stage", "Synthesis", "search", "training of students"):
+        assert f"{absent} was not run" in html
+
+
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        ([_teacher], "The teacher, cifar_resnet20, is there; nothing was synthesized yet."),
+        ([_teacher, _synthetic], "1024 images were synthesized; nothing was searched yet."),
+        ([_search], "The search found an architecture of 7.78 M MACs; no student was tested yet."),
+        ([_search, lambda workdir: _students(workdir, None)], "no student was tested yet."),
+    ],
+)
+def test_headline_of_a_part_of_a_run(tmp_path, stages, sentence):
+    for stage in stages:
+        stage(tmp_path)
+    build(tmp_path, CONFIG)
+    assert sentence in _page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("teacher/metrics.jsonl", "The training of the teacher was not run here."),
+        ("synthetic/grid.png", "The drawing of samples was not run."),
+        ("synthetic/rounds.json", "The measuring of rounds was not run."),
+        ("search/metrics.jsonl", "The training of a supernet was not run."),
+        ("search/history.jsonl", "The evaluation of architectures was not run."),
+        ("search/architecture.json", "No architecture: the search was not run to its end."),
+    ],
+)
+def test_a_missing_file_is_said(run, file, sentence):
+    (run / file).unlink()
+    build(run, CONFIG)
+    assert sentence in _page(run)
+
+
+def test_a_broken_file_is_named(run):
+    (run / "synthetic" / "rounds.json").write_text("[")
+    with pytest.raises(UserError, match=r"rounds\.json is not valid JSON"):
+        build(run, CONFIG)
+
+
+def test_hostile_names_are_escaped(run):
+    hostile = "<script>alert('$x_$')</script>"
+    _search(run, hostile)
+    graph_file = run / "search" / "architecture.json"
+    found = json.loads(graph_file.read_text())
+    found["graph"] = {"nodes": [hostile, "b"], "edges": [[0, 1, hostile]]}
+    write_json(graph_file, found)
+    result = {"name": hostile, "data": hostile, "test_accuracy": None, "macs": 1, "params": 1}
+    for folder in ("synthetic", "real"):
+        write_json(run / "student" / folder / "result.json", {**result, "seed": 3, "order": 1})
+    build(run, {**CONFIG, "name": hostile, hostile: hostile})
+    html = _page(run)
+    assert "<script" not in html
+    assert Page(html).open == []
+    assert "&lt;script&gt;" in html
+
+
+def test_curves_are_averaged_over_batches():
+    first = [{"step": 1, "phase": "a", "loss": 1.0}, {"step": 2, "phase": "b", "loss": 3.0}]
+    second = [{"step": 1, "phase": "a", "loss": 2.0, "l2": 5.0}]
+    assert figures.mean_over_batches([first, second]) == [
+        {"step": 1, "phase": "a", "loss": 1.5, "l2": 5.0},
+        {"step": 2, "phase": "b", "loss": 3.0},
+    ]
+
+
+def test_any_number_of_nodes_can_be_drawn():
+    chain = [(i, i + 1, f"op {i}") for i in range(11)]
+    complete = [(a, b, "conv") for b in range(7) for a in range(b)]
+    for nodes, edges in ((12, chain), (7, complete), (2, [(0, 1, "none")])):
+        svg = graph.network("name", [f"node {i}" for i in range(nodes)], edges)
+        assert svg.count(">node ") == nodes
+        assert ">none<" not in svg
+
+
+def test_table_prints_every_row():
+    out = io.StringIO()
+    row = {"name": "student [red]", "data": "synthetic", "test_accuracy": 0.9519}
+    teacher = {"name": "teacher", "data": "real", "test_accuracy": None}
+    rows = [row | {"macs": 7_780_000, "params": 254_000}, teacher | {"macs": 999_999, "params": 12}]
+    print_table(rows, Console(file=out, width=100))
+    for cell in ("student [red]", "synthetic", "95.19 %", "7.78 M", "254 k", "1.00 M", "12", "—"):
+        assert cell in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        *[(0, "0"), (999, "999"), (1000, "1.00 k"), (75_002, "75.0 k"), (999_499, "999 k")],
+        *[(999_500, "1.00 M"), (7_780_000, "7.78 M"), (1_560_000_000, "1.56 G"), (None, "—")],
+    ],
+)
+def test_quantities_have_three_digits(count, shown):
+    assert text.quantity(count) == shown
+
+
+def test_numbers_have_four_digits():
+    assert [text.number(v) for v in (0.97, 1234.5, 7, None)] == ["0.9700", "1234", "7", "—"]
