@@ -26,7 +26,6 @@ packages = {
     "flax": "flax",
     "jax": "jax[cuda13]",
     "jaxtyping": "jaxtyping",
-    "ml_collections": "ml-collections",
     "numpy": "numpy",
     "optax": "optax",
     "orbax": "orbax-checkpoint",

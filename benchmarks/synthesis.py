@@ -30,12 +30,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from ml_collections import ConfigDict
 
 from benchmarks import results
-from configs import common
 from datafree_nas import teachers
 from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
 from datafree_nas.synthesis import synthesizer
@@ -51,14 +50,32 @@ Advance = Callable[[int], None]  # does that many iterations and waits until the
 SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to its end
 
 
-def synthesis_config() -> ConfigDict:
-    """The paper's, on a canvas as for CIFAR."""
-    config = common.get_config().synthesis
-    config.margin = 4
-    return config
+class Settings(dict[str, Any]):
+    """A config without ml_collections, which a machine for benchmarks need not have."""
+
+    __getattr__ = dict.__getitem__
 
 
-def ours(teacher: Teacher, variables: Any, config: ConfigDict, batch: int) -> Advance:
+def synthesis_config() -> Settings:
+    """`config.synthesis` as in configs/common.py, on a canvas as for CIFAR."""
+    return Settings(
+        margin=4,
+        flip=True,
+        learning_rate=0.25,
+        warmup=100,
+        betas=(0.5, 0.9),
+        cross_entropy=1.0,
+        batch_norm=0.01,
+        first_batch_norm=10.0,
+        batch_norm_group=0,
+        tv_l1=0.0,
+        tv_l2=1e-4,
+        l2=1e-5,
+        competition=0.0,
+    )
+
+
+def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> Advance:
     """Our side, as the synthesis stage runs it."""
     step = synthesizer.make_step(teacher, config, batch=batch, pool=1, iterations=SCHEDULE)
     run = backend.repeat(step)
@@ -73,7 +90,7 @@ def ours(teacher: Teacher, variables: Any, config: ConfigDict, batch: int) -> Ad
     return advance
 
 
-def theirs(model: Any, teacher: Teacher, config: ConfigDict, batch: int, tuned: bool) -> Advance:
+def theirs(model: Any, teacher: Teacher, config: Config, batch: int, tuned: bool) -> Advance:
     """PyTorch's side, with a copy of the model."""
     import torch
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datafree_nas.runtime.config import Config
 from datafree_nas.teachers import Teacher
 
 
@@ -58,7 +58,7 @@ class Loop:
         self,
         model: nn.Module,
         teacher: Teacher,
-        config: ConfigDict,
+        config: Config,
         pixels: Tensor,
         labels: Tensor,
         iterations: int,

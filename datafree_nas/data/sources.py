@@ -1,6 +1,7 @@
 """Natural images by name: `digits`, `tfds:NAME`, `folder:DIR`, `npz:FILE`."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +32,15 @@ def load(source: str, split: str, size: Size, data_dir: str = "") -> ImageSet:
         UserError: unknown source, nothing there, unreadable images, or images of another size.
     """
     kind, _, place = source.partition(":")
-    readers = {"digits": _digits, "tfds": _tfds, "folder": _folder, "npz": _npz}
+    readers: dict[str, Callable[[], ImageSet]] = {
+        "digits": lambda: _digits(split),
+        "tfds": lambda: _tfds(place, split, data_dir),
+        "folder": lambda: _folder(Path(place), split, size),
+        "npz": lambda: _npz(Path(place), split),
+    }
     if kind not in readers:
         raise UserError(f"config.data.source={source!r} is unknown{did_you_mean(kind, readers)}")
-    if kind == "tfds":
-        found = _tfds(place, split, data_dir)
-    elif kind == "folder":
-        found = _folder(Path(place), split, size)
-    elif kind == "npz":
-        found = _npz(Path(place), split)
-    else:
-        found = _digits(split)
+    found = readers[kind]()
     if found.images.shape[1:] != size:
         raise UserError(
             f"{source} has images of {found.images.shape[1:]}, the teacher wants {size} "

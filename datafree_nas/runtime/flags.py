@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from absl import flags, logging
-from ml_collections import ConfigDict
 
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 
 _OVERRIDE = re.compile(r"^--?config\.([^=]+)")
@@ -37,19 +37,19 @@ def parse(argv: list[str]) -> list[str]:
 
 def _config_error(argv: list[str], error: Exception) -> UserError:
     config = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
-    if isinstance(config, ConfigDict):
+    if config is not None:
         for match in filter(None, map(_OVERRIDE.match, argv)):
             check_field(config, match[1])
     return UserError(f"the config cannot be used: {' '.join(str(error).split())}")
 
 
-def check_field(config: ConfigDict, name: str) -> None:
+def check_field(config: Config, name: str) -> None:
     """Raises `UserError` unless `name`, e.g. `synthesis.rounds`, is a field of `config`."""
     inner: Any = config
     parts = name.split(".")
     for depth, part in enumerate(parts):
-        if not isinstance(inner, ConfigDict) or part not in inner:
-            known = list(inner) if isinstance(inner, ConfigDict) else []
+        known = list(inner.keys()) if isinstance(inner, Config) else []
+        if part not in known:
             parent = ".".join(["config", *parts[:depth]])
             raise UserError(f"{parent} has no field {part!r}{did_you_mean(part, known)}")
         inner = inner[part]

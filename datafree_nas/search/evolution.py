@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-from ml_collections import ConfigDict
 
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces.space import Architecture
 
@@ -19,7 +19,7 @@ def propose(
     scores: Float[np.ndarray, "n"],
     ops: int,
     allowed: Callable[[Architecture], bool],
-    config: ConfigDict,
+    config: Config,
 ) -> Population:
     """The next generation: children by mutation and crossover of the best, filled up at random.
 

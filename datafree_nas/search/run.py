@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import checkpoint, loop, mesh, seeds
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
@@ -28,7 +28,7 @@ def run(
     teacher: tuple[LogitsFn, Any],
     preprocess: Preprocessing,
     images: ImageSet,
-    config: ConfigDict,
+    config: Config,
     seed: int,
 ) -> dict[str, Any]:
     """Searches, and writes `history.jsonl` and, last, `architecture.json`.
@@ -90,7 +90,7 @@ def _data(
     images: ImageSet,
     teacher: tuple[LogitsFn, Any],
     preprocess: Preprocessing,
-    config: ConfigDict,
+    config: Config,
     seed: int,
 ) -> SearchData:
     generator = seeds.numpy_generator(seeds.key_for(seed, "held out"))

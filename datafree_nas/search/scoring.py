@@ -7,15 +7,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
 
 from datafree_nas.runtime import mesh
+from datafree_nas.runtime.config import Config
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.training.trainer import Preprocessing
 
 
 def make_scorer(
-    supernet: nn.Module, preprocess: Preprocessing, config: ConfigDict
+    supernet: nn.Module, preprocess: Preprocessing, config: Config
 ) -> Callable[[Any, Any, SearchData, Int[Array, "positions"]], dict[str, float]]:
     """Builds the scoring of one architecture; compiled once for all of them.
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
 
 from datafree_nas.runtime import backend, mesh, seeds
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.search import evolution
 from datafree_nas.search.scoring import make_scorer
@@ -45,7 +45,7 @@ def make(
     teacher_fn: LogitsFn | None,
     preprocess: Preprocessing,
     image_size: tuple[int, int, int],
-    config: ConfigDict,
+    config: Config,
 ) -> Strategy:
     """Builds the strategy.
 
@@ -102,13 +102,13 @@ def make(
     )
 
 
-def _scores(state: SposState, config: ConfigDict) -> np.ndarray:
+def _scores(state: SposState, config: Config) -> np.ndarray:
     count = int(state.scored)
     values = state.agreement if config.score == "agreement" else -state.kl
     return np.asarray(values)[:count]
 
 
-def _make_generations(space: Space, score: Any, config: ConfigDict) -> Any:
+def _make_generations(space: Space, score: Any, config: Config) -> Any:
     limits = config.evolution
 
     def allowed(architecture: Architecture) -> bool:
@@ -147,7 +147,7 @@ def _make_generations(space: Space, score: Any, config: ConfigDict) -> Any:
     return advance
 
 
-def _history(state: SposState, space: Space, config: ConfigDict) -> list[dict[str, Any]]:
+def _history(state: SposState, space: Space, config: Config) -> list[dict[str, Any]]:
     scores = _scores(state, config)
     return [
         {

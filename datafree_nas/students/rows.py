@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import checkpoint, interrupt, seeds
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import fit
@@ -51,7 +51,7 @@ class _Row(NamedTuple):
 
 
 def run(
-    directory: Path, inputs: Inputs, teacher_row: dict[str, Any], config: ConfigDict, seed: int
+    directory: Path, inputs: Inputs, teacher_row: dict[str, Any], config: Config, seed: int
 ) -> None:
     """Trains and evaluates every row of `config.rows` that has no result yet.
 
@@ -75,7 +75,7 @@ def run(
         interrupt.check()
 
 
-def _rows(inputs: Inputs, config: ConfigDict, seed: int) -> dict[str, _Row]:
+def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _Row]:
     found = inputs.architecture
     rival = random_rival(inputs.space, found, seed) if "random" in config.rows else found
     return {
@@ -87,7 +87,7 @@ def _rows(inputs: Inputs, config: ConfigDict, seed: int) -> dict[str, _Row]:
 
 
 def _train(
-    directory: Path, row: _Row, inputs: Inputs, config: ConfigDict, seed: int, order: int
+    directory: Path, row: _Row, inputs: Inputs, config: Config, seed: int, order: int
 ) -> None:
     space, recipe = inputs.space, config.train
     model = space.network(row.architecture)

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import backend, checkpoint, interrupt, loop, mesh, seeds
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, read_jsonl, write_bytes, write_json
 from datafree_nas.runtime.metrics import MetricsWriter
@@ -28,7 +28,7 @@ def run(
     directory: Path,
     teacher: Teacher,
     variables: Any,
-    config: ConfigDict,
+    config: Config,
     seed: int,
     competitor: tuple[Teacher, Any] | None = None,
 ) -> ImageSet:
@@ -76,7 +76,7 @@ def run(
 
 
 def _check(
-    teacher: Teacher, variables: Any, config: ConfigDict, competitor: tuple[Teacher, Any] | None
+    teacher: Teacher, variables: Any, config: Config, competitor: tuple[Teacher, Any] | None
 ) -> None:
     mesh.check_divisible(config.batch_size, "synthesis.batch_size")
     if config.images % config.batch_size or not config.images:
@@ -117,7 +117,7 @@ class _UnitMaker:
         directory: Path,
         teacher: Teacher,
         variables: Any,
-        config: ConfigDict,
+        config: Config,
         seed: int,
         competitor: tuple[Teacher, Any] | None,
     ):

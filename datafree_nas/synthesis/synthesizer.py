@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
-from ml_collections import ConfigDict
 
 from datafree_nas.runtime import mesh
+from datafree_nas.runtime.config import Config
 from datafree_nas.synthesis import losses
 from datafree_nas.synthesis.canvas import Canvas
 from datafree_nas.teachers import Teacher, apply_with_taps
@@ -43,7 +43,7 @@ class Frozen(NamedTuple):
     student: Any = None
 
 
-def canvas(teacher: Teacher, batch: int, config: ConfigDict) -> Canvas:
+def canvas(teacher: Teacher, batch: int, config: Config) -> Canvas:
     """The synthesizer of a batch."""
     height, width, channels = teacher.image_size
     margin = config.margin
@@ -54,7 +54,7 @@ def init(
     key: Key[Array, ""],
     targets: Int[Array, "b"] | Float[Array, "b k"],
     teacher: Teacher,
-    config: ConfigDict,
+    config: Config,
 ) -> SynthesisState:
     """Fresh noise for a batch, spread over the devices.
 
@@ -88,7 +88,7 @@ def restart(state: SynthesisState) -> SynthesisState:
     return state._replace(iteration=jnp.copy(zero), optimizer=moments)
 
 
-def learning_rate(config: ConfigDict, iterations: int) -> optax.Schedule:
+def learning_rate(config: Config, iterations: int) -> optax.Schedule:
     """Linear warm-up, then half a cosine to zero over what is left of the resolution."""
     warmup = min(config.warmup, iterations)
 
@@ -102,7 +102,7 @@ def learning_rate(config: ConfigDict, iterations: int) -> optax.Schedule:
 
 def make_step(
     teacher: Teacher,
-    config: ConfigDict,
+    config: Config,
     *,
     batch: int,
     pool: int,
@@ -149,7 +149,7 @@ def make_step(
     return step
 
 
-def _view(key: Array, pool: int, config: ConfigDict) -> tuple[Array, Array, int]:
+def _view(key: Array, pool: int, config: Config) -> tuple[Array, Array, int]:
     offset_key, flip_key = jax.random.split(key)
     offset = jax.random.randint(offset_key, (2,), 0, config.margin // pool + 1)
     flip = jax.random.bernoulli(flip_key) if config.flip else jnp.array(False)
@@ -162,7 +162,7 @@ def _terms(
     frozen: Frozen,
     teacher: Teacher,
     student: nn.Module | None,
-    config: ConfigDict,
+    config: Config,
 ) -> tuple[Metrics, Array]:
     """The loss terms by the names of their weights in the config; a weight of 0 drops its term."""
     groups = window.shape[0] // config.batch_norm_group if config.batch_norm_group else 1

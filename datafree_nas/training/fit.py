@@ -7,10 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import backend, loop, mesh
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.training import trainer
 from datafree_nas.training.trainer import LogitsFn, Preprocessing, TrainData
@@ -22,7 +22,7 @@ def fit(
     model: nn.Module,
     images: ImageSet,
     preprocess: Preprocessing,
-    recipe: ConfigDict,
+    recipe: Config,
     key: jax.Array,
     *,
     label: str,

@@ -4,10 +4,11 @@ from typing import Any
 
 import jax
 import optax
-from ml_collections import ConfigDict
+
+from datafree_nas.runtime.config import Config
 
 
-def optimizer(recipe: ConfigDict) -> optax.GradientTransformation:
+def optimizer(recipe: Config) -> optax.GradientTransformation:
     """SGD with momentum, decay of kernels only, a cosine to zero, and clipping by global norm.
 
     Args:

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, UInt8
-from ml_collections import ConfigDict
 
 from datafree_nas.data import augment
 from datafree_nas.runtime import mesh
+from datafree_nas.runtime.config import Config
 from datafree_nas.training import recipe as recipes
 
 # (variables, normalized images [b h w c]) -> logits [b k]; the teacher, or whoever gives labels
@@ -54,7 +54,7 @@ class Preprocessing(NamedTuple):
         return augment.normalize(images, self.mean, self.std)
 
 
-def init(key: Key[Array, ""], variables: Any, recipe: ConfigDict) -> TrainState:
+def init(key: Key[Array, ""], variables: Any, recipe: Config) -> TrainState:
     """A state with freshly initialized variables, on every device."""
     params = variables["params"]
     state = TrainState(
@@ -76,7 +76,7 @@ def distillation(
 
 
 def make_step(
-    forward: Forward, teacher_fn: LogitsFn | None, preprocess: Preprocessing, recipe: ConfigDict
+    forward: Forward, teacher_fn: LogitsFn | None, preprocess: Preprocessing, recipe: Config
 ) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
     """Builds the step: random batch, augmentation, labels, loss, SGD.
 

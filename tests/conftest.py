@@ -1,0 +1,47 @@
+"""Settings of all tests, and the small things that many of them use."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # read when jax is imported
+
+import jax
+import numpy as np
+import pytest
+
+from datafree_nas import teachers
+
+RandomVariables = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def random_variables() -> RandomVariables:
+    """`(model, *inputs, **settings) -> variables`, random ones, and BatchNorm's as well."""
+
+    def make(model: Any, *inputs: Any, **settings: Any) -> Any:
+        generator = np.random.default_rng(0)
+
+        def leaf(path: Any, abstract: jax.ShapeDtypeStruct) -> jax.Array:
+            shape, name = abstract.shape, path[-1].key
+            if name in ("scale", "var"):
+                value = generator.uniform(0.5, 1.5, shape)
+            else:
+                fan_in = np.prod(shape[:-1]) if name == "kernel" else 10
+                value = generator.normal(0, np.sqrt(2 / fan_in), shape)
+            return jax.numpy.asarray(value, abstract.dtype)
+
+        init = functools.partial(model.init, **settings)
+        abstract = jax.eval_shape(init, jax.random.key(0), *inputs)
+        return jax.tree_util.tree_map_with_path(leaf, abstract)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(random_variables: RandomVariables) -> tuple[teachers.Teacher, Any]:
+    """A ResNet-8 for 8x8 grey images and 10 classes, with random variables."""
+    teacher = teachers.create("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+    image = jax.ShapeDtypeStruct((1, *teacher.image_size), np.float32)
+    return teacher, random_variables(teacher.model, image)

@@ -1,0 +1,47 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from datafree_nas.runtime import backend
+
+
+def _step(state, data):
+    key = jax.random.fold_in(state["key"], state["step"])
+    x = state["x"] * 0.9 + data + jax.random.normal(key, state["x"].shape)
+    new = {"key": state["key"], "step": state["step"] + 1, "x": x}
+    return new, {"step": state["step"], "sum": jnp.sum(x)}
+
+
+def _state():
+    return {"key": jax.random.key(1), "step": jnp.zeros((), jnp.int32), "x": jnp.zeros(3)}
+
+
+@pytest.mark.parametrize("on_cpu", [True, False], ids=["calls", "scan"])
+def test_repeat_is_one_step_many_times(on_cpu, monkeypatch):
+    state, data = _state(), jnp.arange(3.0)
+    for _ in range(5):
+        state, metrics = _step(state, data)
+
+    monkeypatch.setattr(backend, "on_cpu", lambda: on_cpu)
+    repeated, last = backend.repeat(_step)(_state(), data, 5)
+    assert int(repeated["step"]) == 5
+    assert repeated["key"] == state["key"]
+    np.testing.assert_allclose(repeated["x"], state["x"], rtol=1e-6)
+    assert last["sum"].shape == ()
+    assert int(last["step"]) == 4
+    np.testing.assert_allclose(last["sum"], metrics["sum"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False], ids=["calls", "scan"])
+def test_the_state_is_donated(on_cpu, monkeypatch):
+    monkeypatch.setattr(backend, "on_cpu", lambda: on_cpu)
+    state = _state()
+    backend.repeat(_step)(state, jnp.zeros(3), 2)
+    assert state["x"].is_deleted()
+
+
+def test_a_convolution_in_a_switch_is_stated_as_a_product_on_a_cpu_only(monkeypatch):
+    assert backend.matmul_convolutions_in_switch()  # the tests run on a CPU
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert not backend.matmul_convolutions_in_switch()

@@ -1,0 +1,116 @@
+import json
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from datafree_nas import spaces
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_jsonl
+from datafree_nas.search import run as search
+from datafree_nas.search.scoring import make_scorer
+from datafree_nas.search.strategy import SearchData
+from datafree_nas.training.trainer import Preprocessing, TrainData
+from tests import tiny
+
+PREPROCESS = Preprocessing((0.3,), (0.4,))
+
+
+@pytest.fixture
+def config():
+    return tiny.get_config().search
+
+
+@pytest.fixture
+def space():
+    return spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
+
+
+@pytest.fixture
+def images():
+    key = jax.random.key(5)
+    pixels = jax.random.randint(key, (96, 8, 8, 1), 0, 256).astype(jnp.uint8)
+    return ImageSet(np.asarray(pixels), np.arange(96, dtype=np.int32) % 10)
+
+
+def _bright(variables, x):
+    """A teacher that looks at nothing but brightness."""
+    level = jnp.mean(x, axis=(1, 2, 3))[:, None]
+    return -jnp.square(level * variables - jnp.linspace(-2, 2, 10))
+
+
+def _search(directory, space, images, config, seed=0):
+    teacher = (_bright, jnp.float32(5))
+    return search.run(directory, space, teacher, PREPROCESS, images, config, seed)
+
+
+def test_search_writes_all_it_scored_and_the_best(tmp_path, space, images, config):
+    found = _search(tmp_path, space, images, config)
+    history = read_jsonl(tmp_path / "history.jsonl")
+    assert len(history) == found["evaluated"] == 8
+    assert len({row["architecture"] for row in history}) == 8, "each scored once"
+    assert [row["generation"] for row in history] == [0] * 4 + [1] * 4
+    assert all(row["macs"] <= 200_000 for row in history)
+    assert found["score"] == max(row["score"] for row in history)
+    assert json.loads((tmp_path / "architecture.json").read_text()) == found
+    decoded = space.decode(found["architecture"])
+    assert (found["macs"], found["params"]) == (space.macs(decoded), space.params(decoded))
+    assert not (tmp_path / "working").exists()
+
+
+def test_same_seed_same_history(tmp_path, space, images, config):
+    _search(tmp_path / "a", space, images, config)
+    _search(tmp_path / "b", space, images, config)
+    _search(tmp_path / "c", space, images, config, seed=1)
+    a, b, c = ((tmp_path / n / "history.jsonl").read_bytes() for n in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_score_by_kl_prefers_the_smallest(tmp_path, space, images, config):
+    config.score = "kl"
+    found = _search(tmp_path, space, images, config)
+    history = read_jsonl(tmp_path / "history.jsonl")
+    assert found["kl"] == min(row["kl"] for row in history)
+
+
+def test_an_unknown_strategy_gets_a_hint(tmp_path, space, images, config):
+    config.strategy = "sops"
+    with pytest.raises(UserError, match="did you mean 'spos'"):
+        _search(tmp_path, space, images, config)
+
+
+def test_recalibration_is_the_true_average_and_scoring_compiles_once(space, images, config, caplog):
+    config.train.batch_size, config.calibration_batches = 32, 3
+    supernet = space.supernet()
+    gates = jnp.array([3, 1, 2, 4, 3, 2])
+    variables = supernet.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), gates)
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    pixels, labels = jnp.asarray(images.images), jnp.asarray(images.labels)
+    logits = _bright(jnp.float32(5), PREPROCESS(pixels[:32]))
+    data = SearchData(TrainData(pixels, labels), pixels[:32], logits)
+
+    def of_batch(i):
+        x = PREPROCESS(pixels[32 * i : 32 * (i + 1)])
+        return supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])[1]
+
+    each = [of_batch(i)["batch_stats"] for i in range(3)]
+    averaged = jax.tree.map(lambda *leaves: sum(leaves) / 3, *each)
+    by_hand = supernet.apply(
+        {"params": params, "batch_stats": averaged}, PREPROCESS(pixels[:32]), gates, train=False
+    )
+    theirs, ours = (jax.nn.log_softmax(z / config.train.temperature) for z in (logits, by_hand))
+    score = make_scorer(supernet, PREPROCESS, config)
+    found = score(params, batch_stats, data, gates)
+    expected = jnp.mean(jnp.sum(jnp.exp(theirs) * (theirs - ours), -1))
+    np.testing.assert_allclose(found["kl"], expected, rtol=1e-4)
+    agreement = jnp.mean(jnp.argmax(by_hand, -1) == jnp.argmax(logits, -1))
+    np.testing.assert_allclose(found["agreement"], agreement)
+    with caplog.at_level(logging.WARNING), jax.log_compiles():
+        for seed in range(5):
+            score(params, batch_stats, data, space.sample(jax.random.key(seed)))
+    compiled = [m for m in caplog.messages if "Compiling" in m]
+    assert not [m for m in compiled if "statistics" in m or "compare" in m], compiled

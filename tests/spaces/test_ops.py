@@ -1,0 +1,44 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from datafree_nas.spaces import ops
+
+X = jax.random.normal(jax.random.key(0), (2, 5, 4, 3))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_both_lowerings_are_one_convolution(kernel, random_variables):
+    plain = nn.Conv(6, (kernel, kernel), padding=kernel // 2)
+    variables = random_variables(plain, X)
+
+    def look(layer):
+        def loss(variables, x):
+            y = layer.apply(variables, x)
+            return jnp.sum(jnp.sin(y)), y
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables, X)
+
+    expected = look(plain)
+    for as_matmul in (False, True):
+        found = look(ops.Conv(6, kernel, use_bias=True, as_matmul=as_matmul))
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("as_matmul", [False, True])
+def test_bias_is_optional(as_matmul):
+    layer = ops.Conv(6, 3, as_matmul=as_matmul)
+    variables = jax.eval_shape(layer.init, jax.random.key(0), X)
+    assert variables["params"].keys() == {"kernel"}
+
+
+def test_average_pool_does_not_count_its_padding():
+    np.testing.assert_allclose(ops.average_pool(jnp.ones((1, 4, 5, 2))), 1.0, rtol=1e-6)
+    x = jnp.arange(12.0).reshape(1, 3, 4, 1)
+    pooled = ops.average_pool(x)[0, :, :, 0]
+    assert pooled.shape == (3, 4)
+    np.testing.assert_allclose(pooled[0, 0], (0 + 1 + 4 + 5) / 4)
+    np.testing.assert_allclose(pooled[1, 1], (0 + 1 + 2 + 4 + 5 + 6 + 8 + 9 + 10) / 9)

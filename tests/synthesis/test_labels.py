@@ -1,0 +1,24 @@
+import numpy as np
+
+from datafree_nas.synthesis import labels
+
+
+def test_balanced_classes_in_random_order():
+    made = labels.balanced(np.random.default_rng(0), 103, 10)
+    counts = np.bincount(made)
+    assert counts.min() == 10
+    assert counts.max() == 11
+    assert not np.array_equal(made, np.arange(103) % 10)
+
+
+def test_recalibrated_targets_are_soft_labels():
+    logits = np.array([[2.0, 1.0, 0.0]])
+    soft = labels.recalibrated(np.array([0]), logits, 1.0)
+    np.testing.assert_allclose(soft, np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
+    softer = labels.recalibrated(np.array([0]), logits, 4.0)
+    assert softer[0, 0] < soft[0, 0]
+
+
+def test_a_label_that_left_its_class_starts_again():
+    made = labels.recalibrated(np.array([2]), np.array([[2.0, 1.0, 0.0]]), 1.0)
+    np.testing.assert_array_equal(made, [[0, 0, 1]])

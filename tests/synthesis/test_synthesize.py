@@ -1,0 +1,182 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from datafree_nas import teachers
+from datafree_nas.data.augment import normalize
+from datafree_nas.runtime import interrupt
+from datafree_nas.runtime.errors import Interrupted, UserError
+from datafree_nas.synthesis import store, synthesize
+from tests import tiny
+
+
+@pytest.fixture
+def config():
+    return tiny.get_config().synthesis
+
+
+@pytest.fixture
+def run(tmp_path, tiny_teacher, config):
+    def go(name="synthetic", **changes):
+        config.update(changes)
+        return synthesize.run(tmp_path / name, *tiny_teacher, config, seed=0)
+
+    return go
+
+
+def _shards(directory):
+    return {p.name: p.read_bytes() for p in sorted((directory / "1.0.0").glob("*array_record*"))}
+
+
+def test_the_data_set_is_standard_and_complete(run, tmp_path, tiny_teacher):
+    images = run()
+    teacher, variables = tiny_teacher
+    assert images.images.shape == (128, 8, 8, 1)
+    assert sorted(set(images.rounds)) == [0, 1]
+    counts = np.bincount(images.labels[images.rounds == 0])
+    assert counts.max() - counts.min() <= 1
+    np.testing.assert_array_equal(
+        images.labels[images.rounds == 0], images.labels[images.rounds == 1]
+    )
+    x = normalize(images.images, teacher.mean, teacher.std)
+    seen = teacher.model.apply(variables, x, train=False)
+    np.testing.assert_allclose(images.logits, seen, atol=1e-4)
+    source = tfds.data_source("synthetic", split="train", data_dir=tmp_path)
+    assert len(source) == 128
+    assert set(source[0]) == {"image", "label", "logits", "round", "batch"}
+    builder = tfds.builder_from_directory(tmp_path / "synthetic" / "1.0.0")
+    assert builder.info.splits["train"].num_examples == 128
+    rows = json.loads((tmp_path / "synthetic" / "rounds.json").read_text())
+    assert [row["round"] for row in rows] == [0, 1]
+    assert Image.open(tmp_path / "synthetic" / "grid.png").size[0] > 100
+
+
+def test_needs_no_tensorflow():
+    code = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "import datafree_nas.synthesis.store as s, datafree_nas.teachers as t\n"
+        "s.features(t.create('cifar_resnet20')); print('ok')"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "ok"
+
+
+def test_same_seed_same_bytes_and_only_missing_shards_are_made(run, tmp_path):
+    run("one")
+    run("two", rounds=1)
+    one, two = tmp_path / "one", tmp_path / "two"
+    halves = {name.replace("-of-00004", "-of-00002"): c for name, c in _shards(one).items()}
+    assert {name: halves[name] for name in _shards(two)} == _shards(two)
+    before = _shards(one)
+    victim = next(one.glob("1.0.0/*00001-of*"))
+    untouched = next(one.glob("1.0.0/*00000-of*"))
+    stamp = untouched.stat().st_mtime_ns
+    victim.unlink()
+    run("one", rounds=2)
+    assert _shards(one) == before
+    assert untouched.stat().st_mtime_ns == stamp
+
+
+def test_interrupted_inside_a_unit_goes_on_to_the_same_bytes(run, tmp_path, monkeypatch):
+    run("whole")
+    asked = iter([False] * 4 + [True] + [False] * 1000)
+
+    def check():
+        if stopped["now"]:
+            stopped["now"] = False
+            raise Interrupted(15)
+
+    stopped = {"now": False}
+
+    def requested():
+        stopped["now"] = next(asked)
+        return stopped["now"]
+
+    monkeypatch.setattr(interrupt, "requested", requested)
+    monkeypatch.setattr(interrupt, "check", check)
+    with pytest.raises(Interrupted):
+        run("stopped")
+    assert any((tmp_path / "stopped" / "working").iterdir()), "its state is kept"
+    run("stopped")
+    assert _shards(tmp_path / "stopped") == _shards(tmp_path / "whole")
+
+
+def test_a_damaged_shard_is_named(run, tmp_path, tiny_teacher):
+    run()
+    shard = next((tmp_path / "synthetic" / "1.0.0").glob("*00000-of*"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(UserError, match="00000-of-00004"):
+        store.read_shard(shard, tiny_teacher[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"images": 65}, "images=65 is not a multiple of"),
+        ({"batch_norm_group": 5}, "batch_norm_group=5"),
+        ({"resolutions": ((3, 5),)}, "pools by 3"),
+        ({"competition": 0.5}, "competitor"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(run, changes, says):
+    with pytest.raises(UserError, match=says):
+        run(**changes)
+
+
+def test_a_loss_that_is_not_finite_names_the_work_unit(run):
+    with pytest.raises(UserError, match=r"round 0, batch 0.*resolution 1/2.*iteration 4.*loss="):
+        run(learning_rate=float("nan"))
+
+
+def test_one_and_two_devices_make_the_same(tmp_path):
+    """A sharded step takes BatchNorm statistics over the whole batch, whatever the devices."""
+    code = """
+import jax, jax.numpy as jnp, numpy as np
+from datafree_nas import teachers
+from datafree_nas.runtime import backend
+from datafree_nas.synthesis import synthesizer
+from tests import tiny
+config = tiny.get_config().synthesis
+teacher = teachers.create("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+state = synthesizer.init(jax.random.key(1), jnp.arange(8), teacher, config)
+step = synthesizer.make_step(teacher, config, batch=8, pool=1, iterations=20)
+advance, losses = backend.repeat(step), []
+for _ in range(20):
+    state, metrics = advance(state, synthesizer.Frozen(variables), 1)
+    losses.append(float(metrics["loss"]))
+print(jax.device_count(), *losses)
+"""
+    curves = {}
+    for devices in (1, 2):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        env = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
+        out = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        count, *losses = out.stdout.split()
+        assert int(count) == devices
+        curves[devices] = np.array(losses, float)
+    np.testing.assert_allclose(curves[1], curves[2], rtol=1e-4)
+
+
+def test_a_teacher_without_batch_norm_is_refused(tmp_path, config):
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            return nn.Dense(10)(jnp.mean(x, axis=(1, 2)))
+
+    like = teachers.create("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+    teacher = dataclasses.replace(like, model=Plain())
+    variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    with pytest.raises(UserError, match="no BatchNorm layers"):
+        synthesize.run(tmp_path / "s", teacher, variables, config, seed=0)

@@ -1,0 +1,179 @@
+"""Every mistake ends in one line that says what to mend, and status 2; never in a traceback."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import pytest
+import torch
+
+from datafree_nas import teachers
+
+ROOT = Path(__file__).parents[1]
+
+
+def _fails(module, *flags):
+    """Runs a program that has to fail as it should; its line."""
+    command = [sys.executable, "-m", f"datafree_nas.{module}", *map(str, flags)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stderr
+
+
+def _main(*flags):
+    return _fails("main", *flags)
+
+
+def _port(checkpoint, out, arch="cifar_resnet8"):
+    return _fails("port_torch", f"--arch={arch}", f"--checkpoint={checkpoint}", f"--out={out}")
+
+
+# the command line: before anything is imported or touched
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config.synthesis.roundss=2"], r"config\.synthesis has no field 'roundss'; .*'rounds'"),
+        (
+            ["--config=configs/cifar10_spos.py:quick", "--config.sed=1"],
+            "'sed'; did you mean 'seed'",
+        ),
+        (["--config.synthesis.rounds=many"], r"--config\.synthesis\.rounds=many: invalid literal"),
+        (["--wrokdir=x"], "'wrokdir'. Did you mean: workdir"),
+        (["--config=nowhere.py"], "--config: cannot read nowhere.py"),
+        (["--config=nowhere.py", "--config.seed=1"], "--config: cannot read nowhere.py"),
+        (["--config=configs/cifar10_spos.py:quik"], "quik is unknown; known: quick"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_flags(flags, message):
+    assert re.search(message, _main(*flags))
+
+
+def test_an_unknown_stage():
+    line = _main("--stages=teacher,serach")
+    assert "no stage 'serach'; did you mean 'search'" in line
+
+
+def test_an_architecture_of_that_name_is_not_known(tmp_path):
+    line = _main(f"--workdir={tmp_path}/run", "--config.teacher.arch=cifar_resnt20")
+    assert "no teacher architecture 'cifar_resnt20'; did you mean 'cifar_resnet20'" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_port_torch_needs_its_flags():
+    assert re.search("--arch.*--checkpoint", _fails("port_torch", "--out=x"))
+
+
+def test_a_word_where_numbers_belong(tmp_path):
+    line = _main(f"--workdir={tmp_path}/run", "--config.teacher.mean=dark")
+    assert "config.teacher.mean=('dark',)" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+# the workdir
+
+
+def test_a_workdir_made_by_another_config(tmp_path):
+    flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
+    flags += [f"--config.teacher.checkpoint={tmp_path}/none.th"]
+    assert f"no checkpoint at {tmp_path}/none.th" in _main(*flags)
+    line = _main(*flags, "--config.seed=5", "--config.teacher.train.steps=7")
+    assert f"{tmp_path}/run/teacher was made by another config: " in line
+    assert "seed was 0, is 5" in line
+    assert re.search(r"teacher\.train\.steps was \d+, is 7", line)
+    assert "teacher.arch" not in line
+
+
+def test_a_second_process_on_the_same_workdir(tmp_path):
+    with filelock.FileLock(tmp_path / ".lock"):
+        line = _main("--stages=teacher", f"--workdir={tmp_path}")
+    assert f"another process is at work in {tmp_path}" in line
+
+
+@pytest.mark.parametrize("place", ["{tmp_path}/file/run", "/proc/run"])
+def test_no_permission_to_write(place, tmp_path):
+    (tmp_path / "file").touch()
+    workdir = place.format(tmp_path=tmp_path)
+    assert f"cannot write to {workdir}" in _main("--stages=teacher", f"--workdir={workdir}")
+
+
+# checkpoints
+
+
+def _weights():
+    """A state dict that fits ResNet-8, of zeros."""
+    shapes = {"linear.weight": (10, 64), "linear.bias": (10,)}
+    stages = {"layer1": (16, 16), "layer2": (16, 32), "layer3": (32, 64)}
+    for key in teachers.create("cifar_resnet8").torch_keys:
+        c_in, c_out = stages.get(key.split(".")[0], (3, 16))
+        c_in = c_out if ".conv2." in key else c_in
+        if key not in shapes:
+            shapes[key] = (c_out, c_in, 3, 3) if "conv" in key else (c_out,)
+    return {key: torch.zeros(shape) for key, shape in shapes.items()}
+
+
+def test_keys_and_shapes_that_do_not_fit(tmp_path):
+    weights = _weights()
+    weights["fc.bias"] = weights.pop("linear.bias")
+    weights["conv1.weight"] = torch.zeros(16, 3, 7, 7)
+    torch.save(weights, tmp_path / "a.th")
+    line = _port(tmp_path / "a.th", tmp_path / "out")
+    assert "1 missing: linear.bias" in line
+    assert "1 unexpected: fc.bias" in line
+    assert "1 mis-shaped: conv1.weight (7, 7, 3, 16) instead of (3, 3, 3, 16)" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_without_batch_norm(tmp_path):
+    torch.save({k: v for k, v in _weights().items() if "running" not in k}, tmp_path / "a.th")
+    assert "no BatchNorm statistics" in _port(tmp_path / "a.th", tmp_path / "out")
+
+
+class _Touch:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_pickle_that_would_run_code(tmp_path):
+    torch.save({"state_dict": _weights(), "extra": _Touch(tmp_path / "touched")}, tmp_path / "a.th")
+    line = _port(tmp_path / "a.th", tmp_path / "out")
+    assert "not a plain checkpoint of tensors" in line
+    assert not (tmp_path / "touched").exists()
+    torch.load(tmp_path / "a.th", weights_only=False)  # it would have
+    assert (tmp_path / "touched").exists()
+
+
+def test_porting_to_an_unknown_architecture(tmp_path):
+    line = _port(tmp_path / "none.th", tmp_path / "out", arch="resnet20")
+    assert "no teacher architecture 'resnet20'; did you mean 'cifar_resnet20'" in line
+
+
+def test_a_teacher_without_its_mean(tmp_path):
+    card = {"arch": "cifar_resnet8", "num_classes": 10, "image_size": [8, 8, 1], "std": [0.4]}
+    (tmp_path / "teacher.json").write_text(json.dumps(card))
+    flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
+    line = _main(*flags, f"--config.teacher.checkpoint={tmp_path}")
+    assert "teacher.json has no 'mean'" in line
+
+
+def test_an_image_that_cannot_be_read(tmp_path):
+    image = tmp_path / "images" / "class" / "0.png"
+    image.parent.mkdir(parents=True)
+    image.write_text("no image")
+    flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
+    line = _main(*flags, f"--config.data.source=folder:{tmp_path}/images")
+    assert f"{image} is no readable image" in line

@@ -1,0 +1,134 @@
+"""The whole program, in miniature, through its command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+COMMAND = [sys.executable, "-m", "datafree_nas.main", "--config=tests/tiny.py"]
+STAGES = ["teacher", "synthetic", "search", "student", "report"]
+
+
+def _start(workdir, *flags):
+    command = [*COMMAND, f"--workdir={workdir}", *flags]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def _run(workdir, *flags):
+    process = _start(workdir, *flags)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err[-3000:]
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("tiny") / "run"
+    out, err = _run(workdir)
+    return workdir, out, err
+
+
+def test_it_ends_with_the_table_and_the_report(finished):
+    workdir, out, err = finished
+    assert f"report: {workdir}/report/report.html" in out
+    rows = json.loads((workdir / "report" / "summary.json").read_text())["rows"]
+    assert [(row["name"], row["data"]) for row in rows] == [
+        ("teacher", "real"),
+        ("student", "synthetic"),
+        ("student", "real"),
+        ("student", "noise"),
+        ("random architecture", "synthetic"),
+    ]
+    for row in rows:
+        assert set(row) == {"name", "data", "test_accuracy", "macs", "params", "seed"}
+        assert 0 <= row["test_accuracy"] <= 1
+        assert f"{row['test_accuracy']:.1%}".rstrip("%") in out
+    assert rows[0]["test_accuracy"] > 0.3, "even a minute teacher has learned something"
+    for stage in STAGES:
+        assert (workdir / stage / "done.json").exists()
+        assert not list((workdir / stage).glob("**/working/*"))
+    for label in ("train teacher", "synthesize round 1", "search · supernet", "evolution"):
+        assert label in err, "plain progress lines where there is no terminal"
+    assert "steps/s" in err
+    assert "s left" in err
+
+
+def test_metrics_and_tensorboard_are_there(finished):
+    workdir, _, _ = finished
+    for stage in ("teacher", "synthetic", "search", "student/synthetic"):
+        assert (workdir / stage / "metrics.jsonl").stat().st_size
+        assert list((workdir / stage / "tensorboard").iterdir())
+
+
+def test_synthetic_images_are_a_tfds_data_set(finished):
+    workdir, _, _ = finished
+    source = tfds.builder_from_directory(workdir / "synthetic" / "1.0.0").as_data_source("train")
+    assert len(source) == 128
+    assert source[0]["image"].shape == (8, 8, 1)
+
+
+def test_the_same_command_again_does_nothing(finished):
+    workdir, _, _ = finished
+    before = (workdir / "report" / "report.html").stat().st_mtime_ns
+    out, _ = _run(workdir)
+    assert out.count("done before") == 5
+    assert (workdir / "report" / "report.html").stat().st_mtime_ns == before
+
+
+def test_another_config_is_refused_and_nothing_is_lost(finished):
+    workdir, _, _ = finished
+    process = _start(workdir, "--config.synthesis.rounds=3")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert "synthesis.rounds was 2, is 3" in err
+    assert "Traceback" not in err
+    assert (workdir / "report" / "summary.json").exists()
+
+
+def test_search_on_real_images(finished, tmp_path):
+    workdir, _, _ = finished
+    for stage in ("teacher", "synthetic"):
+        os.symlink(workdir / stage, tmp_path / stage)
+    _run(tmp_path, "--config.search.data=real", "--stages=teacher,synthesize,search")
+    found = json.loads((tmp_path / "search" / "architecture.json").read_text())
+    assert (found["data"], found["images"]) == ("real", 1297)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_with_a_line_that_says_how_to_go_on(tmp_path, signum):
+    process = _start(tmp_path, "--config.teacher.train.steps=1000000", "--stages=teacher")
+    for line in process.stderr:
+        if "train teacher" in line:
+            break
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 128 + signum
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("interrupted: everything done so far is saved")
+    assert "again" in last
+    assert list((tmp_path / "teacher" / "working").iterdir())
+
+
+def _kill_until_done(workdir, flags, kills, generator, longest):
+    for _ in range(kills):
+        process = _start(workdir, *flags)
+        time.sleep(generator.uniform(1, longest))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    _run(workdir, *flags)
+    return (workdir / "report" / "summary.json").read_bytes()
+
+
+def test_killed_at_random_moments_it_ends_the_same(finished, tmp_path):
+    workdir, _, _ = finished
+    expected = (workdir / "report" / "summary.json").read_bytes()
+    generator = np.random.default_rng(0)
+    assert _kill_until_done(tmp_path, (), 4, generator, longest=25) == expected
