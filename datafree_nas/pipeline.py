@@ -77,9 +77,14 @@ def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
 
 def _check(config: ConfigDict) -> None:
     """Mistakes that would otherwise show only after hours."""
+    teachers.create(config.teacher.arch, config.teacher.num_classes, **_settings(config))
+    labels = ("teacher", "hard")
+    _check_choice("search.data", config.search.data, ("synthetic", "real"))
+    _check_choice("search.score", config.search.score, ("agreement", "kl"))
+    _check_choice("search.train.labels", config.search.train.labels, labels)
+    _check_choice("student.train.labels", config.student.train.labels, labels)
     for name in config.student.rows:
-        if name not in rows.ROWS:
-            raise UserError(f"config.student.rows: no row {name!r}{did_you_mean(name, rows.ROWS)}")
+        _check_choice("student.rows", name, rows.ROWS)
     needs_data = {
         "the student row 'real'": "real" in config.student.rows,
         "config.search.data='real'": config.search.data == "real",
@@ -88,14 +93,11 @@ def _check(config: ConfigDict) -> None:
     for what, needed in needs_data.items():
         if needed and not config.data.source:
             raise UserError(f"{what} needs real images; set config.data.source")
-    for field in ("search.data", "search.train.labels", "student.train.labels"):
-        known = ("synthetic", "real") if field == "search.data" else ("teacher", "hard")
-        value = config
-        for part in field.split("."):
-            value = value[part]
-        if value not in known:
-            raise UserError(f"config.{field}={value!r} is unknown{did_you_mean(value, known)}")
-    teachers.create(config.teacher.arch)
+
+
+def _check_choice(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"config.{field}: no {value!r}{did_you_mean(value, known)}")
 
 
 def _run_stage(stage: str, title: str, config: ConfigDict, workdir: Path) -> None:
@@ -142,9 +144,8 @@ def _as_json(value: Any) -> Any:
 
 def _check_same_config(stage: str, directory: Path, config: ConfigDict) -> None:
     file, wanted = directory / "config.json", _relevant(stage, config)
-    if not file.exists():
+    if all(path == file for path in directory.iterdir()):  # nothing made here yet
         write_json(file, wanted)
-        return
     made_with = read_json(file)
     different = sorted(
         name for name in made_with.keys() | wanted.keys() if made_with.get(name) != wanted.get(name)
@@ -162,9 +163,12 @@ def _check_same_config(stage: str, directory: Path, config: ConfigDict) -> None:
 def _settings(config: ConfigDict) -> dict[str, Any]:
     """What the config says of the teacher, where it differs from the published."""
     block = config.teacher
-    settings = {"image_size": tuple(block.image_size)} if block.image_size else {}
     if bool(block.mean) != bool(block.std):
         raise UserError("set both config.teacher.mean and config.teacher.std, or neither")
+    for name in ("image_size", "mean", "std"):
+        if not all(isinstance(value, int | float) for value in block[name]):
+            raise UserError(f"config.teacher.{name}={block[name]!r} must be numbers")
+    settings = {"image_size": tuple(block.image_size)} if block.image_size else {}
     if block.mean:
         settings |= {"mean": tuple(block.mean), "std": tuple(block.std)}
     return settings

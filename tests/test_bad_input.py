@@ -86,6 +86,7 @@ def test_a_workdir_made_by_another_config(tmp_path):
     flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
     flags += [f"--config.teacher.checkpoint={tmp_path}/none.th"]
     assert f"no checkpoint at {tmp_path}/none.th" in _main(*flags)
+    (tmp_path / "run" / "teacher" / "metrics.jsonl").touch()  # as if something had been made
     line = _main(*flags, "--config.seed=5", "--config.teacher.train.steps=7")
     assert f"{tmp_path}/run/teacher was made by another config: " in line
     assert "seed was 0, is 5" in line

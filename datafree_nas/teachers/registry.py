@@ -23,9 +23,21 @@ def create(arch: str, num_classes: int = 0, **changes: Any) -> Teacher:
         **changes: `image_size`, `mean`, `std`, where they differ from the published ones.
 
     Raises:
-        UserError: unknown name (near ones are suggested).
+        UserError: unknown name (near ones are suggested), or a mean or std that is not one number
+            a channel.
     """
     for file in _FILES:
         if arch in file.ARCHITECTURES:
-            return file.create(arch, num_classes, **changes)
+            teacher = file.create(arch, num_classes, **changes)
+            _check_channels(teacher)
+            return teacher
     raise UserError(f"no teacher architecture {arch!r}{did_you_mean(arch, names())}")
+
+
+def _check_channels(teacher: Teacher) -> None:
+    for name, values in (("mean", teacher.mean), ("std", teacher.std)):
+        if len(values) != teacher.image_size[2]:
+            raise UserError(
+                f"{teacher.arch}: {name}={values} is not one number for each channel of images "
+                f"{teacher.image_size}; give mean and std of the training data"
+            )

@@ -59,3 +59,8 @@ def test_create_takes_changes():
     assert variables["params"]["conv1"]["kernel"].shape == (3, 3, 2, 16)
     assert variables["params"]["linear"]["kernel"].shape == (64, 4)
     assert (teacher.mean, teacher.std) == ((0.5,), (0.25,))
+
+
+def test_mean_and_std_belong_to_the_channels():
+    with pytest.raises(UserError, match=r"mean=.* is not one number for each channel"):
+        teachers.create("cifar_resnet20", image_size=(28, 28, 1))
