@@ -4,6 +4,7 @@ With no flags it runs `configs/digits_spos.py`, which needs nothing from outside
 again goes on where it was. `--config.synthesis.rounds=2` overrides a field.
 """
 
+from functools import partial
 from pathlib import Path
 
 from absl import app, flags
@@ -15,7 +16,9 @@ from datafree_nas.runtime.interrupt import deferred_signals
 
 _DEFAULT = Path(__file__).parents[1] / "configs" / "digits_spos.py"
 
-_CONFIG = config_flags.DEFINE_config_file("config", str(_DEFAULT), "an experiment, FILE.py[:arg]")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="an experiment, FILE.py[:arg]; default: configs/digits_spos.py"
+)
 _WORKDIR = flags.DEFINE_string("workdir", "", "for all artifacts; default: runs/<config's name>")
 _STAGES = flags.DEFINE_string("stages", "", "e.g. synthesize,search; default: all five")
 
@@ -36,4 +39,4 @@ def main(_argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    app.run(main, flags_parser=partial(parse, default_config=str(_DEFAULT)))

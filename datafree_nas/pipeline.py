@@ -69,7 +69,8 @@ def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
         raise UserError(
             f"another process is at work in {workdir}; wait for it, or choose another --workdir"
         ) from None
-    jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled"))
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled"))
     with lock:
         for number, stage in enumerate(stages, start=1):
             _run_stage(stage, f"[{number}/{len(stages)}] {stage}", config, workdir)

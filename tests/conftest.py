@@ -3,15 +3,24 @@
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # read when jax is imported
+# what one test has compiled the next one need not, nor a program that a test starts
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
-from datafree_nas import teachers
+# Checks every annotated shape and type; an int will do for a float, as it does for mypy.
+install_import_hook(
+    "datafree_nas", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+from datafree_nas import teachers  # noqa: E402  # after the hook, which changes the import
 
 RandomVariables = Callable[..., Any]
 

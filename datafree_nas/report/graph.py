@@ -15,7 +15,7 @@ COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7c3aed", "#0e7490", "#be185d", "#4
 BOX = (0.36, 0.2)  # width and height of a node, where neighbours are 1 apart
 MARGIN = 0.2  # above and below
 LEAN = 0.06  # how far an arc's ends are from the middle of a node
-Edge = tuple[int, int, str]
+Edge = Sequence[Any]  # from, to, op; a list, as JSON gives it
 
 
 @drawn

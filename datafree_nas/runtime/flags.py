@@ -8,11 +8,18 @@ from absl import flags, logging
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 
-_OVERRIDE = re.compile(r"^--?config\.([^=]+)")
+_OVERRIDE = re.compile(r"^--?(?:no)?config\.([^=\[]+)")
+_FILE = re.compile(r"^--?config(?:=(.*))?$")
 
 
-def parse(argv: list[str]) -> list[str]:
+def parse(argv: list[str], default_config: str = "") -> list[str]:
     """Parses absl and config flags; for `app.run(main, flags_parser=parse)`.
+
+    Args:
+        argv: the command line.
+        default_config: the file that `--config` means if it is not given; a program without that
+            flag leaves it out. (Given to the flag's definition, it would be read with all its
+            overrides before anybody could catch their mistakes.)
 
     Raises:
         SystemExit: 2, after one line on stderr that names the flag.
@@ -21,13 +28,11 @@ def parse(argv: list[str]) -> list[str]:
 
     def body() -> None:
         try:
-            rest.extend(flags.FLAGS(argv))
+            rest.extend(flags.FLAGS(_with_config(argv, default_config)))
         except flags.Error as error:
             raise UserError(f"{' '.join(str(error).split())} (--help lists the flags)") from None
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise UserError(f"--config: cannot read {error.filename}") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _config_error(argv, error) from error
+        except (TypeError, ValueError) as error:
+            raise UserError(f"--config: {str(error).strip().splitlines()[-1]}") from None
 
     exit_cleanly(body)
     if not flags.FLAGS["verbosity"].present:
@@ -35,12 +40,21 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _config_error(argv: list[str], error: Exception) -> UserError:
-    config = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
-    if config is not None:
-        for match in filter(None, map(_OVERRIDE.match, argv)):
-            check_field(config, match[1])
-    return UserError(f"the config cannot be used: {' '.join(str(error).split())}")
+def _with_config(argv: list[str], default: str) -> list[str]:
+    """The command line with its config said in it, which is there and has every field named."""
+    if not default:
+        return argv
+    following = zip(argv, [*argv[1:], ""], strict=True)
+    files = [match[1] or after for arg, after in following if (match := _FILE.match(arg))]
+    file = files[-1] if files else default
+    config: Any = flags.FLAGS["config"].parser.parse(file)
+    try:
+        config.keys()  # a file that cannot be read is told of only now
+    except OSError:
+        raise UserError(f"--config: cannot read {file}") from None
+    for override in filter(None, map(_OVERRIDE.match, argv)):
+        check_field(config, override[1])
+    return argv if files else [argv[0], f"--config={file}", *argv[1:]]
 
 
 def check_field(config: Config, name: str) -> None:

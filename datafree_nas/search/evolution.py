@@ -20,7 +20,7 @@ def propose(
     ops: int,
     allowed: Callable[[Architecture], bool],
     config: Config,
-) -> Population:
+) -> Int[np.ndarray, "m positions"]:
     """The next generation: children by mutation and crossover of the best, filled up at random.
 
     Args:

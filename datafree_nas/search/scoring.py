@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int, UInt8
 
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
@@ -62,7 +62,7 @@ def make_scorer(
     return score
 
 
-def _consecutive(images: Array, batch: int, count: int) -> list[Float[Array, "b h w c"]]:
+def _consecutive(images: Array, batch: int, count: int) -> list[UInt8[Array, "b h w c"]]:
     """`count` batches one after another, from the start again where the images run out."""
     total = images.shape[0]
     return [

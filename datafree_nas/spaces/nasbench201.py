@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from datafree_nas.runtime import backend
+from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import ops
 from datafree_nas.spaces.space import Architecture
 
@@ -74,15 +75,18 @@ class _MixedEdge(nn.Module):
     def __call__(self, x: Array, gate: Array, train: bool) -> Array:
         chosen_only = gate.ndim == 0
         as_matmul = chosen_only and backend.matmul_convolutions_in_switch()
-        candidates = [_Op(op, True, as_matmul, name=op) for op in OPS]
+
+        def candidate(op: str) -> Any:
+            # a submodule of the module that it is given: in a switch that is a copy of this one,
+            # and new statistics written anywhere else would be lost
+            return lambda edge, x: _Op(op, True, as_matmul, name=op, parent=edge)(x, train)
+
+        candidates = [candidate(op) for op in OPS]
         if self.is_initializing():
-            return sum(candidate(x, train) for candidate in candidates)
+            return sum(candidate(self, x) for candidate in candidates)
         if not chosen_only:
-            return sum(gate[i] * candidate(x, train) for i, candidate in enumerate(candidates))
-        branches = [
-            lambda _, x, candidate=candidate: candidate(x, train) for candidate in candidates
-        ]
-        return nn.switch(gate, branches, self, x)
+            return sum(gate[i] * candidate(self, x) for i, candidate in enumerate(candidates))
+        return nn.switch(gate, candidates, self, x)
 
 
 class _ResidualBlock(nn.Module):
@@ -169,6 +173,14 @@ class NasBench201:
     name = "nasbench201"
     ops = OPS
     positions = len(EDGES)
+
+    def __post_init__(self) -> None:
+        """Refuses images that cannot be halved twice."""
+        if any(side % 4 for side in self.image_size[:2]):
+            raise UserError(
+                f"nasbench201 halves images twice; {self.image_size} has a side that 4 does not "
+                "divide"
+            )
 
     def supernet(self) -> Network:
         """See `Space.supernet`."""

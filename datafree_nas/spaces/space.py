@@ -1,6 +1,6 @@
 """What every search space offers, so that any strategy runs on it."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import Int
 Architecture = Int[np.ndarray, "positions"]  # index of the chosen op at every position
 
 
+@runtime_checkable
 class Space(Protocol):
     """A search space over `positions` choices among `ops`.
 
