@@ -26,7 +26,7 @@ def get_config():
         batch_size=256,
         rounds=2,
         margin=2,
-        resolutions=((1, 160),),
+        resolutions=((1, 120),),
         flip=False,
         learning_rate=0.1,
         warmup=10,
@@ -37,10 +37,10 @@ def get_config():
     )
 
     config.search.space.update(channels=8, cells=1)
-    config.search.train.update(steps=600, learning_rate=1.0, **small)
+    config.search.train.update(steps=500, learning_rate=1.0, **small)
     config.search.evolution.update(
         population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=400_000
     )
     config.search.calibration_batches = 4
-    config.student.train.update(steps=600, **small)
+    config.student.train.update(steps=500, **small)
     return config

@@ -1,7 +1,9 @@
 """Layers that candidate operations are made of."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.initializers import he_normal, zeros
 from jaxtyping import Array, Float
 
@@ -48,5 +50,17 @@ def _shifted(x: Float[Array, "b h w c"], kernel: int) -> Float[Array, "b h w kkc
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """3x3, stride 1; the padding is not counted."""
-    return nn.avg_pool(x, (3, 3), (1, 1), padding="SAME", count_include_pad=False)
+    """3x3, stride 1; the padding is not counted.
+
+    The counts are few and known: `nn.avg_pool` would have XLA count ones over the whole batch while
+    it compiles, for seconds.
+    """
+    rows, columns = (_neighbours(side) for side in x.shape[1:3])
+    counts = np.outer(rows, columns)[None, :, :, None].astype(np.float32)
+    return nn.pool(x, 0.0, jax.lax.add, (3, 3), (1, 1), "SAME") / counts
+
+
+def _neighbours(side: int) -> np.ndarray:
+    """For every place on a line of that length, how many of it and its neighbours there are."""
+    place = np.arange(side)
+    return np.minimum(place + 1, side - 1) - np.maximum(place - 1, 0) + 1
