@@ -30,10 +30,10 @@ def constrain_batch(batch: T) -> T:
     return jax.lax.with_sharding_constraint(batch, split_over_data())
 
 
-def check_divisible(batch_size: int, field: str) -> None:
-    """Raises `UserError` unless the batch divides evenly over the devices."""
+def check_divisible(batch_size: int, what: str) -> None:
+    """Raises `UserError`, which begins with `what`, unless the batch divides over the devices."""
     if batch_size % jax.device_count():
         raise UserError(
-            f"config.{field}={batch_size} does not divide over {jax.device_count()} devices; "
+            f"{what}={batch_size} does not divide over {jax.device_count()} devices; "
             f"use a multiple of {jax.device_count()}"
         )

@@ -78,7 +78,7 @@ def run(
 def _check(
     teacher: Teacher, variables: Any, config: Config, competitor: tuple[Teacher, Any] | None
 ) -> None:
-    mesh.check_divisible(config.batch_size, "synthesis.batch_size")
+    mesh.check_divisible(config.batch_size, "config.synthesis.batch_size")
     if config.images % config.batch_size or not config.images:
         raise UserError(
             f"config.synthesis.images={config.images} is not a multiple of "

@@ -92,7 +92,7 @@ def learning_rate(config: Config, iterations: int) -> optax.Schedule:
     """Linear warm-up, then half a cosine to zero over what is left of the resolution."""
     warmup = min(config.warmup, iterations)
 
-    def schedule(i: Array) -> Array:
+    def schedule(i: Array | int) -> Array:
         ramp = (i + 1) / max(warmup, 1)
         wave = 0.5 * (1 + jnp.cos(jnp.pi * (i - warmup) / max(iterations - warmup, 1)))
         return config.learning_rate * jnp.where(i < warmup, ramp, wave)

@@ -44,7 +44,6 @@ def fit(
     Returns:
         The trained variables, `params` and `batch_stats`.
     """
-    mesh.check_divisible(recipe.batch_size, "...batch_size")
     init_key, train_key = jax.random.split(key)
     first = jnp.zeros((1, *images.images.shape[1:]))
     variables = jax.jit(model.init)(init_key, first)

@@ -90,7 +90,11 @@ def make_step(
     Returns:
         Pure `(state, data) -> (state, metrics)`, for `backend.repeat`. Metrics: `loss`, and
         `accuracy` with respect to the labels in use.
+
+    Raises:
+        UserError: the batch does not divide over the devices.
     """
+    mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
     transform = recipes.optimizer(recipe)
 
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -72,7 +73,7 @@ def quality_inputs(tmp_path_factory):
         teacher = teachers.create(
             "cifar_resnet8", image_size=(side, side, 1), mean=(0.5,), std=(0.5,)
         )
-        variables = teacher.model.init(jax.random.key(0), np.zeros((1, side, side, 1)))
+        variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, side, side, 1)))
         teacher_store.save(root / name, teacher, variables, {"trained_on": "nothing"}, macs=1)
         if name == "teacher":
             for number in (0, 1):
@@ -115,4 +116,4 @@ def test_on_gpu_lists_missing_packages(tmp_path):
     bare.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     process = run("bash", "benchmarks/on_gpu.sh", PATH=path, PYTHONPATH="", OUT=tmp_path)
-    refuses(process, "pip install absl-py flax jax[cuda13]", "ml-collections", "torch")
+    refuses(process, "pip install absl-py flax jax[cuda13]", "jaxtyping", "torch")

@@ -9,10 +9,10 @@ from datafree_nas.runtime.errors import UserError
 
 def test_check_divisible(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 4)
-    mesh.check_divisible(12, "synthesis.batch_size")
+    mesh.check_divisible(12, "config.synthesis.batch_size")
     expected = r"config\.synthesis\.batch_size=10 does not divide over 4 devices; use a multiple"
     with pytest.raises(UserError, match=expected):
-        mesh.check_divisible(10, "synthesis.batch_size")
+        mesh.check_divisible(10, "config.synthesis.batch_size")
 
 
 def test_one_data_axis_over_all_devices():

@@ -54,11 +54,13 @@ def test_names():
 
 
 def test_create_takes_changes():
-    teacher = teachers.create("cifar_resnet8", 4, image_size=(8, 12, 2), mean=(0.5,), std=(0.25,))
+    teacher = teachers.create(
+        "cifar_resnet8", 4, image_size=(8, 12, 2), mean=(0.5, 0.4), std=(0.25, 0.2)
+    )
     variables = jax.eval_shape(teacher.model.init, jax.random.key(0), jnp.zeros((1, 8, 12, 2)))
     assert variables["params"]["conv1"]["kernel"].shape == (3, 3, 2, 16)
     assert variables["params"]["linear"]["kernel"].shape == (64, 4)
-    assert (teacher.mean, teacher.std) == ((0.5,), (0.25,))
+    assert (teacher.mean, teacher.std) == ((0.5, 0.4), (0.25, 0.2))
 
 
 def test_mean_and_std_belong_to_the_channels():
