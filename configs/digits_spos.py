@@ -26,7 +26,7 @@ def get_config():
         batch_size=256,
         rounds=2,
         margin=2,
-        resolutions=((1, 120),),
+        resolutions=((1, 160),),
         flip=False,
         learning_rate=0.1,
         warmup=10,
@@ -42,5 +42,5 @@ def get_config():
         population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=400_000
     )
     config.search.calibration_batches = 4
-    config.student.train.update(steps=500, **small)
+    config.student.train.update(steps=700, **small)
     return config
