@@ -19,7 +19,7 @@ def get_config():
         arch="cifar_resnet8", num_classes=10, image_size=(8, 8, 1), mean=(0.305,), std=(0.376,)
     )
     small = {"batch_size": 64, "crop_padding": 1, "flip": False}
-    config.teacher.train.update(steps=1000, weight_decay=5e-3, **small)
+    config.teacher.train.update(steps=1200, learning_rate=0.2, weight_decay=1e-3, **small)
 
     config.synthesis.update(
         images=1024,
