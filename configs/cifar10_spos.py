@@ -6,7 +6,9 @@
 The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
 
-`:quick` is the same path in miniature, minutes on two CPU cores:
+The full size wants an accelerator and has not been run yet.
+
+`:quick` is the same path in miniature, six minutes on one CPU core; its accuracies mean nothing:
 `--config=configs/cifar10_spos.py:quick`.
 """
 
