@@ -28,17 +28,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import app, flags
 
 from benchmarks import results
 from datafree_nas import teachers
+from datafree_nas.interop.torch_file import Tensor
 from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
 from datafree_nas.synthesis import synthesizer
-from datafree_nas.teachers import Teacher, cifar_resnet, torch_port
+from datafree_nas.teachers import Teacher, cifar_resnet
+from datafree_nas.teachers import port as teacher_port
 
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "CIFAR ResNets")
@@ -186,10 +187,11 @@ def compare(arch: str, batch: int, iterations: int, repeats: int, kind: str) -> 
 
 def port(teacher: Teacher, model: Any) -> Any:
     """The weights of a PyTorch model as variables of ours."""
-    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    image = np.zeros((1, *teacher.image_size), np.float32)
-    abstract = jax.eval_shape(teacher.model.init, jax.random.key(0), image)
-    return torch_port.convert(teacher, tensors, abstract)
+    tensors = {
+        name: Tensor(tuple(tensor.shape), "float32", tensor.numpy)
+        for name, tensor in model.state_dict().items()
+    }
+    return teacher_port.convert(teacher_port.match(teacher.arch, tensors), tensors)
 
 
 def _check() -> None:

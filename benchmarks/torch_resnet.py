@@ -1,7 +1,7 @@
 """The CIFAR ResNets (He et al. 2016, section 4.2) in plain PyTorch, with option-A shortcuts.
 
 No command of its own. Its parameters have the names that our key table reads, so its weights can
-be moved to our model with `teachers.torch_port.convert`.
+be moved to our model with `teachers.port`.
 """
 
 import torch

@@ -39,9 +39,11 @@ def get_config() -> ConfigDict:
     config.data.test_split = "test"
 
     config.teacher = ConfigDict()
-    config.teacher.arch = ""
+    config.teacher.arch = ""  # docs/teachers.md lists them; auto: what the checkpoint holds
+    config.teacher.factory = ""  # a model of your own instead: package.module:function
     config.teacher.checkpoint = ""  # a PyTorch file, or what port_torch wrote; none: train one
-    config.teacher.num_classes = 0  # 0: as published
+    config.teacher.prefix = ""  # where in the file the weights are; empty: find them
+    config.teacher.num_classes = 0  # 0: as published, or as the checkpoint's head has
     config.teacher.image_size = ()  # (h, w, c); empty: as published
     config.teacher.mean = ()  # per channel, of pixels in [0, 1]; empty: as published
     config.teacher.std = ()

@@ -10,14 +10,13 @@ from typing import Any
 
 import filelock
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
 from datafree_nas.report import build, table
-from datafree_nas.runtime import checkpoint, costs, seeds
+from datafree_nas.runtime import checkpoint, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.search import run as search
@@ -25,7 +24,7 @@ from datafree_nas.spaces import Space
 from datafree_nas.students import rows
 from datafree_nas.synthesis import store as synthetic_store
 from datafree_nas.synthesis import synthesize
-from datafree_nas.teachers import Teacher
+from datafree_nas.teachers import Teacher, port
 from datafree_nas.teachers import store as teacher_store
 from datafree_nas.training import fit
 from datafree_nas.training.trainer import LogitsFn, Preprocessing
@@ -78,7 +77,7 @@ def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
 
 def _check(config: ConfigDict) -> None:
     """Mistakes that would otherwise show only after hours."""
-    teachers.create(config.teacher.arch, config.teacher.num_classes, **_settings(config))
+    _check_teacher(config)
     labels = ("teacher", "hard")
     _check_choice("search.data", config.search.data, ("synthetic", "real"))
     _check_choice("search.score", config.search.score, ("agreement", "kl"))
@@ -94,6 +93,19 @@ def _check(config: ConfigDict) -> None:
     for what, needed in needs_data.items():
         if needed and not config.data.source:
             raise UserError(f"{what} needs real images; set config.data.source")
+
+
+def _check_teacher(config: ConfigDict) -> None:
+    block, settings = config.teacher, _settings(config)
+    if _arch(config) != "auto":
+        teachers.create(_arch(config), block.num_classes, **settings)
+    elif not block.checkpoint:
+        raise UserError("config.teacher.arch=auto needs config.teacher.checkpoint, to look at")
+
+
+def _arch(config: ConfigDict) -> str:
+    """The architecture's name, or the place of the user's own; `auto` for what a file holds."""
+    return config.teacher.factory or config.teacher.arch
 
 
 def _check_choice(field: str, value: str, known: tuple[str, ...]) -> None:
@@ -176,21 +188,25 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def _teacher(config: ConfigDict, workdir: Path) -> None:
-    directory, block = workdir / "teacher", config.teacher
+    directory, block, arch = workdir / "teacher", config.teacher, _arch(config)
     place = Path(block.checkpoint)
     if block.checkpoint and place.is_dir():
         teacher, variables = teachers.load(place)
         source = read_json(place / teacher_store.FILE)["source"]
-        if teacher.arch != block.arch:
-            raise UserError(f"{place} holds a {teacher.arch}, config.teacher.arch is {block.arch}")
+        if arch not in ("auto", teacher.arch):
+            raise UserError(f"{place} holds a {teacher.arch}, config.teacher.arch is {arch}")
+    elif block.checkpoint:
+        teacher, variables, source = port.port(
+            arch, place, block.num_classes, block.prefix, **_settings(config)
+        )
     else:
-        teacher = teachers.create(block.arch, block.num_classes, **_settings(config))
-        if block.checkpoint:
-            variables, source = teacher_store.port(teacher, place)
-        else:
-            variables = _train_teacher(teacher, config, directory)
-            source = {"trained_on": config.data.source}
-    teachers.save(directory, teacher, variables, source, _macs(teacher, variables))
+        teacher = teachers.create(arch, block.num_classes, **_settings(config))
+        variables = _train_teacher(teacher, config, directory)
+        source = {"trained_on": config.data.source}
+    card = teachers.save(directory, teacher, variables, source)
+    for check in card["checks"]:
+        if not check["passed"]:
+            print(f"warning: {check['name']}: {check['message']}", flush=True)
     checkpoint.discard(directory / "working")
 
 
@@ -204,11 +220,6 @@ def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any
         label="train teacher",
         directory=directory,
     )
-
-
-def _macs(teacher: Teacher, variables: Any) -> int:
-    image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
-    return costs.macs(_logits_fn(teacher), variables, image)
 
 
 def _logits_fn(teacher: Teacher) -> LogitsFn:

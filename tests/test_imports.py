@@ -14,19 +14,21 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 MAY_IMPORT = {
     "runtime": set(),
     "data": {"runtime"},
-    "teachers": {"runtime", "data"},
-    "spaces": {"runtime", "data"},
+    "interop": {"runtime"},
+    "layers": {"runtime"},
+    "teachers": {"runtime", "data", "interop", "layers"},
+    "spaces": {"runtime", "data", "layers"},
     "training": {"runtime", "data"},
     "synthesis": {"runtime", "data", "training", "teachers"},
     "search": {"runtime", "data", "training", "spaces"},
-    "students": {"runtime", "data", "training", "spaces"},
+    "students": {"runtime", "data", "interop", "training", "spaces"},
     "report": {"runtime"},
     "pipeline": {
         *("runtime", "data", "teachers", "spaces", "training"),
         *("synthesis", "search", "students", "report"),
     },
     "main": {"runtime", "pipeline"},
-    "port_torch": {"runtime", "teachers"},
+    "port_torch": {"runtime", "interop", "teachers"},
 }
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from datafree_nas.runtime import backend
+
 
 def macs(function: Any, *args: Any) -> int:
     """Multiply-accumulates of all convolutions and matrix products in `function(*args)`.
@@ -13,7 +15,8 @@ def macs(function: Any, *args: Any) -> int:
         function: traceable by JAX; nothing is computed.
         *args: arrays or `jax.ShapeDtypeStruct`s.
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    with backend.plain_convolutions():
+        return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _count(jaxpr: Any) -> int:

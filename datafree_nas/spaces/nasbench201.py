@@ -28,6 +28,21 @@ NODES = 4
 _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _EDGE_TEXT = re.compile(r"([a-z0-9_]+)~(\d)")
 
+# modules here -> names in the release, see `NasBench201.torch_name`
+_TORCH_ENDS = {
+    "stem_conv": "stem.0",
+    "stem_bn.norm": "stem.1",
+    "last_bn.norm": "lastact.0",
+    "head": "classifier",
+}
+_TORCH_REDUCTION = {
+    "conv1": "conv_a.op.1",
+    "bn1.norm": "conv_a.op.2",
+    "conv2": "conv_b.op.1",
+    "bn2.norm": "conv_b.op.2",
+    "shortcut": "downsample.1",
+}
+
 
 class _Norm(nn.Module):
     """BatchNorm; in a supernet it remembers the last batch only, see `Space.supernet`."""
@@ -267,6 +282,18 @@ class NasBench201:
         for channels, _ in self._stages:
             norms += 2 * channels * (convs * self.cells + (2 if channels != self.channels else 0))
         return weights + norms + 2 * self._stages[-1][0] + self.num_classes
+
+    def torch_name(self, module: str) -> str:
+        """See `Space.torch_name`; `TinyNetwork` of D-X-Y/AutoDL-Projects."""
+        if module in _TORCH_ENDS:
+            return _TORCH_ENDS[module]
+        if found := re.fullmatch(r"reduce(\d)\.(.+)", module):
+            stage, layer = int(found[1]), found[2]
+            return f"cells.{stage * self.cells + stage - 1}.{_TORCH_REDUCTION[layer]}"
+        found = re.fullmatch(r"stage(\d)_cell(\d+)_edge(\d)\.(conv|bn\.norm)", module)
+        assert found, module
+        cell = int(found[1]) * (self.cells + 1) + int(found[2])
+        return f"cells.{cell}.layers.{found[3]}.op.{1 if found[4] == 'conv' else 2}"
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
         """See `Space.graph`."""

@@ -51,5 +51,8 @@ class Space(Protocol):
     def params(self, architecture: Architecture) -> int:
         """Trainable weights of the network on its own."""
 
+    def torch_name(self, module: str) -> str:
+        """What a module of `network`, a path joined by dots, is called in the PyTorch release."""
+
     def graph(self, architecture: Architecture) -> dict[str, Any]:
         """`{"nodes": [names], "edges": [[from, to, op]]}`, to be drawn."""

@@ -1,8 +1,8 @@
 """Teachers: Flax Linen classifiers with BatchNorm taps, and their import from PyTorch."""
 
 from datafree_nas.teachers.registry import create
-from datafree_nas.teachers.store import load, save
+from datafree_nas.teachers.store import export, load, save
 from datafree_nas.teachers.taps import apply_with_taps
 from datafree_nas.teachers.teacher import Teacher
 
-__all__ = ["Teacher", "apply_with_taps", "create", "load", "save"]
+__all__ = ["Teacher", "apply_with_taps", "create", "export", "load", "save"]

@@ -1,37 +1,97 @@
 """Teachers by name. A new file of teachers is one more entry of `_FILES`."""
 
-from typing import Any
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
 
 from datafree_nas.runtime.errors import UserError, did_you_mean
-from datafree_nas.teachers import cifar_resnet
+from datafree_nas.teachers import (
+    cifar_resnet,
+    densenet,
+    efficientnet_lite,
+    mobilenet_v2,
+    resnet,
+    vgg,
+    wide_resnet,
+)
 from datafree_nas.teachers.teacher import Teacher
 
-_FILES = (cifar_resnet,)
+_FILES = (
+    cifar_resnet,
+    resnet,
+    wide_resnet,
+    mobilenet_v2,
+    efficientnet_lite,
+    vgg,
+    densenet,
+)
 
 
 def names() -> list[str]:
-    """All architecture names."""
-    return sorted(name for file in _FILES for name in file.ARCHITECTURES)
+    """All architecture names, file by file."""
+    return [name for file in _FILES for name in file.ARCHITECTURES]
 
 
-def create(arch: str, num_classes: int = 0, **changes: Any) -> Teacher:
+def create(
+    arch: str,
+    num_classes: int = 0,
+    *,
+    image_size: tuple[int, int, int] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Teacher:
     """Builds a teacher's description and Linen module; no weights.
 
     Args:
-        arch: a name from `names()`.
+        arch: a name from `names()`, or `package.module:function` for a model of your own, where
+            `function(num_classes)` returns a `Teacher`.
         num_classes: classes of the head; 0 for the published number.
-        **changes: `image_size`, `mean`, `std`, where they differ from the published ones.
+        image_size: `(h, w, c)`, where it differs from the published one; likewise `mean` and
+            `std`, of pixels in [0, 1].
 
     Raises:
-        UserError: unknown name (near ones are suggested), or a mean or std that is not one number
-            a channel.
+        UserError: unknown name (near ones are suggested), a function that is not there or returns
+            something else, or a mean or std that is not one number a channel.
     """
+    teacher = (_own(arch) if ":" in arch else _published(arch))(num_classes)
+    teacher = replace(
+        teacher,
+        arch=arch,
+        image_size=image_size or teacher.image_size,
+        mean=mean or teacher.mean,
+        std=std or teacher.std,
+    )
+    _check_channels(teacher)
+    return teacher
+
+
+def _published(arch: str) -> Callable[[int], Teacher]:
     for file in _FILES:
         if arch in file.ARCHITECTURES:
-            teacher = file.create(arch, num_classes, **changes)
-            _check_channels(teacher)
-            return teacher
+            return lambda num_classes: file.create(arch, num_classes)
     raise UserError(f"no teacher architecture {arch!r}{did_you_mean(arch, names())}")
+
+
+def _own(place: str) -> Callable[[int], Teacher]:
+    module, _, name = place.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"no teacher at {place!r} ({error}); name a function as package.module:function, and "
+            "see that the package can be imported from here"
+        ) from None
+
+    def checked(num_classes: int) -> Teacher:
+        teacher = function(num_classes)
+        if not isinstance(teacher, Teacher):
+            raise UserError(
+                f"{place} returned a {type(teacher).__name__}; it has to return a "
+                "datafree_nas.teachers.Teacher"
+            )
+        return teacher
+
+    return checked
 
 
 def _check_channels(teacher: Teacher) -> None:

@@ -1,4 +1,4 @@
-"""A teacher on disk: `variables/` by Orbax, and `teacher.json`, which is written last."""
+"""A teacher on disk: `variables/` by Orbax, and `teacher.json`, its card, which is written last."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from datafree_nas.runtime import checkpoint
+from datafree_nas.interop import torch_file
+from datafree_nas.interop.torch_names import state_dict
+from datafree_nas.runtime import checkpoint, costs
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, read_json, write_json
-from datafree_nas.teachers import registry, torch_port
+from datafree_nas.teachers import checks, registry
 from datafree_nas.teachers.teacher import Teacher
 
 FILE = "teacher.json"
@@ -20,37 +22,52 @@ def save(
     teacher: Teacher,
     variables: Any,
     source: dict[str, str],
-    macs: int,
     class_names: list[str] | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Writes variables and card.
 
     Args:
         directory: created if need be.
         teacher: what it is.
         variables: its weights and statistics.
-        source: where the weights are from: `{"file", "sha256"}` or `{"trained_on"}`.
-        macs: multiply-accumulates of one image.
+        source: where the weights are from: as `port.port` says, or `{"trained_on"}`.
         class_names: if they are known.
+
+    Returns:
+        The card, see `card`.
     """
+    written = card(teacher, variables, source) | {"class_names": class_names}
     make_directory(directory)
     checkpoint.save_variables(directory / "variables", variables)
-    card = {
+    write_json(directory / FILE, written)
+    return written
+
+
+def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, Any]:
+    """All that is known of a teacher: what `load` needs, sizes, and self-checks.
+
+    Args:
+        teacher: what it is.
+        variables: its weights and statistics.
+        source: where the weights are from.
+    """
+    image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
+    findings = [checks.architecture(teacher, source), *checks.run(teacher, variables)]
+    low = [-mean / std for mean, std in zip(teacher.mean, teacher.std, strict=True)]
+    high = [(1 - mean) / std for mean, std in zip(teacher.mean, teacher.std, strict=True)]
+    return {
         "arch": teacher.arch,
         "num_classes": teacher.num_classes,
         "image_size": list(teacher.image_size),
         "mean": list(teacher.mean),
         "std": list(teacher.std),
+        "input_range": [min(low), max(high)],
         "params": count(variables["params"]),
-        "macs": macs,
-        "batch_norm_layers": sum(
-            path[-1].key == "mean"
-            for path, _ in jax.tree_util.tree_leaves_with_path(variables.get("batch_stats", {}))
-        ),
-        "class_names": class_names,
+        "macs": costs.macs(teacher.model.apply, variables, image),
+        "batch_norm_layers": len(checks.statistics(variables)),
+        "checks": [finding._asdict() for finding in findings],
         "source": source,
     }
-    write_json(directory / FILE, card)
 
 
 def load(directory: Path) -> tuple[Teacher, Any]:
@@ -62,33 +79,34 @@ def load(directory: Path) -> tuple[Teacher, Any]:
     Raises:
         UserError: nothing there, or a card that lacks a field or names an unknown architecture.
     """
-    card = read_json(directory / FILE)
+    described = read_json(directory / FILE)
     for field in ("arch", "num_classes", "image_size", "mean", "std"):
-        if not card.get(field):
+        if not described.get(field):
             raise UserError(
                 f"{directory / FILE} has no {field!r}; port the teacher again, giving --{field}"
             )
     teacher = registry.create(
-        card["arch"],
-        card["num_classes"],
-        image_size=tuple(card["image_size"]),
-        mean=tuple(card["mean"]),
-        std=tuple(card["std"]),
+        described["arch"],
+        described["num_classes"],
+        image_size=tuple(described["image_size"]),
+        mean=tuple(described["mean"]),
+        std=tuple(described["std"]),
     )
     variables = checkpoint.load_variables(directory / "variables")
     return teacher, jax.tree.map(jnp.asarray, variables)
 
 
-def port(teacher: Teacher, file: Path) -> tuple[Any, dict[str, str]]:
-    """Converts a PyTorch checkpoint.
+def export(path: Path, teacher: Teacher, variables: Any, style: int = 0) -> None:
+    """Writes a safetensors file whose keys are PyTorch's, for `load_state_dict`.
 
-    Returns:
-        Variables, and the source for `save`.
+    Args:
+        path: of the file; its folder exists.
+        teacher: what it is.
+        variables: its weights and statistics.
+        style: which of `teacher.torch_names`.
     """
-    image = jnp.zeros((1, *teacher.image_size))
-    abstract = jax.eval_shape(teacher.model.init, jax.random.key(0), image)
-    variables = torch_port.convert(teacher, torch_port.read_state_dict(file), abstract)
-    return variables, {"file": file.name, "sha256": torch_port.sha256(file)}
+    tensors = state_dict(variables, teacher.torch_names[style])
+    torch_file.write(path, tensors, {"arch": teacher.arch})
 
 
 def count(params: Any) -> int:

@@ -1,12 +1,13 @@
 """What the rest of the project knows of a teacher."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import flax.linen as nn
 
-# Where a PyTorch tensor goes: ("params" or "batch_stats", module names..., leaf name).
-KeyTable = Mapping[str, tuple[str, ...]]
+from datafree_nas.interop.torch_names import Rename, same
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -14,20 +15,22 @@ class Teacher:
     """A classifier without its weights.
 
     Attributes:
-        arch: its name in the registry.
+        arch: its name in the registry, or `package.module:function` of a model of your own.
         model: Linen module; `model.apply(variables, x, train=False)` gives logits `[b k]` of
             normalized images `x` `[b h w c]`.
         num_classes: k.
         image_size: `(h, w, c)` that it was trained on.
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
-        torch_keys: for every tensor of the PyTorch release, its place in `variables`.
+        head: path of the last dense layer, joined by dots, whose width is `num_classes`.
+        torch_names: for every published style of PyTorch keys, from a module's path to its name.
     """
 
     arch: str
     model: nn.Module
     num_classes: int
     image_size: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    torch_keys: KeyTable
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    head: str = "fc"
+    torch_names: tuple[Rename, ...] = field(default=(same,), compare=False)

@@ -74,7 +74,7 @@ def quality_inputs(tmp_path_factory):
             "cifar_resnet8", image_size=(side, side, 1), mean=(0.5,), std=(0.5,)
         )
         variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, side, side, 1)))
-        teacher_store.save(root / name, teacher, variables, {"trained_on": "nothing"}, macs=1)
+        teacher_store.save(root / name, teacher, variables, {"trained_on": "nothing"})
         if name == "teacher":
             for number in (0, 1):
                 images = np.full((4, 8, 8, 1), 100 * number, np.uint8)

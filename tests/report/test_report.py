@@ -55,11 +55,18 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+CHECKS = [
+    {"name": "BatchNorm layers", "passed": True, "message": "19"},
+    {"name": "variances", "passed": False, "message": "3 channels have none"},
+]
+
+
 def _teacher(workdir: Path) -> None:
     directory = _directory(workdir / "teacher")
     card = {"arch": "cifar_resnet20", "num_classes": 10, "image_size": [32, 32, 3]}
     card |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "params": 272474, "macs": 40813184}
     card |= {"batch_norm_layers": 19, "class_names": None, "source": {"trained_on": "digits"}}
+    card |= {"input_range": [-2.5, 3.5], "checks": CHECKS}
     write_json(directory / "teacher.json", card)
     write_jsonl(directory / "metrics.jsonl", _training())
 
@@ -147,6 +154,8 @@ def test_page_is_whole_and_needs_no_network(run):
 def test_page_says_what_was_found(run):
     build(run, CONFIG)
     html = _page(run)
+    assert "<dt>✗ variances</dt><dd>3 channels have none</dd>" in html
+    assert re.search(r"from .2\.5\d* to 3\.5", html)
     assert "A student trained on synthetic images alone reaches 95.2 % (teacher 99.0 %)." in html
     assert "95.19 %" in html
     assert "7.78 M" in html

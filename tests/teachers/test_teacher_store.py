@@ -7,14 +7,14 @@ import pytest
 
 from datafree_nas import teachers
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.teachers import registry
+from datafree_nas.teachers import port, registry
 
 
 @pytest.fixture
 def saved(tiny_teacher, tmp_path):
     teacher, variables = tiny_teacher
     source = {"trained_on": "digits"}
-    teachers.save(tmp_path / "teacher", teacher, variables, source, macs=7)
+    teachers.save(tmp_path / "teacher", teacher, variables, source)
     return tmp_path / "teacher"
 
 
@@ -29,7 +29,9 @@ def test_a_teacher_comes_back_as_it_was(saved, tiny_teacher):
     card = json.loads((saved / "teacher.json").read_text())
     assert card["batch_norm_layers"] == 7
     assert card["params"] == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    assert card["macs"] == 7
+    assert card["macs"] == 747_136
+    assert card["input_range"] == pytest.approx([-0.75, 1.75])
+    assert all(check["passed"] for check in card["checks"])
     assert card["source"] == {"trained_on": "digits"}
 
 
@@ -66,3 +68,73 @@ def test_create_takes_changes():
 def test_mean_and_std_belong_to_the_channels():
     with pytest.raises(UserError, match=r"mean=.* is not one number for each channel"):
         teachers.create("cifar_resnet20", image_size=(28, 28, 1))
+
+
+# a model of one's own
+
+
+OWN = """
+import flax.linen as nn
+import jax.numpy as jnp
+from datafree_nas.teachers import Teacher
+
+
+class Mine(nn.Module):
+    classes: int
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Conv(4, (3, 3), name="body.conv")(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, name="body.norm")(x))
+        return nn.Dense(self.classes, name="top")(jnp.mean(x, axis=(1, 2)))
+
+
+def create(num_classes):
+    classes = num_classes or 3
+    return Teacher("mine", Mine(classes), classes, (8, 8, 1), (0.5,), (0.5,), head="top")
+
+
+def wrong(num_classes):
+    return Mine(3)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "model.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "own_package.model:create"
+
+
+def test_a_model_of_ones_own(own, random_variables, tmp_path):
+    teacher = teachers.create(own, 4)
+    assert (teacher.arch, teacher.num_classes, teacher.head) == (own, 4, "top")
+    variables = random_variables(teacher.model, jnp.zeros((1, 8, 8, 1)))
+    teachers.save(tmp_path / "teacher", teacher, variables, {"trained_on": "nothing"})
+    loaded, _ = teachers.load(tmp_path / "teacher")
+    assert loaded == teacher
+
+
+def test_it_is_ported_like_the_others(own, random_variables, tmp_path):
+    teacher = teachers.create(own, 4)
+    variables = random_variables(teacher.model, jnp.zeros((1, 8, 8, 1)))
+    teachers.export(tmp_path / "mine.safetensors", teacher, variables)
+    found, ported, _ = port.port(own, tmp_path / "mine.safetensors")
+    assert found.num_classes == 4
+    for a, b in zip(jax.tree.leaves(ported), jax.tree.leaves(variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("own_package.modell:create", "no teacher at 'own_package.modell:create' .*No module"),
+        ("own_package.model:make", "no teacher at .* has no attribute 'make'"),
+        ("own_package.model:wrong", "returned a Mine; it has to return a datafree_nas.teachers"),
+        (":create", "no teacher at ':create'"),
+    ],
+)
+def test_a_place_where_no_teacher_is(place, message, own):
+    with pytest.raises(UserError, match=message):
+        teachers.create(place)

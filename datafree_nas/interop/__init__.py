@@ -1,0 +1,1 @@
+"""PyTorch's files and names: checkpoints in and out."""

@@ -1,0 +1,1 @@
+"""Layers that teachers and search spaces share."""

@@ -1,0 +1,58 @@
+"""Depthwise convolution, in one of two lowerings with the same weights."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.initializers import he_normal
+from jaxtyping import Array, Float
+
+from datafree_nas.runtime import backend
+
+
+class DepthwiseConv(nn.Module):
+    """A square kernel for every channel; stated as `backend.depthwise_as_shifts` decides.
+
+    Attributes:
+        kernel: side.
+        stride: in both directions.
+        padding: `"SAME"`, as TensorFlow has it, or pixels on every side, as PyTorch has it.
+    """
+
+    kernel: int
+    stride: int = 1
+    padding: str | int = "SAME"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
+        k, stride = self.kernel, (self.stride, self.stride)
+        kernel = self.param("kernel", he_normal(), (k, k, 1, x.shape[-1]))
+        padding: Sequence[tuple[int, int]] = [(0, 0)] * 2
+        if isinstance(self.padding, int):
+            padding = [(self.padding, self.padding)] * 2
+        else:
+            padding = jax.lax.padtype_to_pads(x.shape[1:3], (k, k), stride, self.padding)
+        if backend.depthwise_as_shifts():
+            return _shifted(x, kernel, self.stride, padding)
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            stride,
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=x.shape[-1],
+        )
+
+
+def _shifted(x: Array, kernel: Array, stride: int, padding: Sequence[tuple[int, int]]) -> Array:
+    """A sum over the kernel's places of the shifted input times one weight a channel."""
+    k = kernel.shape[0]
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width = ((side - k) // stride * stride + 1 for side in x.shape[1:3])
+    terms = [
+        x[:, i : i + height : stride, j : j + width : stride] * kernel[i, j, 0]
+        for i in range(k)
+        for j in range(k)
+    ]
+    return sum(terms[1:], terms[0])

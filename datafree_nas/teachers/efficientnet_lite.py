@@ -1,0 +1,159 @@
+"""EfficientNet-Lite0 to Lite4: EfficientNet without squeeze-and-excitation, and with ReLU6.
+
+As in TensorFlow's release: paddings are uneven where stride 2 asks for it, BatchNorm's epsilon is
+1e-3, pixels are in [-1, 1]. Modules bear the names of efficientnet_lite_pytorch; timm's are known
+too.
+"""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from datafree_nas.interop.torch_names import same
+from datafree_nas.layers.depthwise import DepthwiseConv
+from datafree_nas.teachers.teacher import Teacher
+from datafree_nas.teachers.torch_layers import batch_norm
+
+# name -> width and depth multipliers, image side
+ARCHITECTURES = {
+    "efficientnet_lite0": (1.0, 1.0, 224),
+    "efficientnet_lite1": (1.0, 1.1, 240),
+    "efficientnet_lite2": (1.1, 1.2, 260),
+    "efficientnet_lite3": (1.2, 1.4, 280),
+    "efficientnet_lite4": (1.4, 1.8, 300),
+}
+# blocks, kernel, stride of the first block, expansion, features; of Lite0
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+STEM, HEAD = 32, 1280  # the same in all five
+EPSILON = 1e-3
+
+
+def _scaled_features(features: int, width: float) -> int:
+    """A multiple of 8, and no more than a tenth below what was asked for."""
+    rounded = max(8, int(features * width + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * features * width else rounded
+
+
+def _scaled_blocks(depth: float) -> list[int]:
+    """Blocks of each stage; the first and the last are not scaled."""
+    first, *inner, last = (blocks for blocks, *_ in STAGES)
+    return [first, *(math.ceil(blocks * depth) for blocks in inner), last]
+
+
+def _conv(features: int, kernel: int, stride: int, name: str) -> nn.Conv:
+    return nn.Conv(features, (kernel, kernel), stride, use_bias=False, name=name)
+
+
+class MBConv(nn.Module):
+    """1x1 expansion, depthwise convolution, linear 1x1; a shortcut where shapes allow."""
+
+    kernel: int
+    stride: int
+    expansion: int
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b i j k"]:
+        y = x
+        if self.expansion > 1:
+            y = _conv(x.shape[-1] * self.expansion, 1, 1, "_expand_conv")(y)
+            y = nn.relu6(batch_norm(train, "_bn0", EPSILON)(y))
+        y = DepthwiseConv(self.kernel, self.stride, name="_depthwise_conv")(y)
+        y = nn.relu6(batch_norm(train, "_bn1", EPSILON)(y))
+        y = _conv(self.features, 1, 1, "_project_conv")(y)
+        y = batch_norm(train, "_bn2", EPSILON)(y)
+        return x + y if x.shape == y.shape else y
+
+
+class EfficientNetLite(nn.Module):
+    """Stem, seven stages of blocks, 1x1 convolution, head.
+
+    Attributes:
+        width: multiplies features.
+        depth: multiplies blocks.
+        num_classes: width of the head.
+    """
+
+    width: float
+    depth: float
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
+        x = _conv(STEM, 3, 2, "_conv_stem")(x)
+        x = nn.relu6(batch_norm(train, "_bn0", EPSILON)(x))
+        number = 0
+        scaled = zip(_scaled_blocks(self.depth), STAGES, strict=True)
+        for blocks, (_, kernel, first_stride, expansion, features) in scaled:
+            for block in range(blocks):
+                stride = first_stride if block == 0 else 1
+                width = _scaled_features(features, self.width)
+                x = MBConv(kernel, stride, expansion, width, name=f"_blocks.{number}")(x, train)
+                number += 1
+        x = _conv(HEAD, 1, 1, "_conv_head")(x)
+        x = nn.relu6(batch_norm(train, "_bn1", EPSILON)(x))
+        return nn.Dense(self.num_classes, name="_fc")(jnp.mean(x, axis=(1, 2)))
+
+
+_TIMM = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_TIMM_FIRST_BLOCK = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_TIMM_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def _timm(name: str, depth: float) -> str:
+    """timm's names, which count blocks within their stage."""
+    if not name.startswith("_blocks."):
+        return _TIMM[name]
+    _, number, layer = name.split(".")
+    stage, block = 0, int(number)
+    for blocks in _scaled_blocks(depth):
+        if block < blocks:
+            break
+        stage, block = stage + 1, block - blocks
+    layers = _TIMM_BLOCK if stage else _TIMM_FIRST_BLOCK
+    return f"blocks.{stage}.{block}.{layers[layer]}"
+
+
+def create(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create`."""
+    width, depth, side = ARCHITECTURES[arch]
+    classes = num_classes or 1000
+    return Teacher(
+        arch=arch,
+        model=EfficientNetLite(width, depth, classes),
+        num_classes=classes,
+        image_size=(side, side, 3),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        head="_fc",
+        torch_names=(same, partial(_timm, depth=depth)),
+    )

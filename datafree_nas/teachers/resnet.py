@@ -1,0 +1,146 @@
+"""ResNets with the four stages of ImageNet (He et al. 2016), and their wide and grouped kin.
+
+The blocks are torchvision's: stride 2 is in the 3x3 convolution of a bottleneck (v1.5); names that
+end in `_v1` have it in the first 1x1, as the paper has. `wide_stem_resnet18` and `34` are those of
+the data-free distillation papers for 32x32 images: a 3x3 stem of stride 1 without pooling.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from datafree_nas.teachers.teacher import Teacher
+from datafree_nas.teachers.torch_layers import batch_norm, conv, max_pool
+
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
+
+
+class Shape(NamedTuple):
+    """What tells the members of the family apart.
+
+    Attributes:
+        blocks: residual blocks of each stage.
+        bottleneck: three convolutions a block, not two.
+        width: of the inner convolutions of a bottleneck at stage 1, 64 in the paper.
+        groups: of a bottleneck's 3x3 convolution.
+        stride_first: stride 2 is in a bottleneck's first convolution, not in its 3x3.
+        small_images: the stem is a 3x3 convolution of stride 1, without pooling.
+    """
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool = False
+    width: int = 64
+    groups: int = 1
+    stride_first: bool = False
+    small_images: bool = False
+
+
+_18, _34, _50, _101, _152 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
+ARCHITECTURES = {
+    "resnet18": Shape(_18),
+    "resnet34": Shape(_34),
+    "resnet50": Shape(_50, bottleneck=True),
+    "resnet101": Shape(_101, bottleneck=True),
+    "resnet152": Shape(_152, bottleneck=True),
+    "resnet50_v1": Shape(_50, bottleneck=True, stride_first=True),
+    "resnet101_v1": Shape(_101, bottleneck=True, stride_first=True),
+    "resnet152_v1": Shape(_152, bottleneck=True, stride_first=True),
+    "wide_resnet50_2": Shape(_50, bottleneck=True, width=128),
+    "resnext50_32x4d": Shape(_50, bottleneck=True, width=128, groups=32),
+    "wide_stem_resnet18": Shape(_18, small_images=True),
+    "wide_stem_resnet34": Shape(_34, small_images=True),
+}
+
+
+class Block(nn.Module):
+    """Convolutions and a shortcut, which has one of its own where sizes differ.
+
+    Attributes:
+        shape: of the family's member.
+        features: of the stage: 64, 128, 256 or 512; a bottleneck puts out four times as many.
+        stride: of the block.
+    """
+
+    shape: Shape
+    features: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b i j k"]:
+        y = x
+        layers = self._layers()
+        for number, (features, kernel, stride, groups) in enumerate(layers, start=1):
+            y = conv(features, kernel, stride, groups=groups, name=f"conv{number}")(y)
+            y = batch_norm(train, f"bn{number}")(y)
+            y = nn.relu(y) if number < len(layers) else y
+        if x.shape != y.shape:
+            x = conv(y.shape[-1], 1, self.stride, name="downsample.0")(x)
+            x = batch_norm(train, "downsample.1")(x)
+        return nn.relu(x + y)
+
+    def _layers(self) -> list[tuple[int, int, int, int]]:
+        """Features, kernel, stride and groups of each convolution."""
+        features, stride = self.features, self.stride
+        if not self.shape.bottleneck:
+            return [(features, 3, stride, 1), (features, 3, 1, 1)]
+        inner = features * self.shape.width // 64
+        strides = (stride, 1) if self.shape.stride_first else (1, stride)
+        return [
+            (inner, 1, strides[0], 1),
+            (inner, 3, strides[1], self.shape.groups),
+            (4 * features, 1, 1, 1),
+        ]
+
+
+class ResNet(nn.Module):
+    """Stem, four stages of blocks, head.
+
+    Attributes:
+        shape: of the family's member.
+        num_classes: width of the head.
+    """
+
+    shape: Shape
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
+        small = self.shape.small_images
+        x = conv(64, 3, name="conv1")(x) if small else conv(64, 7, 2, name="conv1")(x)
+        x = nn.relu(batch_norm(train, "bn1")(x))
+        x = x if small else max_pool(x, 3, 2, padding=1)
+        for stage, blocks in enumerate(self.shape.blocks, start=1):
+            for block in range(blocks):
+                stride = 2 if stage > 1 and block == 0 else 1
+                name = f"layer{stage}.{block}"
+                x = Block(self.shape, 32 * 2**stage, stride, name=name)(x, train)
+        return nn.Dense(self.num_classes, name="fc")(jnp.mean(x, axis=(1, 2)))
+
+
+def _kuangliu(name: str) -> str:
+    """The names of kuangliu/pytorch-cifar, DAFL, CMI and Fast-Datafree."""
+    return {"fc": "linear"}.get(name, name.replace("downsample", "shortcut"))
+
+
+def create(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create`."""
+    shape = ARCHITECTURES[arch]
+    if shape.small_images:
+        return Teacher(
+            arch=arch,
+            model=ResNet(shape, num_classes or 10),
+            num_classes=num_classes or 10,
+            image_size=(32, 32, 3),
+            mean=CIFAR_MEAN,
+            std=CIFAR_STD,
+            torch_names=(_kuangliu,),
+        )
+    return Teacher(
+        arch=arch,
+        model=ResNet(shape, num_classes or 1000),
+        num_classes=num_classes or 1000,
+        image_size=(224, 224, 3),
+    )

@@ -1,0 +1,211 @@
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+import torch
+
+from datafree_nas import teachers
+from datafree_nas.interop.torch_file import Tensor
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.teachers import port
+from tests.teachers import originals
+
+ARCH = "cifar_resnet8"
+MODEL = originals.randomize(originals.build(ARCH, (32, 32), 10))
+STATE = MODEL.state_dict()
+
+
+def _port(content, tmp_path, arch=ARCH, **settings):
+    torch.save(content, tmp_path / "a.pth")
+    return port.port(arch, tmp_path / "a.pth", **settings)
+
+
+def _under(prefix, state=STATE):
+    return {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        STATE,
+        {"state_dict": STATE, "epoch": 3},
+        {"model": STATE, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}},
+        _under("module."),
+        {"state_dict": _under("model.") | {"criterion.weight": torch.ones(3)}},  # Lightning
+        {"state_dict": _under("_orig_mod.module.")},
+        {key: value.half() for key, value in STATE.items()},
+    ],
+    ids=["bare", "state_dict", "model", "DataParallel", "Lightning", "compiled", "half"],
+)
+def test_wrappings(content, tmp_path):
+    teacher, variables, source = _port(content, tmp_path)
+    assert teacher.num_classes == 10
+    kernel = variables["params"]["linear"]["kernel"]
+    assert kernel.dtype == np.float32
+    np.testing.assert_allclose(kernel.T, STATE["linear.weight"], atol=1e-3)
+    assert source["file"] == "a.pth"
+    assert len(source["sha256"]) == 64
+
+
+def test_every_variable_is_there(tmp_path):
+    teacher, variables, _ = _port(STATE, tmp_path)
+    shapes = port.shapes(teacher)
+    assert jax.tree.map(np.shape, variables) == jax.tree.map(lambda leaf: leaf.shape, shapes)
+
+
+EMA = {key: value + 1 if value.is_floating_point() else value for key, value in STATE.items()}
+
+
+@pytest.mark.parametrize(("prefix", "added"), [("model", 0), ("model_ema", 1), ("model_ema.", 1)])
+def test_a_prefix_says_which_of_two(prefix, added, tmp_path):
+    content = {"model": STATE, "model_ema": {"module": EMA}}
+    with pytest.raises(UserError, match=r"at model, model_ema\.module; choose by --prefix"):
+        _port(content, tmp_path)
+    _, variables, _ = _port(content, tmp_path, prefix=prefix)
+    np.testing.assert_array_equal(
+        variables["params"]["linear"]["bias"], STATE["linear.bias"] + added
+    )
+
+
+def test_nothing_under_that_prefix(tmp_path):
+    with pytest.raises(UserError, match="nothing under --prefix=ema"):
+        _port(STATE, tmp_path, prefix="ema")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (ARCH, ARCH),
+        pytest.param("resnet18", "resnet18", marks=pytest.mark.slow),
+        ("wide_stem_resnet18", "wide_stem_resnet18"),
+        pytest.param("wrn16_2", "wrn16_2", marks=pytest.mark.slow),
+        pytest.param("resnet50", "resnet50", marks=pytest.mark.slow),
+        ("resnet50_v1", "resnet50"),  # the same keys and shapes: the newer kind is taken
+        pytest.param("mobilenet_v2", "mobilenet_v2", marks=pytest.mark.slow),
+        ("timm:tf_efficientnet_lite0", "efficientnet_lite0"),
+    ],
+)
+def test_auto(name, found):
+    state = originals.build(name, (224, 224), 7).state_dict()
+    tensors = {k: Tensor(tuple(v.shape), "float32", v.numpy) for k, v in state.items()}
+    match = port.match("auto", tensors)
+    assert (match.teacher.arch, match.teacher.num_classes) == (found, 7)
+    assert match.also_fit == (["resnet50_v1"] if found == "resnet50" else [])
+
+
+def test_auto_without_a_fit(tmp_path):
+    state = dict(STATE)
+    del state["layer2.0.conv1.weight"]
+    with pytest.raises(UserError, match=f"no known architecture; {ARCH} is nearest: 1 missing: l"):
+        _port(state, tmp_path, arch="auto")
+
+
+def test_other_class_counts(tmp_path):
+    state = originals.build(ARCH, (32, 32), 4).state_dict()
+    assert _port(state, tmp_path)[0].num_classes == 4
+    assert _port(state, tmp_path, num_classes=4)[0].num_classes == 4
+    with pytest.raises(UserError, match=r"linear\.weight \(4, 64\) instead of \(5, 64\)"):
+        _port(state, tmp_path, num_classes=5)
+
+
+def test_other_images(tmp_path):
+    state = dict(STATE, **{"conv1.weight": torch.ones(16, 1, 3, 3)})
+    with pytest.raises(UserError, match=r"conv1\.weight \(16, 1, 3, 3\) .*--image_size"):
+        _port(state, tmp_path)
+    grey = {"image_size": (28, 28, 1), "mean": (0.1307,), "std": (0.3081,)}
+    teacher, variables, _ = _port(state, tmp_path, **grey)
+    assert (teacher.image_size, teacher.mean) == ((28, 28, 1), (0.1307,))
+    assert variables["params"]["conv1"]["kernel"].shape == (3, 3, 1, 16)
+
+
+def test_missing_unexpected_and_mis_shaped(tmp_path):
+    state = dict(STATE, **{"fc.bias": torch.zeros(10), "bn1.weight": torch.zeros(8)})
+    del state["linear.bias"]
+    message = (
+        "1 missing: linear.bias; 1 unexpected: fc.bias; "
+        "1 mis-shaped: bn1.weight (8,) instead of (16,)"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        _port(state, tmp_path)
+
+
+def test_a_long_list_is_cut(tmp_path):
+    with pytest.raises(UserError, match=r"30 missing: .* and 22 more; 1 unexpected"):
+        _port({"bn1.running_mean": torch.ones(16), "x": torch.ones(1)} | _few(), tmp_path)
+
+
+def _few():
+    keys = [key for key in STATE if "num_batches" not in key and key != "bn1.running_mean"]
+    return {key: STATE[key] for key in keys[: len(keys) - 30]}
+
+
+def test_folded_batch_norm(tmp_path):
+    state = {key: value for key, value in STATE.items() if "running" not in key}
+    with pytest.raises(UserError, match="no BatchNorm statistics"):
+        _port(state, tmp_path)
+
+
+def test_values_that_are_not_finite(tmp_path):
+    state = dict(STATE, **{"bn1.running_var": torch.full((16,), float("inf"))})
+    with pytest.raises(UserError, match=r"bn1\.running_var has values that are not finite"):
+        _port(state, tmp_path)
+
+
+def test_a_tensor_too_large_to_be_true(tmp_path):
+    """It claims a petabyte by repeating one number; its shape is refused before it is read."""
+    huge = torch.zeros(1).expand(1 << 48)
+    with pytest.raises(UserError, match=r"mis-shaped: bn1\.weight \(281474976710656,\)"):
+        _port(dict(STATE, **{"bn1.weight": huge}), tmp_path)
+
+
+# what the card says of a teacher
+
+
+def _checks(state, tmp_path):
+    teacher, variables, source = _port(state, tmp_path)
+    teachers.save(tmp_path / "out", teacher, variables, source)
+    card = json.loads((tmp_path / "out" / "teacher.json").read_text())
+    return {check["name"]: (check["passed"], check["message"]) for check in card["checks"]}
+
+
+def _changed(changes):
+    return {
+        key: next((torch.full_like(v, x) for end, x in changes.items() if key.endswith(end)), v)
+        for key, v in STATE.items()
+    }
+
+
+def test_a_good_teacher_passes_all_checks(tmp_path):
+    found = _checks(STATE, tmp_path)
+    assert all(passed for passed, _ in found.values())
+    assert found["BatchNorm layers"][1] == "7"
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "message"),
+    [
+        ({"running_mean": 0.0, "running_var": 1.0}, "statistics", "7 of 7 layers .* never saw"),
+        ({"bn2.running_mean": 0.0, "bn2.running_var": 1.0}, "statistics", "3 of 7 layers"),
+        ({"layer1.0.bn1.running_var": 0.0}, "variances", "16 channels in 1 layers"),
+        ({"linear.weight": 0.0}, "predictions on noise", "the same for all images"),
+        ({"linear.weight": 3e38}, "predictions on noise", "not finite"),
+    ],
+)
+def test_what_is_wrong_with_a_teacher(changes, check, message, tmp_path):
+    found = _checks(_changed(changes), tmp_path)
+    passed, said = found[check]
+    assert not passed
+    assert re.search(message, said)
+    assert [name for name, (passed, _) in found.items() if not passed] == [check]
+
+
+def test_no_batch_norm_at_all(tiny_teacher):
+    from datafree_nas.teachers import checks
+
+    teacher, variables = tiny_teacher
+    first = checks.run(teacher, variables)[0]
+    assert first.passed
+    found = checks._has_layers(checks.statistics({"params": variables["params"]}))
+    assert (found.passed, found.message[:1]) == (False, "0")
