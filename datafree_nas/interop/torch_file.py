@@ -2,7 +2,6 @@
 
 import hashlib
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,10 +76,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         return Tensor(tuple(value.shape), dtype, lambda: value.detach().float().numpy())
 
     try:
-        # mapped files are read tensor by tensor; those of before PyTorch 1.6 cannot be mapped
-        mapped = zipfile.is_zipfile(path)
         with warnings.catch_warnings(action="ignore"):  # of archives that are refused anyway
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor(value) for name, value in _flat(loaded, torch.Tensor)}
     except Exception as error:  # whatever the reader stumbles over, the file is at fault
         raise UserError(

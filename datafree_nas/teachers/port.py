@@ -62,7 +62,7 @@ def port(
         **changes: `image_size`, `mean`, `std`, see `registry.create`.
 
     Returns:
-        The teacher, its variables as float32 NumPy arrays, and their source for `store.save`.
+        The teacher, its variables, float32, and their source for `store.save`.
 
     Raises:
         UserError: the file cannot be read or does not fit; the line lists what does not.
@@ -191,15 +191,15 @@ def _listed(what: str, keys: list[str]) -> str:
     return f"{len(keys)} {what}: {', '.join(keys[:_MAX_LISTED])}{more}"
 
 
-def convert(found: Match, tensors: Mapping[str, Tensor]) -> Any:
+def convert(found: Match, tensors: dict[str, Tensor]) -> Any:
     """Puts every tensor in its place.
 
     Args:
         found: by `match`.
-        tensors: that it was found in.
+        tensors: that it was found in; those taken are removed, so that no weight is held twice.
 
     Returns:
-        Variables, float32 NumPy arrays.
+        Variables, float32.
 
     Raises:
         UserError: a tensor cannot be read, or has values that are not finite.
@@ -208,10 +208,10 @@ def convert(found: Match, tensors: Mapping[str, Tensor]) -> Any:
     for key, path in found.table.items():
         name = found.prefix + key
         try:
-            value = np.ascontiguousarray(from_torch(tensors[name].load()), np.float32)
+            value = from_torch(tensors.pop(name).load())
         except Exception as error:  # whatever the reader stumbles over, the file is at fault
             raise UserError(f"{name} cannot be read ({error}); get the file again") from None
         if not np.isfinite(value).all():
             raise UserError(f"{name} has values that are not finite; no network computes with them")
-        put(variables, path, value)
+        put(variables, path, jnp.array(value, jnp.float32))  # a copy, in order
     return variables
