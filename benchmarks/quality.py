@@ -34,16 +34,17 @@ def rows(images: ImageSet, looker: str, directory: Path) -> list[results.Row]:
         directory: of the classifier.
 
     Raises:
-        UserError: no classifier there, or one of other images or classes.
+        UserError: no classifier there, or one of other channels or classes.
     """
     classifier, variables = teachers.load(directory)
     assert images.logits is not None
     assert images.rounds is not None
-    made_for = (*images.images.shape[1:], images.logits.shape[1])
-    if (*classifier.image_size, classifier.num_classes) != made_for:
+    made_for = (images.images.shape[-1], images.logits.shape[1])
+    if (classifier.image_size[-1], classifier.num_classes) != made_for:
         raise UserError(
             f"--{looker}={directory} takes images {classifier.image_size} of "
-            f"{classifier.num_classes} classes; the data set has {made_for[:3]} of {made_for[3]}"
+            f"{classifier.num_classes} classes; the data set has {made_for[0]} channels and "
+            f"{made_for[1]} classes"
         )
     found = []
     for number in np.unique(images.rounds):

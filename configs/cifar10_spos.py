@@ -1,4 +1,4 @@
-"""CIFAR-10: from a PyTorch ResNet-20 to a cell of NAS-Bench-201, without its data.
+r"""CIFAR-10: from a PyTorch ResNet-20 to a cell of NAS-Bench-201, without its data.
 
     python -m datafree_nas.main --config=configs/cifar10_spos.py --workdir=DIR \
         --config.teacher.checkpoint=cifar10_resnet20.th

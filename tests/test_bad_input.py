@@ -69,6 +69,30 @@ def test_an_architecture_of_that_name_is_not_known(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_auto_has_to_have_something_to_look_at(tmp_path):
+    line = _main(f"--workdir={tmp_path}/run", "--config.teacher.arch=auto")
+    assert "config.teacher.arch=auto needs config.teacher.checkpoint" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "give --out=DIR to write, or --check to look only"),
+        (["--out=x", "--factory=mine.create"], "--factory=mine.create is not package.module:func"),
+        (["--out=x", "--factory=a:b", "--arch=resnet18"], "give --arch or --factory, not both"),
+        (["--out=x", "--mean=0.5"], "give both --mean and --std, or neither"),
+        (
+            ["--out=x", "--image_size=32,32"],
+            r"--image_size=\(32, 32\) is not height,width,channels",
+        ),
+        (["--out=x", "--image_size=32,32,x"], "--image_size=32,32,x is no list of numbers"),
+    ],
+)
+def test_flags_of_port_torch(flags, message, tmp_path):
+    assert re.search(message, _fails("port_torch", f"--checkpoint={tmp_path}/a.pth", *flags))
+
+
 def test_port_torch_needs_its_flags():
     assert re.search("--checkpoint", _fails("port_torch", "--out=x"))
 

@@ -9,7 +9,10 @@ import time
 
 import numpy as np
 import pytest
+import safetensors
 import tensorflow_datasets as tfds
+
+from datafree_nas import teachers
 
 COMMAND = [sys.executable, "-m", "datafree_nas.main", "--config=tests/tiny.py"]
 STAGES = ["teacher", "synthetic", "search", "student", "report"]
@@ -66,6 +69,42 @@ def test_metrics_and_tensorboard_are_there(finished):
     for stage in ("teacher", "synthetic", "search", "student/synthetic"):
         assert (workdir / stage / "metrics.jsonl").stat().st_size
         assert list((workdir / stage / "tensorboard").iterdir())
+
+
+def test_students_leave_their_weights_for_pytorch(finished):
+    workdir, _, _ = finished
+    found = json.loads((workdir / "search" / "architecture.json").read_text())["architecture"]
+    path = workdir / "student" / "synthetic" / "student.safetensors"
+    with safetensors.safe_open(path, "numpy") as file:
+        assert file.metadata()["architecture"] == found
+        assert file.get_tensor("stem.0.weight").shape == (4, 1, 3, 3)
+        assert file.get_tensor("classifier.weight").shape == (10, 16)
+
+
+def test_a_checkpoint_says_itself_what_it_is(finished, tmp_path):
+    workdir, _, _ = finished
+    teacher, variables = teachers.load(workdir / "teacher")
+    checkpoint = tmp_path / "model.safetensors"
+    teachers.export(checkpoint, teacher, variables)
+    flags = ["--config.teacher.arch=auto", f"--config.teacher.checkpoint={checkpoint}"]
+    _run(tmp_path / "run", "--stages=teacher", *flags)
+    card = json.loads((tmp_path / "run" / "teacher" / "teacher.json").read_text())
+    assert card["arch"] == "cifar_resnet8"
+    assert card["source"]["file"] == "model.safetensors"
+
+
+def test_a_teacher_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "from datafree_nas import teachers\n"
+        "def create(num_classes):\n"
+        "    return replace(teachers.create('cifar_resnet8', num_classes), arch='mine')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    _run(tmp_path / "run", "--stages=teacher", "--config.teacher.factory=mine:create")
+    card = json.loads((tmp_path / "run" / "teacher" / "teacher.json").read_text())
+    assert card["arch"] == "mine:create"
+    assert card["checks"][0] == {"name": "architecture", "passed": True, "message": "mine:create"}
 
 
 def test_synthetic_images_are_a_tfds_data_set(finished):

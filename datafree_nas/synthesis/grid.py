@@ -11,10 +11,11 @@ PER_CELL = 2  # images of a class in a round, side by side below each other
 GAP = 2
 MAX_CLASSES = 20
 LEAST_SIDE = 48  # small images are magnified
+MAX_WIDTH = 1600  # pixels; classes that do not fit go below
 
 
 def draw(images: ImageSet) -> bytes:
-    """Samples by class (columns) and round (rows of `PER_CELL` images each).
+    """Samples by class (columns) and round (rows of up to `PER_CELL` images each).
 
     Returns:
         A PNG file's content.
@@ -22,20 +23,27 @@ def draw(images: ImageSet) -> bytes:
     assert images.rounds is not None
     rounds = np.unique(images.rounds)
     classes = np.unique(images.labels)[:MAX_CLASSES]
+    cells = {
+        (label, number): np.flatnonzero((images.labels == label) & (images.rounds == number))
+        for label in classes
+        for number in rounds
+    }
+    deep = min(PER_CELL, max(map(len, cells.values())))
     height, width, channels = images.images.shape[1:]
-    rows = len(rounds) * PER_CELL
+    scale = max(1, -(-LEAST_SIDE // height))
+    across = max(1, min(len(classes), MAX_WIDTH // (scale * (width + GAP))))
+    blocks = -(-len(classes) // across)
+    rows = blocks * len(rounds) * deep
     sheet = np.full(
-        (rows * (height + GAP) + GAP, len(classes) * (width + GAP) + GAP, channels), 255, np.uint8
+        (rows * (height + GAP) + GAP, across * (width + GAP) + GAP, channels), 255, np.uint8
     )
-    for column, label in enumerate(classes):
+    for c, label in enumerate(classes):
         for r, number in enumerate(rounds):
-            found = np.flatnonzero((images.labels == label) & (images.rounds == number))
-            for i, index in enumerate(found[:PER_CELL]):
-                top = GAP + (r * PER_CELL + i) * (height + GAP)
-                left = GAP + column * (width + GAP)
+            for i, index in enumerate(cells[label, number][:deep]):
+                row = (c // across * len(rounds) + r) * deep + i
+                top, left = GAP + row * (height + GAP), GAP + c % across * (width + GAP)
                 sheet[top : top + height, left : left + width] = images.images[index]
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
-    scale = max(1, -(-LEAST_SIDE // height))
     picture = picture.resize(
         (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
     )

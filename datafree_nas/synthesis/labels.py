@@ -6,8 +6,9 @@ from jaxtyping import Float, Int
 
 
 def balanced(generator: np.random.Generator, count: int, num_classes: int) -> Int[np.ndarray, "n"]:
-    """Every class equally often (up to one), in random order."""
-    return generator.permutation(np.arange(count) % num_classes).astype(np.int32)
+    """Every class equally often (up to one; which of them is random), in random order."""
+    classes = generator.permutation(num_classes)
+    return generator.permutation(classes[np.arange(count) % num_classes]).astype(np.int32)
 
 
 def recalibrated(

@@ -30,19 +30,22 @@ def measure(images: ImageSet, teacher: Teacher, variables: object) -> dict[str, 
     """Looks at images through a teacher, or through a verifier that took no part.
 
     Args:
-        images: with the classes they were made for.
+        images: with the classes they were made for; resized where who looks has another size.
         teacher: who looks.
         variables: its weights.
 
     Returns:
-        `images`: how many. `agreement`: the share whose top class is the label. `confidence`: mean
-        probability of the top class. `batch_norm`: the matching loss, mean over batches of 100.
-        `pixel_diversity` and `feature_diversity`: mean distance of two images of the same class,
-        root mean square over pixels in [0, 1], and over the per-image means at the last BatchNorm.
+        `images`: how many. `agreement`: the share whose top class is the label, `agreement_top5`:
+        which is among the top five. `confidence`: mean probability of the top class. `batch_norm`:
+        the matching loss, mean over batches of 100. `pixel_diversity` and `feature_diversity`: mean
+        distance of two images of the same class, root mean square over pixels in [0, 1], and over
+        the per-image means at the last BatchNorm.
     """
     logits, losses_, features = [], [], []
     for start in range(0, images.size, BATCH):
         x = normalize(jnp.asarray(images.images[start : start + BATCH]), teacher.mean, teacher.std)
+        if x.shape[1:] != teacher.image_size:
+            x = jax.image.resize(x, (len(x), *teacher.image_size), "cubic")
         seen = jax.device_get(_look(teacher.model, variables, x))
         logits.append(seen[0])
         losses_.append((len(x), seen[1]))
@@ -50,9 +53,12 @@ def measure(images: ImageSet, teacher: Teacher, variables: object) -> dict[str, 
     all_logits = np.concatenate(logits)
     flat = np.asarray(images.images, np.float32).reshape(images.size, -1) / 255
     labels = np.asarray(images.labels)
+    of_label = np.take_along_axis(all_logits, labels[:, None], axis=-1)
+    rank = np.sum(all_logits > of_label, axis=-1)  # of the label among the classes
     return {
         "images": images.size,
-        "agreement": float(np.mean(all_logits.argmax(-1) == labels)),
+        "agreement": float(np.mean(rank == 0)),
+        "agreement_top5": float(np.mean(rank < 5)),
         "confidence": float(np.mean(jax.nn.softmax(all_logits).max(-1))),
         "batch_norm": float(np.average([v for _, v in losses_], weights=[n for n, _ in losses_])),
         "pixel_diversity": _spread(flat, labels),

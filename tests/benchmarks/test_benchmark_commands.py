@@ -66,14 +66,13 @@ def test_synthesis_refuses(arguments, texts):
 
 @pytest.fixture(scope="module")
 def quality_inputs(tmp_path_factory):
-    """A data set of two rounds, its teacher, and a classifier of larger images."""
+    """A data set of two rounds, its teacher, and classifiers of larger and of colour images."""
     root = tmp_path_factory.mktemp("quality")
     layout = store.Layout(root / "synthetic", 2)
-    for side, name in ((8, "teacher"), (32, "other")):
-        teacher = teachers.create(
-            "cifar_resnet8", image_size=(side, side, 1), mean=(0.5,), std=(0.5,)
-        )
-        variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, side, side, 1)))
+    for size, name in (((8, 8, 1), "teacher"), ((12, 12, 1), "larger"), ((8, 8, 3), "colour")):
+        statistics = {"mean": (0.5,) * size[2], "std": (0.5,) * size[2]}
+        teacher = teachers.create("cifar_resnet8", image_size=size, **statistics)
+        variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, *size)))
         teacher_store.save(root / name, teacher, variables, {"trained_on": "nothing"})
         if name == "teacher":
             for number in (0, 1):
@@ -89,7 +88,9 @@ def quality_inputs(tmp_path_factory):
 def test_quality_looks_at_every_round_through_both(quality_inputs, tmp_path):
     teacher, file = quality_inputs / "teacher", tmp_path / "file.json"
     arguments = [f"--dataset={quality_inputs / 'synthetic'}", f"--teacher={teacher}"]
-    done = benchmark("quality", *arguments, f"--verifier={teacher}", f"--json={file}")
+    done = benchmark(
+        "quality", *arguments, f"--verifier={quality_inputs / 'larger'}", f"--json={file}"
+    )
     assert done.returncode == 0, done.stderr
     rows = json.loads(file.read_text())["rows"]
     names = [row["name"] for row in rows]
@@ -100,7 +101,7 @@ def test_quality_looks_at_every_round_through_both(quality_inputs, tmp_path):
 
 def test_quality_refuses(quality_inputs, tmp_path):
     dataset, teacher = f"--dataset={quality_inputs / 'synthetic'}", quality_inputs / "teacher"
-    refuses(benchmark("quality", dataset, f"--teacher={quality_inputs / 'other'}"), "(32, 32, 1)")
+    refuses(benchmark("quality", dataset, f"--teacher={quality_inputs / 'colour'}"), "(8, 8, 3)")
     refuses(benchmark("quality", f"--dataset={tmp_path}", f"--teacher={teacher}"), "no finished")
 
 

@@ -22,3 +22,9 @@ def test_recalibrated_targets_are_soft_labels():
 def test_a_label_that_left_its_class_starts_again():
     made = labels.recalibrated(np.array([2]), np.array([[2.0, 1.0, 0.0]]), 1.0)
     np.testing.assert_array_equal(made, [[0, 0, 1]])
+
+
+def test_where_images_are_fewer_classes_are_drawn_at_random():
+    made = labels.balanced(np.random.default_rng(0), 20, 1000)
+    assert len(np.unique(made)) == 20
+    assert made.max() > 500

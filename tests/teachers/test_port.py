@@ -209,3 +209,18 @@ def test_no_batch_norm_at_all(tiny_teacher):
     assert first.passed
     found = checks._has_layers(checks.statistics({"params": variables["params"]}))
     assert (found.passed, found.message[:1]) == (False, "0")
+
+
+def test_keys_of_the_published_densenet():
+    """Those of before torchvision 0.3: `norm.1` where it is `norm1` now."""
+    model = originals.build("densenet121", (224, 224), 7)
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2", key): value
+        for key, value in model.state_dict().items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    tensors = {k: Tensor(tuple(v.shape), "float32", v.numpy) for k, v in old.items()}
+    found = port.match("densenet121", tensors)
+    assert found.table["features.denseblock4.denselayer16.conv.2.weight"] == (
+        *("params", "features.denseblock4.denselayer16", "conv2", "kernel"),
+    )
