@@ -9,7 +9,8 @@ that port_torch wrote.
 Rounds, images, iterations and batches are the release's for ResNet-50: ten rounds of 1000 images,
 5000 iterations a batch of 50. The weights of the losses are not: EfficientNet-Lite's BatchNorm
 distances are some hundred times larger than ResNet-50's and its pixels are in [-1, 1], so that the
-release's make noise. For a ResNet take the release's: `--config.teacher.arch=resnet50
+release's make noise. TV is a norm over the batch: its weight goes with one over the root of the
+batch size. For a ResNet take the release's: `--config.teacher.arch=resnet50
 --config.synthesis.learning_rate=0.25 --config.synthesis.batch_norm=0.01
 --config.synthesis.tv_l2=1e-4`.
 
@@ -37,6 +38,7 @@ def get_config(arg=""):
             images=20,
             batch_size=20,
             rounds=1,
+            tv_l2=3e-2,
             resolutions=((2, 300), (1, 200)),
             warmup=20,
             log_every=10,
