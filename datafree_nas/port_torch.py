@@ -65,7 +65,8 @@ def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
             f"{'/'.join(path)} {at(found.abstract, path).shape}"
         )
     for key in sorted(tensors.keys() - taken.keys()):
-        print(f"{key:{width}}  not taken")
+        if not key.endswith(port.COUNTER):
+            print(f"{key:{width}}  not taken")
     print(
         f"fits {found.teacher.arch} with {found.teacher.num_classes} classes; nothing was written"
     )

@@ -1,5 +1,6 @@
 """Checkpoint files, read without ever running what they hold, and written as safetensors."""
 
+import argparse
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +77,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         return Tensor(tuple(value.shape), dtype, lambda: value.detach().float().numpy())
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # of archives that are refused anyway
+        with (
+            warnings.catch_warnings(action="ignore"),  # of archives that are refused anyway
+            torch.serialization.safe_globals(_plain_data()),
+        ):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor(value) for name, value in _flat(loaded, torch.Tensor)}
     except Exception as error:  # whatever the reader stumbles over, the file is at fault
@@ -84,6 +88,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged or no plain checkpoint of tensors ({_reason(error)}); "
             "save the model's state_dict() and port that file"
         ) from None
+
+
+def _plain_data() -> list[Any]:
+    """What training scripts save beside the weights and what cannot run anything."""
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
+    return [argparse.Namespace, np.dtype, scalar, *kinds]
 
 
 def _flat(

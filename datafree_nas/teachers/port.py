@@ -19,7 +19,7 @@ from datafree_nas.teachers import registry
 from datafree_nas.teachers.teacher import Teacher
 
 _MAX_LISTED = 8
-_COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm keeps one; nothing here needs it
+COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm keeps one; nothing here needs it
 
 
 class Match(NamedTuple):
@@ -155,7 +155,7 @@ def _problems(
     given = {
         key.removeprefix(prefix): tensor
         for key, tensor in tensors.items()
-        if key.startswith(prefix) and not key.endswith(_COUNTER)
+        if key.startswith(prefix) and not key.endswith(COUNTER)
     }
     mis_shaped = []
     for key in table.keys() & given.keys():

@@ -1,3 +1,5 @@
+import argparse
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -38,6 +40,12 @@ def test_nested_tensors_have_dotted_names(tmp_path):
         "state_dict.bn.bias": (2,),
         "0.1": (3,),
     }
+
+
+def test_what_training_scripts_save_besides(tmp_path):
+    beside = {"args": argparse.Namespace(lr=0.1), "best": np.float64(76.1), "step": np.int64(3)}
+    torch.save({"model": {"a": torch.ones(1)}, **beside}, tmp_path / "a.pth")
+    assert torch_file.read(tmp_path / "a.pth").keys() == {"model.a"}
 
 
 def test_a_dictionary_that_holds_itself(tmp_path):

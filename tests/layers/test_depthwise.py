@@ -1,0 +1,39 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from datafree_nas.layers.depthwise import DepthwiseConv
+from datafree_nas.runtime import backend, costs
+
+
+@pytest.mark.parametrize("padding", ["SAME", 0, 1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_both_lowerings_are_the_same(kernel, stride, padding):
+    layer = DepthwiseConv(kernel, stride, padding)
+    x = jax.random.normal(jax.random.key(0), (2, 9, 12, 4))
+    variables = layer.init(jax.random.key(1), x)
+    assert variables["params"]["kernel"].shape == (kernel, kernel, 1, 4)
+
+    def run(variables, x):
+        y = layer.apply(variables, x)
+        return jnp.sum(jnp.sin(y)), y
+
+    results = jax.value_and_grad(run, (0, 1), has_aux=True)
+    assert backend.depthwise_as_shifts()
+    shifted = results(variables, x)
+    with backend.plain_convolutions():
+        assert not backend.depthwise_as_shifts()
+        plain = results(variables, x)
+    assert backend.depthwise_as_shifts()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), shifted, plain
+    )
+
+
+def test_macs_do_not_depend_on_the_lowering():
+    layer = DepthwiseConv(5, 2)
+    x = jnp.zeros((1, 9, 12, 4))
+    variables = layer.init(jax.random.key(0), x)
+    assert costs.macs(layer.apply, variables, x) == 25 * 4 * 5 * 6
