@@ -38,8 +38,9 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
 from datafree_nas.synthesis import synthesizer
-from datafree_nas.teachers import Teacher, cifar_resnet
+from datafree_nas.teachers import Teacher
 from datafree_nas.teachers import port as teacher_port
+from datafree_nas.teachers.architectures import cifar_resnet
 
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "CIFAR ResNets")

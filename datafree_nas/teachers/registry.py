@@ -1,30 +1,18 @@
-"""Teachers by name. A new file of teachers is one more entry of `_FILES`."""
+"""Teachers by name: every file of `teachers/architectures/` is found by itself."""
 
 import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 
 from datafree_nas.runtime.errors import UserError, did_you_mean
-from datafree_nas.teachers import (
-    cifar_resnet,
-    densenet,
-    efficientnet_lite,
-    mobilenet_v2,
-    resnet,
-    vgg,
-    wide_resnet,
-)
+from datafree_nas.teachers import architectures
 from datafree_nas.teachers.teacher import Teacher
 
-_FILES = (
-    cifar_resnet,
-    resnet,
-    wide_resnet,
-    mobilenet_v2,
-    efficientnet_lite,
-    vgg,
-    densenet,
-)
+_FILES = [
+    importlib.import_module(f"{architectures.__name__}.{file.name}")
+    for file in pkgutil.iter_modules(architectures.__path__)
+]
 
 
 def names() -> list[str]:

@@ -7,8 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from datafree_nas.teachers.resnet import CIFAR_MEAN, CIFAR_STD
-from datafree_nas.teachers.teacher import Teacher
+from datafree_nas.teachers.teacher import CIFAR_MEAN, CIFAR_STD, Teacher
 from datafree_nas.teachers.torch_layers import batch_norm, conv
 
 # name -> depth 6 n + 4, widening factor

@@ -11,11 +11,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from datafree_nas.teachers.teacher import Teacher
+from datafree_nas.teachers.teacher import CIFAR_MEAN, CIFAR_STD, Teacher
 from datafree_nas.teachers.torch_layers import batch_norm, conv, max_pool
-
-CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
-CIFAR_STD = (0.2023, 0.1994, 0.2010)
 
 
 class Shape(NamedTuple):
