@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from absl import flags
-from absl.testing import flagsaver
 
-from datafree_nas import port_torch
-from datafree_nas.runtime.errors import UserError
+from datafree_nas import teachers
+from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.teachers import port
 from tests.teachers import originals
 
@@ -159,16 +157,12 @@ def _hostile(touched):
 
 @pytest.mark.parametrize("name", _hostile(""))
 def test_hostile(name, tmp_path, capsys):
-    """Through the program: status 2, one line, no file but the checkpoint."""
+    """As the program does it: status 2, one line, no file but the checkpoint."""
     touched = tmp_path / "touched"
     path, out = tmp_path / name, tmp_path / "out"
     path.write_bytes(_hostile(touched)[name])
-    flags.FLAGS.mark_as_parsed()
-    with (
-        flagsaver.flagsaver(checkpoint=str(path), out=str(out), arch=ARCH),
-        pytest.raises(SystemExit) as raised,
-    ):
-        port_torch.main([])
+    with pytest.raises(SystemExit) as raised:
+        exit_cleanly(lambda: teachers.save(out, *port.port(ARCH, path)))
     assert raised.value.code == 2
     printed = capsys.readouterr()
     assert printed.out == ""
