@@ -8,16 +8,20 @@ def recipe(**changes) -> ConfigDict:
     config = ConfigDict()
     config.steps = 1000
     config.batch_size = 128
-    # Peak; a cosine to zero follows the warm-up. Distillation at T = 3 has no T² factor, so its
+    # Peak, after the warm-up. Distillation at T = 3 has no T² factor, so its
     # gradients are small: 0.5, as in the release; 0.1 for hard labels.
     config.learning_rate = 0.5
+    config.schedule = "cosine"  # or "linear", from the peak
+    config.final_learning_rate = 0.0  # where it ends
     config.warmup = 0  # steps
     config.momentum = 0.9
     config.nesterov = True
     config.weight_decay = 5e-4  # of kernels only
     config.clip = 0.0  # of the gradient's global norm; 0: none
-    config.labels = "teacher"  # the teacher on the augmented crop, or "hard"
+    config.labels = "teacher"  # the teacher on the augmented crop; "stored" logits; or "hard"
     config.temperature = 3.0  # of both sides of the distillation loss
+    config.hard_weight = 0.0  # share of hard labels in the loss beside soft ones
+    config.label_smoothing = 0.0  # of hard labels
     config.crop_padding = 4  # pixels of black, then a random window
     config.flip = True
     config.log_every = 50  # steps
@@ -73,7 +77,7 @@ def get_config() -> ConfigDict:
     config.synthesis.log_every = 50  # iterations
 
     config.search = ConfigDict()
-    config.search.strategy = "spos"
+    config.search.strategy = "spos"  # or "darts", "proxyless", "random"
     config.search.data = "synthetic"  # or "real", for comparison
     config.search.space = ConfigDict()
     config.search.space.name = "nasbench201"
@@ -81,6 +85,28 @@ def get_config() -> ConfigDict:
     config.search.space.cells = 5  # per stage
     config.search.held_out = 0.2  # share of the images kept for scoring
     config.search.train = recipe()
+    # Of "darts" and "proxyless": one number an op at every position.
+    config.search.alphas = ConfigDict()
+    config.search.alphas.learning_rate = 3e-4  # Adam's; 1e-3 in ProxylessNAS
+    config.search.alphas.betas = (0.5, 0.999)  # (0, 0.999) in ProxylessNAS
+    config.search.alphas.weight_decay = 1e-3  # 0 in ProxylessNAS
+    config.search.darts = ConfigDict()
+    config.search.darts.order = "first"  # "second", or "second_fd" by finite difference
+    config.search.darts.beta_darts = 0.0  # final weight of log Σ exp alpha; 50 in its paper
+    config.search.darts.sdarts_rs = 0.0  # final random change of the mixture; 0.3 in its paper
+    config.search.proxyless = ConfigDict()
+    config.search.proxyless.gradient = "two"  # paths; "full": all of them; or "reinforce"
+    config.search.proxyless.warmup = 0  # of the steps, on weights alone
+    config.search.proxyless.every = 5  # weight steps for a step of the alphas
+    config.search.proxyless.baseline_decay = 0.99  # of REINFORCE's mean reward
+    config.search.proxyless.reward_exponent = 0.1  # of reference / cost
+    config.search.hardware = ConfigDict()
+    config.search.hardware.cost = "none"  # or "macs", "params"
+    config.search.hardware.reference = 100e6  # what it should be
+    config.search.hardware.form = "mul#log"  # or "add#linear"
+    config.search.hardware.alpha = 0.2  # of "mul#log"
+    config.search.hardware.beta = 0.3
+    config.search.hardware.penalty = 0.1  # lambda of "add#linear"
     config.search.calibration_batches = 20  # for BatchNorm, before a score
     config.search.score = "agreement"  # or "kl"; with the teacher
     config.search.evolution = ConfigDict()
@@ -91,6 +117,7 @@ def get_config() -> ConfigDict:
     config.search.evolution.crossovers = 25
     config.search.evolution.mutation_probability = 0.1
     config.search.evolution.max_macs = 0  # 0: no limit
+    config.search.evolution.max_params = 0  # 0: no limit
 
     config.student = ConfigDict()
     config.student.rows = ("synthetic", "real", "noise", "random")  # of the table

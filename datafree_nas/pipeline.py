@@ -19,6 +19,7 @@ from datafree_nas.report import build, table
 from datafree_nas.runtime import checkpoint, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.search import darts, hardware, proxyless
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
 from datafree_nas.students import rows
@@ -78,11 +79,19 @@ def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
 def _check(config: ConfigDict) -> None:
     """Mistakes that would otherwise show only after hours."""
     _check_teacher(config)
-    labels = ("teacher", "hard")
+    labels = ("teacher", "stored", "hard")
     _check_choice("search.data", config.search.data, ("synthetic", "real"))
     _check_choice("search.score", config.search.score, ("agreement", "kl"))
     _check_choice("search.train.labels", config.search.train.labels, labels)
     _check_choice("student.train.labels", config.student.train.labels, labels)
+    _check_choice("search.darts.order", config.search.darts.order, darts.ORDERS)
+    _check_choice(
+        "search.proxyless.gradient", config.search.proxyless.gradient, proxyless.GRADIENTS
+    )
+    _check_choice("search.hardware.cost", config.search.hardware.cost, hardware.COSTS)
+    _check_choice("search.hardware.form", config.search.hardware.form, hardware.FORMS)
+    for field in ("teacher", "search", "student"):
+        _check_choice(f"{field}.train.schedule", config[field].train.schedule, ("cosine", "linear"))
     for name in config.student.rows:
         _check_choice("student.rows", name, rows.ROWS)
     needs_data = {

@@ -52,6 +52,38 @@ def repeat(step: Step) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     return scan
 
 
+def alternate(
+    step: Step, other: Callable[[Any, Any], Any], every: int, counter: Callable[[Any], Any]
+) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+    """Like `repeat`, with something else now and then.
+
+    Args:
+        step: pure `(state, data) -> (state, metrics)`, one iteration.
+        other: pure `(state, data) -> state`, done after every so many iterations of `step`.
+        every: how many.
+        counter: `state -> iterations so far`, which `step` counts.
+    """
+    if on_cpu():
+        one, two = jax.jit(step, donate_argnums=0), jax.jit(other, donate_argnums=0)
+
+        def call(state: Any, data: Any, n: int) -> tuple[Any, Any]:
+            metrics = None
+            for _ in range(n):
+                state, metrics = one(state, data)
+                if int(counter(state)) % every == 0:
+                    state = two(state, data)
+            return state, metrics
+
+        return call
+
+    def both(state: Any, data: Any) -> tuple[Any, Any]:
+        state, metrics = step(state, data)
+        due = counter(state) % every == 0
+        return jax.lax.cond(due, lambda s: other(s, data), lambda s: s, state), metrics
+
+    return repeat(both)
+
+
 @contextmanager
 def plain_convolutions() -> Iterator[None]:
     """Inside, every convolution is stated as one, whatever the backend; for counting them."""

@@ -1,6 +1,6 @@
 """The evolution of SPOS: who is born next. Pure functions on NumPy arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,7 +9,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces.space import Architecture
 
-Population = Int[np.ndarray, "n positions"]
+Population = Int[np.ndarray, "n choices"]
 _TRIES = 1000  # per child wanted, before random ones fill the population
 
 
@@ -17,20 +17,22 @@ def propose(
     generator: np.random.Generator,
     seen: Population,
     scores: Float[np.ndarray, "n"],
-    ops: int,
+    choices: Sequence[int],
     allowed: Callable[[Architecture], bool],
     config: Config,
-) -> Int[np.ndarray, "m positions"]:
+    breed: bool = True,
+) -> Int[np.ndarray, "m choices"]:
     """The next generation: children by mutation and crossover of the best, filled up at random.
 
     Args:
         generator: of this generation.
         seen: every architecture scored before; none in the first generation.
         scores: theirs, larger is better.
-        ops: choices at a position.
+        choices: how many options each has.
         allowed: whether an architecture keeps the constraints.
         config: `config.search.evolution`: `population`, `parents`, `mutations`, `crossovers`,
             `mutation_probability`.
+        breed: False leaves out the children: random search.
 
     Returns:
         At most `population` new architectures that keep the constraints; none was seen before.
@@ -38,7 +40,7 @@ def propose(
     Raises:
         UserError: nothing keeps the constraints.
     """
-    positions = seen.shape[1]
+    options, count = np.asarray(choices), len(choices)
     known = {tuple(a) for a in seen}
     children: list[Architecture] = []
     parents = seen[np.argsort(-scores, kind="stable")[: config.parents]]
@@ -55,17 +57,17 @@ def propose(
 
     def mutant() -> Architecture:
         parent = parents[generator.integers(len(parents))]
-        changed = generator.random(positions) < config.mutation_probability
-        return np.where(changed, generator.integers(ops, size=positions), parent)
+        changed = generator.random(count) < config.mutation_probability
+        return np.where(changed, generator.integers(options), parent)
 
     def crossed() -> Architecture:
         one, other = parents[generator.integers(len(parents), size=2)]
-        return np.where(generator.random(positions) < 0.5, one, other)
+        return np.where(generator.random(count) < 0.5, one, other)
 
     def stranger() -> Architecture:
-        return np.asarray(generator.integers(ops, size=positions))
+        return np.asarray(generator.integers(options))
 
-    if len(parents):
+    if len(parents) and breed:
         add(config.mutations, mutant)
         add(config.crossovers, crossed)
     add(config.population - len(children), stranger)
@@ -74,4 +76,4 @@ def propose(
             "no architecture of the space keeps the limits of config.search.evolution; raise "
             "max_macs"
         )
-    return np.array(children, np.int32).reshape(-1, positions)
+    return np.array(children, np.int32).reshape(-1, count)

@@ -13,13 +13,19 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
-from datafree_nas.search import spos
+from datafree_nas.search import darts, proxyless, scoring, spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces.space import Space
+from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
-from datafree_nas.training.trainer import LogitsFn, Preprocessing, TrainData
+from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
-_STRATEGIES = {"spos": spos.make}
+_STRATEGIES = {
+    "darts": darts.make,
+    "proxyless": proxyless.make,
+    "random": spos.make,
+    "spos": spos.make,
+}
 
 
 def run(
@@ -52,21 +58,24 @@ def run(
     if config.strategy not in _STRATEGIES:
         hint = did_you_mean(config.strategy, _STRATEGIES)
         raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
-    teacher_fn = teacher[0] if config.train.labels == "teacher" else None
     image_size = tuple(images.images.shape[1:])
     make = _STRATEGIES[config.strategy]
-    strategy = make(space, teacher_fn, preprocess, image_size, config)
+    strategy = make(space, teacher[0], preprocess, image_size, config)
     key = seeds.key_for(seed, "search")
+    data = _data(images, teacher, preprocess, config, seed)
     state = loop.run(
         strategy.phases,
         strategy.init(key),
-        _data(images, teacher, preprocess, config, seed),
+        data,
         label="search",
         directory=directory / "working",
         writer=lambda start: MetricsWriter(directory, start),
     )
-    history = strategy.history(state)
-    found = strategy.derive(state)
+    history, found = strategy.history(state), strategy.derive(state)
+    if all(row["architecture"] != space.encode(found) for row in history):
+        score = scoring.make_scorer(space.supernet(), preprocess, config)
+        values = score(state.train.params, state.train.batch_stats, data, space.gates(found))
+        history.append(scoring.row(space, found, values, config))
     row = next(r for r in history if r["architecture"] == space.encode(found))
     result = {
         "space": space.name,
@@ -104,8 +113,8 @@ def _data(
     held_out, train = images.take(order[:count]), images.take(order[count:])
     logits = logits_of(*teacher, np.asarray(held_out.images), preprocess)
     data = SearchData(
-        TrainData(jnp.asarray(train.images), jnp.asarray(train.labels), teacher[1]),
-        jnp.asarray(held_out.images),
+        trainer.data_of(train, teacher[1], config.train),
+        trainer.data_of(held_out, teacher[1], config.train),
         jnp.asarray(logits),
     )
     return jax.device_put(data, mesh.replicated())

@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, UInt8
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.search.strategy import SearchData
+from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training.trainer import Preprocessing
 
 
@@ -56,10 +57,30 @@ def make_scorer(
         ]
         averaged = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batches)
         variables = {"params": params, "batch_stats": averaged}
-        agreement, kl = compare(variables, data.held_out, data.held_out_logits, gates)
+        agreement, kl = compare(variables, data.held_out.images, data.held_out_logits, gates)
         return {"agreement": float(agreement), "kl": float(kl)}
 
     return score
+
+
+def row(
+    space: Space, architecture: Architecture, found: dict[str, float], config: Config
+) -> dict[str, Any]:
+    """One line of `history.jsonl`.
+
+    Args:
+        space: of the architecture.
+        architecture: that was scored.
+        found: by `make_scorer`'s function.
+        config: `config.search`; `score` says which of them counts, larger is better.
+    """
+    return {
+        "architecture": space.encode(architecture),
+        "macs": space.macs(architecture),
+        "params": space.params(architecture),
+        **found,
+        "score": found["agreement"] if config.score == "agreement" else -found["kl"],
+    }
 
 
 def _consecutive(images: Array, batch: int, count: int) -> list[UInt8[Array, "b h w c"]]:

@@ -1,4 +1,7 @@
-"""Single path one-shot search (Guo et al. 2020): one random path a step, then evolution."""
+"""Single path one-shot search (Guo et al. 2020): one random path a step, then evolution.
+
+The strategy `random` is the same without children: as many architectures, all drawn at random.
+"""
 
 from typing import Any, NamedTuple
 
@@ -10,11 +13,10 @@ from jaxtyping import Array, Float, Int
 from datafree_nas.runtime import backend, mesh, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
-from datafree_nas.search import evolution
-from datafree_nas.search.scoring import make_scorer
+from datafree_nas.search import evolution, scoring
 from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.training import trainer
+from datafree_nas.training import recipe, trainer
 from datafree_nas.training.trainer import LogitsFn, Preprocessing, TrainState
 
 
@@ -23,7 +25,7 @@ class SposState(NamedTuple):
 
     Attributes:
         train: the supernet's weights and optimizer.
-        seen: `[m positions]`, every architecture scored; rows from `scored` on are empty.
+        seen: `[m choices]`, every architecture scored; rows from `scored` on are empty.
         agreement: `[m]`, theirs.
         kl: `[m]`, theirs.
         born: `[m]`, in which generation.
@@ -32,7 +34,7 @@ class SposState(NamedTuple):
     """
 
     train: TrainState
-    seen: Int[Array, "m positions"]
+    seen: Int[Array, "m choices"]
     agreement: Float[Array, "m"]
     kl: Float[Array, "m"]
     born: Int[Array, "m"]
@@ -42,7 +44,7 @@ class SposState(NamedTuple):
 
 def make(
     space: Space,
-    teacher_fn: LogitsFn | None,
+    teacher_fn: LogitsFn,
     preprocess: Preprocessing,
     image_size: tuple[int, int, int],
     config: Config,
@@ -51,11 +53,12 @@ def make(
 
     Args:
         space: any.
-        teacher_fn: labels augmented images; None: hard labels.
+        teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
         preprocess: of bytes.
         image_size: `(h, w, c)`.
         config: `config.search`.
     """
+    transform = recipe.only_used(recipe.optimizer(config.train))
     supernet, rows = space.supernet(), config.evolution.population * config.evolution.generations
 
     def init(key: Array) -> SposState:
@@ -63,8 +66,8 @@ def make(
         gates = jnp.zeros(space.positions, jnp.int32)
         variables = jax.jit(supernet.init)(init_key, jnp.zeros((1, *image_size)), gates)
         empty = SposState(
-            train=trainer.init(key, variables, config.train),
-            seen=jnp.zeros((rows, space.positions), jnp.int32),
+            train=trainer.init(key, variables, transform),
+            seen=jnp.zeros((rows, len(space.choices)), jnp.int32),
             agreement=jnp.zeros(rows),
             kl=jnp.zeros(rows),
             born=jnp.zeros(rows, jnp.int32),
@@ -75,11 +78,12 @@ def make(
 
     def forward(params: Any, batch_stats: Any, x: Array, key: Array) -> tuple[Array, Any]:
         variables = {"params": params, "batch_stats": batch_stats}
-        gates = space.sample(key)
+        gates = space.gates(space.sample(key))
         logits, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])
         return logits, new["batch_stats"]
 
-    train_step = trainer.make_step(forward, teacher_fn, preprocess, config.train)
+    sampler = trainer.make_sampler(teacher_fn, preprocess, config.train)
+    train_step = trainer.make_step(forward, sampler, config.train, transform)
 
     def step(state: SposState, data: SearchData) -> tuple[SposState, Any]:
         train, metrics = train_step(state.train, data.train)
@@ -90,7 +94,7 @@ def make(
         Phase(
             "evolution",
             config.evolution.generations,
-            _make_generations(space, make_scorer(supernet, preprocess, config), config),
+            _make_generations(space, scoring.make_scorer(supernet, preprocess, config), config),
             unit="generations",
         ),
     ]
@@ -112,8 +116,9 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
     limits = config.evolution
 
     def allowed(architecture: Architecture) -> bool:
-        within = not limits.max_macs or space.macs(architecture) <= limits.max_macs
-        return within and space.connected(architecture)
+        small = not limits.max_macs or space.macs(architecture) <= limits.max_macs
+        light = not limits.max_params or space.params(architecture) <= limits.max_params
+        return small and light and space.connected(architecture)
 
     def generation(state: SposState, data: SearchData) -> SposState:
         key = jax.random.fold_in(state.train.key, state.generation + (1 << 30))
@@ -122,12 +127,15 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
             seeds.numpy_generator(key),
             seen[:count],
             _scores(state, config),
-            len(space.ops),
+            space.choices,
             allowed,
             limits,
+            breed=config.strategy != "random",
         )
         train = state.train
-        found = [score(train.params, train.batch_stats, data, jnp.asarray(a)) for a in born]
+        found = [
+            score(train.params, train.batch_stats, data, space.gates(jnp.asarray(a))) for a in born
+        ]
         new = slice(count, count + len(born))
         changed = state._replace(
             seen=state.seen.at[new].set(born),
@@ -148,16 +156,13 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
 
 
 def _history(state: SposState, space: Space, config: Config) -> list[dict[str, Any]]:
-    scores = _scores(state, config)
+    agreement, kl, born = (np.asarray(v) for v in (state.agreement, state.kl, state.born))
     return [
         {
-            "architecture": space.encode(architecture),
-            "macs": space.macs(architecture),
-            "params": space.params(architecture),
-            "agreement": float(state.agreement[i]),
-            "kl": float(state.kl[i]),
-            "score": float(scores[i]),
-            "generation": int(state.born[i]),
+            **scoring.row(
+                space, each, {"agreement": float(agreement[i]), "kl": float(kl[i])}, config
+            ),
+            "generation": int(born[i]),
         }
-        for i, architecture in enumerate(np.asarray(state.seen)[: len(scores)])
+        for i, each in enumerate(np.asarray(state.seen)[: int(state.scored)])
     ]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.spaces.space import Architecture
@@ -15,13 +15,13 @@ class SearchData(NamedTuple):
     """What a search reads; on the devices.
 
     Attributes:
-        train: images, labels and the teacher's variables, to train the supernet on.
-        held_out: `[m h w c]`, bytes, to score on.
-        held_out_logits: `[m k]`, the teacher's.
+        train: to train the supernet's weights on.
+        held_out: to score on, and to train architecture parameters on.
+        held_out_logits: `[m k]`, the teacher's on the held-out images as they are.
     """
 
     train: TrainData
-    held_out: UInt8[Array, "m h w c"]
+    held_out: TrainData
     held_out_logits: Float[Array, "m k"]
 
 

@@ -7,20 +7,19 @@ round. The residual blocks between stages are affine in both.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from datafree_nas.runtime import backend
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import ops
-from datafree_nas.spaces.space import Architecture
+from datafree_nas.spaces.space import Architecture, Cost, Space
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from, to; the order of positions
@@ -44,24 +43,6 @@ _TORCH_REDUCTION = {
 }
 
 
-class _Norm(nn.Module):
-    """BatchNorm; in a supernet it remembers the last batch only, see `Space.supernet`."""
-
-    in_supernet: bool
-    affine: bool = True
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.0 if self.in_supernet else 0.9,
-            epsilon=1e-5,
-            use_bias=self.affine,
-            use_scale=self.affine,
-            name="norm",
-        )(x)
-
-
 class _Op(nn.Module):
     """One candidate of one edge."""
 
@@ -78,30 +59,15 @@ class _Op(nn.Module):
         if self.op == "avg_pool_3x3":
             return ops.average_pool(x)
         kernel = _KERNELS[self.op]
-        conv = ops.Conv(x.shape[-1], kernel, self.in_supernet, self.as_matmul, name="conv")
-        norm = _Norm(self.in_supernet, affine=not self.in_supernet, name="bn")
+        bias = self.in_supernet
+        conv = ops.Conv(x.shape[-1], kernel, 1, bias, self.as_matmul, name="conv")
+        norm = ops.Norm(self.in_supernet, affine=not self.in_supernet, name="bn")
         return norm(conv(nn.relu(x)), train)
 
 
-class _MixedEdge(nn.Module):
-    """All candidates of one edge: one chosen by an index, or all of them weighted."""
-
-    @nn.compact
-    def __call__(self, x: Array, gate: Array, train: bool) -> Array:
-        chosen_only = gate.ndim == 0
-        as_matmul = chosen_only and backend.matmul_convolutions_in_switch()
-
-        def candidate(op: str) -> Any:
-            # a submodule of the module that it is given: in a switch that is a copy of this one,
-            # and new statistics written anywhere else would be lost
-            return lambda edge, x: _Op(op, True, as_matmul, name=op, parent=edge)(x, train)
-
-        candidates = [candidate(op) for op in OPS]
-        if self.is_initializing():
-            return sum(candidate(self, x) for candidate in candidates)
-        if not chosen_only:
-            return sum(gate[i] * candidate(self, x) for i, candidate in enumerate(candidates))
-        return nn.switch(gate, candidates, self, x)
+def _candidate(op: str, as_matmul: bool, **place: Any) -> nn.Module:
+    """Of a supernet's edge, see `ops.Mixed`."""
+    return _Op(op, True, as_matmul, **place)
 
 
 class _ResidualBlock(nn.Module):
@@ -115,8 +81,8 @@ class _ResidualBlock(nn.Module):
         def conv(stride: int, name: str) -> nn.Conv:
             return nn.Conv(self.features, (3, 3), stride, padding=1, use_bias=False, name=name)
 
-        y = _Norm(self.in_supernet, name="bn1")(conv(2, "conv1")(nn.relu(x)), train)
-        y = _Norm(self.in_supernet, name="bn2")(conv(1, "conv2")(nn.relu(y)), train)
+        y = ops.Norm(self.in_supernet, name="bn1")(conv(2, "conv1")(nn.relu(x)), train)
+        y = ops.Norm(self.in_supernet, name="bn2")(conv(1, "conv2")(nn.relu(y)), train)
         shortcut = nn.avg_pool(x, (2, 2), (2, 2))
         return y + nn.Conv(self.features, (1, 1), use_bias=False, name="shortcut")(shortcut)
 
@@ -140,22 +106,22 @@ class Network(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b h w c"],
-        gates: Int[Array, "6"] | Float[Array, "6 5"] | None = None,
+        gates: ops.Gates | None = None,
         train: bool = False,
     ) -> Float[Array, "b k"]:
         in_supernet = self.architecture is None
         x = nn.Conv(self.channels, (3, 3), padding=1, use_bias=False, name="stem_conv")(x)
-        x = _Norm(in_supernet, name="stem_bn")(x, train)
+        x = ops.Norm(in_supernet, name="stem_bn")(x, train)
         for stage in range(3):
             if stage:
                 features = self.channels * 2**stage
                 x = _ResidualBlock(features, in_supernet, name=f"reduce{stage}")(x, train)
             for cell in range(self.cells):
                 x = self._cell(x, gates, train, f"stage{stage}_cell{cell}")
-        x = nn.relu(_Norm(in_supernet, name="last_bn")(x, train))
+        x = nn.relu(ops.Norm(in_supernet, name="last_bn")(x, train))
         return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
 
-    def _cell(self, x: Array, gates: Array | None, train: bool, name: str) -> Array:
+    def _cell(self, x: Array, gates: ops.Gates | None, train: bool, name: str) -> Array:
         nodes = [x] + [jnp.zeros_like(x)] * (NODES - 1)
         for position, (source, target) in enumerate(EDGES):
             edge_name = f"{name}_edge{position}"
@@ -164,13 +130,21 @@ class Network(nn.Module):
                 y = _Op(op, in_supernet=False, name=edge_name)(nodes[source], train)
             else:
                 assert gates is not None
-                y = _MixedEdge(name=edge_name)(nodes[source], gates[position], train)
+                y = ops.Mixed(OPS, _candidate, name=edge_name)(
+                    nodes[source], gates[position], train
+                )
             nodes[target] = nodes[target] + y
         return nodes[-1]
 
 
+def _residual_weights(channels: int) -> int:
+    """Of the convolutions in the block that doubles to that many channels."""
+    half = channels // 2
+    return (9 * half + 9 * channels + half) * channels
+
+
 @dataclass(frozen=True)
-class NasBench201:
+class NasBench201(Space):
     """The space.
 
     Attributes:
@@ -188,6 +162,7 @@ class NasBench201:
     name = "nasbench201"
     ops = OPS
     positions = len(EDGES)
+    choices = (len(OPS),) * len(EDGES)
 
     def __post_init__(self) -> None:
         """Refuses images that cannot be halved twice."""
@@ -205,10 +180,6 @@ class NasBench201:
         """See `Space.network`."""
         chosen = tuple(int(op) for op in architecture)
         return Network(self.channels, self.cells, self.num_classes, chosen)
-
-    def sample(self, key: jax.Array) -> jax.Array:
-        """See `Space.sample`."""
-        return jax.random.randint(key, (self.positions,), 0, len(OPS))
 
     def encode(self, architecture: Architecture) -> str:
         """The benchmark's notation: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
@@ -254,34 +225,29 @@ class NasBench201:
             height, width = -(-height // 2), -(-width // 2)
         return stages
 
-    def _convolutions(self, architecture: Architecture) -> list[tuple[int, int]]:
-        """Weights, and output positions, of every convolution and of the head."""
-        (first, pixels), *_ = stages = self._stages
-        layers = [(9 * self.image_size[2] * first, pixels)]
-        for channels, pixels in stages:
-            if channels != first:
-                half = channels // 2
-                layers += [
-                    (9 * half * channels, pixels),
-                    (9 * channels * channels, pixels),
-                    (half * channels, pixels),
-                ]
-            kernels = [_KERNELS[OPS[op]] for op in architecture if OPS[op] in _KERNELS]
-            layers += [(k * k * channels * channels, pixels) for k in kernels] * self.cells
-        return [*layers, (stages[-1][0] * self.num_classes, 1)]
+    @cached_property
+    def macs_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        (first, pixels), *_ = self._stages
+        fixed = 9 * self.image_size[2] * first * pixels + self._stages[-1][0] * self.num_classes
+        fixed += sum(pixels * _residual_weights(channels) for channels, pixels in self._stages[1:])
+        squares = sum(channels * channels * pixels for channels, pixels in self._stages)
+        return self._cost(fixed, lambda kernel: kernel**2 * squares)
 
-    def macs(self, architecture: Architecture) -> int:
-        """See `Space.macs`."""
-        return sum(weights * pixels for weights, pixels in self._convolutions(architecture))
+    @cached_property
+    def params_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        widths = [channels for channels, _ in self._stages]
+        first, last = widths[0], widths[-1]
+        fixed = 9 * self.image_size[2] * first + last * self.num_classes + self.num_classes
+        fixed += 2 * (first + last)  # BatchNorm of stem and head
+        fixed += sum(_residual_weights(channels) + 4 * channels for channels in widths[1:])
+        return self._cost(fixed, lambda kernel: sum(kernel**2 * c * c + 2 * c for c in widths))
 
-    def params(self, architecture: Architecture) -> int:
-        """See `Space.params`."""
-        weights = sum(weights for weights, _ in self._convolutions(architecture))
-        convs = sum(OPS[op] in _KERNELS for op in architecture)
-        norms = 2 * self._stages[0][0]  # stem
-        for channels, _ in self._stages:
-            norms += 2 * channels * (convs * self.cells + (2 if channels != self.channels else 0))
-        return weights + norms + 2 * self._stages[-1][0] + self.num_classes
+    def _cost(self, fixed: int, of_kernel: Callable[[int], int]) -> Cost:
+        """Every edge is in every cell of all stages."""
+        row = [self.cells * of_kernel(_KERNELS[op]) if op in _KERNELS else 0 for op in OPS]
+        return Cost(fixed, np.tile(np.array(row), (len(EDGES), 1)))
 
     def torch_name(self, module: str) -> str:
         """See `Space.torch_name`; `TinyNetwork` of D-X-Y/AutoDL-Projects."""

@@ -1,19 +1,109 @@
-"""Layers that candidate operations are made of."""
+"""Layers that candidate operations are made of, and the choice among candidates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.linen.initializers import he_normal, zeros
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from datafree_nas.runtime import backend
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Paths:
+    """A few ops of every position, weighted; `gates[position]` is one position's.
+
+    Attributes:
+        index: `[positions m]`, ops.
+        weight: `[positions m]`, theirs.
+    """
+
+    index: Int[Array, "*positions m"]
+    weight: Float[Array, "*positions m"]
+
+    def __getitem__(self, position: int | slice) -> "Paths":
+        """Of one position, or some."""
+        return Paths(self.index[position], self.weight[position])
+
+
+# one position's: an op's index, a weight for each op, or a few ops
+Gate = Int[Array, ""] | Float[Array, "ops"] | Paths
+# of all positions
+Gates = Int[Array, "positions"] | Float[Array, "positions ops"] | Paths
+
+
+class Mixed(nn.Module):
+    """All candidates of one position: one chosen by an index, or some or all of them weighted.
+
+    Attributes:
+        ops: names of the candidates.
+        build: `(op, as_matmul, name=..., parent=...) -> module`, called as `module(x, train)`.
+            `as_matmul` is for its `Conv`s.
+    """
+
+    ops: tuple[str, ...]
+    build: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], gate: Gate, train: bool) -> Array:
+        chosen_only = isinstance(gate, Paths) or gate.ndim == 0
+        as_matmul = chosen_only and backend.matmul_convolutions_in_switch()
+
+        def candidate(op: str) -> Callable[[nn.Module, Array], Array]:
+            # a submodule of the module that it is given: in a switch that is a copy of this one,
+            # and new statistics written anywhere else would be lost
+            return lambda here, x: self.build(op, as_matmul, name=op, parent=here)(x, train)
+
+        candidates = [candidate(op) for op in self.ops]
+        if self.is_initializing():
+            return sum((c(self, x) for c in candidates), jnp.float32(0))
+        if isinstance(gate, Paths):
+            chosen = zip(gate.index, gate.weight, strict=True)
+            terms = (weight * nn.switch(index, candidates, self, x) for index, weight in chosen)
+            return sum(terms, jnp.float32(0))
+        if not chosen_only:
+            terms = (gate[i] * c(self, x) for i, c in enumerate(candidates))
+            return sum(terms, jnp.float32(0))
+        return nn.switch(gate, candidates, self, x)
+
+
+class Norm(nn.Module):
+    """BatchNorm; in a supernet it remembers the last batch only, see `Space.supernet`.
+
+    Attributes:
+        in_supernet: or in a network of its own.
+        affine: whether it has scale and bias.
+        epsilon: added to the variance.
+    """
+
+    in_supernet: bool
+    affine: bool = True
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.0 if self.in_supernet else 0.9,
+            epsilon=self.epsilon,
+            use_bias=self.affine,
+            use_scale=self.affine,
+            name="norm",
+        )(x)
 
 
 class Conv(nn.Module):
-    """A same-size square convolution, in one of two lowerings with the same weights.
+    """A square convolution, padded by half its kernel, in one of two lowerings with equal weights.
 
     Attributes:
         features: output channels.
         kernel: side, odd.
+        stride: in both directions.
         use_bias: whether a bias is added.
         as_matmul: state it as one matrix product of shifted inputs, which control flow on a CPU
             does not slow down; see `backend.matmul_convolutions_in_switch`.
@@ -21,30 +111,32 @@ class Conv(nn.Module):
 
     features: int
     kernel: int
+    stride: int = 1
     use_bias: bool = False
     as_matmul: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
-        k = self.kernel
-        shape = (k, k, x.shape[-1], self.features)
-        kernel = self.param("kernel", he_normal(), shape)
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j k"]:
+        k, stride = self.kernel, self.stride
+        kernel = self.param("kernel", he_normal(), (k, k, x.shape[-1], self.features))
         if self.as_matmul:
-            y = _shifted(x, k) @ kernel.reshape(-1, self.features)
+            y = _shifted(x, k, stride) @ kernel.reshape(-1, self.features)
         else:
-            y = nn.Conv(self.features, (k, k), padding=k // 2, use_bias=False, parent=None).apply(
-                {"params": {"kernel": kernel}}, x
-            )
+            y = nn.Conv(
+                self.features, (k, k), stride, padding=k // 2, use_bias=False, parent=None
+            ).apply({"params": {"kernel": kernel}}, x)
         return y + self.param("bias", zeros, (self.features,)) if self.use_bias else y
 
 
-def _shifted(x: Float[Array, "b h w c"], kernel: int) -> Float[Array, "b h w kkc"]:
+def _shifted(x: Float[Array, "b h w c"], kernel: int, stride: int) -> Float[Array, "b i j kkc"]:
     if kernel == 1:
-        return x
+        return x[:, ::stride, ::stride]
     height, width, pad = x.shape[1], x.shape[2], kernel // 2
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     windows = [
-        padded[:, i : i + height, j : j + width] for i in range(kernel) for j in range(kernel)
+        padded[:, i : i + height : stride, j : j + width : stride]
+        for i in range(kernel)
+        for j in range(kernel)
     ]
     return jnp.concatenate(windows, axis=-1)
 

@@ -3,10 +3,16 @@
 from typing import Any
 
 from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.spaces.darts import Darts
 from datafree_nas.spaces.nasbench201 import NasBench201
+from datafree_nas.spaces.nasbench_macro import NasBenchMacro
+from datafree_nas.spaces.proxyless import Proxyless
+from datafree_nas.spaces.shufflenet import ShuffleNet
 from datafree_nas.spaces.space import Space
 
-_SPACES = {"nasbench201": NasBench201}
+_SPACES: dict[str, type[Space]] = {
+    space.name: space for space in (Darts, NasBench201, NasBenchMacro, Proxyless, ShuffleNet)
+}
 
 
 def create(name: str, **settings: Any) -> Space:
@@ -23,4 +29,4 @@ def create(name: str, **settings: Any) -> Space:
         raise UserError(
             f"config.search.space.name={name!r} is unknown{did_you_mean(name, _SPACES)}"
         )
-    return _SPACES[name](**settings)  # type: ignore[return-value]
+    return _SPACES[name](**settings)

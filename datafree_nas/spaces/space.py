@@ -1,27 +1,59 @@
 """What every search space offers, so that any strategy runs on it."""
 
-from typing import Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Bool, Float, Int
 
-Architecture = Int[np.ndarray, "positions"]  # index of the chosen op at every position
+Architecture = Int[np.ndarray, "choices"]  # the option taken at every choice
+Choices = Int[Array, "choices"] | Architecture  # the same, wherever it is
 
 
-@runtime_checkable
-class Space(Protocol):
-    """A search space over `positions` choices among `ops`.
+class Cost(NamedTuple):
+    """What a network costs, as a sum over the positions of its supernet.
+
+    Attributes:
+        fixed: of all that is not searched.
+        table: of every op at every position; 0 where the position does not have it.
+    """
+
+    fixed: int
+    table: Int[np.ndarray, "positions ops"]
+
+    def of(self, gates: Int[np.ndarray, "positions"]) -> int:
+        """The cost of one path."""
+        return int(self.fixed + np.sum(self.table[np.arange(len(gates)), gates]))
+
+
+class Space(ABC):
+    """A search space: `choices`, each with some options, that decide which of `ops` is at each of
+    `positions` of a network.
 
     A supernet or network is called as `apply(variables, x, ..., train)` on normalized images
     `[b h w c]` and returns logits `[b k]`.
+
+    Attributes:
+        name: in the registry.
+        ops: names of the candidates.
+        positions: places where one of them is chosen.
+        choices: how many options each choice of an architecture has. In most spaces a choice is the
+            op of a position; where only some combinations are networks it is not, see `gates`.
+        macs_cost: multiply-accumulates of one image in convolutions and linear layers.
+        params_cost: trainable weights of the network on its own.
     """
 
-    name: str
-    ops: tuple[str, ...]
+    name: ClassVar[str]
+    ops: ClassVar[tuple[str, ...]]
     positions: int
+    choices: tuple[int, ...]
+    macs_cost: Cost
+    params_cost: Cost
 
+    @abstractmethod
     def supernet(self) -> nn.Module:
         """All networks in one: `apply(variables, x, gates, train)`.
 
@@ -30,29 +62,51 @@ class Space(Protocol):
         train mode the collection `batch_stats` holds that batch's own statistics.
         """
 
+    @abstractmethod
     def network(self, architecture: Architecture) -> nn.Module:
         """One architecture on its own: `apply(variables, x, train)`."""
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        """A uniformly random architecture, `[positions]`; jittable."""
-
+    @abstractmethod
     def encode(self, architecture: Architecture) -> str:
         """The architecture as text."""
 
+    @abstractmethod
     def decode(self, text: str) -> Architecture:
         """The architecture that a text names; `ValueError` if it names none."""
 
-    def connected(self, architecture: Architecture) -> bool:
-        """Whether the image reaches the head at all."""
+    @abstractmethod
+    def graph(self, architecture: Architecture) -> dict[str, Any]:
+        """`{"nodes": [names], "edges": [[from, to, op]]}`, to be drawn."""
 
-    def macs(self, architecture: Architecture) -> int:
-        """Multiply-accumulates of one image in convolutions and linear layers."""
-
-    def params(self, architecture: Architecture) -> int:
-        """Trainable weights of the network on its own."""
-
+    @abstractmethod
     def torch_name(self, module: str) -> str:
         """What a module of `network`, a path joined by dots, is called in the PyTorch release."""
 
-    def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """`{"nodes": [names], "edges": [[from, to, op]]}`, to be drawn."""
+    def gates(self, architecture: Choices) -> Int[Array, "positions"]:
+        """The op at every position; jittable."""
+        return jnp.asarray(architecture)
+
+    def derive(self, weights: Float[np.ndarray, "positions ops"]) -> Architecture:
+        """The architecture that mixture weights stand for: the largest at every position."""
+        return np.where(self.has, weights, -np.inf).argmax(axis=1).astype(np.int32)
+
+    @property
+    def has(self) -> Bool[np.ndarray, "positions ops"]:
+        """Whether a position has an op: all, unless its choice has fewer options than `ops`."""
+        return np.arange(len(self.ops)) < np.array(self.choices)[:, None]
+
+    def connected(self, architecture: Architecture) -> bool:
+        """Whether the image reaches the head at all."""
+        return True
+
+    def sample(self, key: jax.Array) -> Int[Array, "choices"]:
+        """A uniformly random architecture; jittable."""
+        return jax.random.randint(key, (len(self.choices),), 0, jnp.array(self.choices))
+
+    def macs(self, architecture: Architecture) -> int:
+        """Multiply-accumulates of one image in convolutions and linear layers."""
+        return self.macs_cost.of(np.asarray(self.gates(architecture)))
+
+    def params(self, architecture: Architecture) -> int:
+        """Trainable weights of the network on its own."""
+        return self.params_cost.of(np.asarray(self.gates(architecture)))

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import backend, loop, mesh
+from datafree_nas.runtime import backend, loop
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.training import trainer
-from datafree_nas.training.trainer import LogitsFn, Preprocessing, TrainData
+from datafree_nas.training.recipe import optimizer
+from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
 EVALUATION_BATCH = 500
 
@@ -39,7 +40,7 @@ def fit(
         key: of initialization, batches and augmentation.
         label: for progress lines.
         directory: gets `metrics.jsonl`; `directory/working` keeps the state between processes.
-        teacher: gives soft labels, with its variables; None: hard labels.
+        teacher: gives soft labels if `recipe.labels` is `teacher`, with its variables.
 
     Returns:
         The trained variables, `params` and `batch_stats`.
@@ -47,24 +48,29 @@ def fit(
     init_key, train_key = jax.random.split(key)
     first = jnp.zeros((1, *images.images.shape[1:]))
     variables = jax.jit(model.init)(init_key, first)
-    teacher_fn, teacher_variables = teacher or (None, None)
 
     def forward(params: Any, batch_stats: Any, x: jax.Array, _key: jax.Array) -> Any:
         both = {"params": params, "batch_stats": batch_stats}
         logits, new = model.apply(both, x, train=True, mutable=["batch_stats"])
         return logits, new.get("batch_stats", {})
 
-    step = trainer.make_step(forward, teacher_fn, preprocess, recipe)
-    data = TrainData(jnp.asarray(images.images), jnp.asarray(images.labels), teacher_variables)
+    teacher_fn, teacher_variables = teacher or (_no_teacher, None)
+    sampler = trainer.make_sampler(teacher_fn, preprocess, recipe)
+    transform = optimizer(recipe)
+    step = trainer.make_step(forward, sampler, recipe, transform)
     state = loop.run(
         [loop.Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)],
-        trainer.init(train_key, variables, recipe),
-        jax.device_put(data, mesh.replicated()),
+        trainer.init(train_key, variables, transform),
+        trainer.data_of(images, teacher_variables, recipe),
         label=label,
         directory=directory / "working",
         writer=lambda start: MetricsWriter(directory, start),
     )
     return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _no_teacher(variables: Any, x: jax.Array) -> Any:
+    raise ValueError("labels='teacher' without a teacher")
 
 
 def logits_of(

@@ -3,31 +3,58 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from datafree_nas.runtime.config import Config
 
 
 def optimizer(recipe: Config) -> optax.GradientTransformation:
-    """SGD with momentum, decay of kernels only, a cosine to zero, and clipping by global norm.
+    """SGD with momentum, decay of kernels only, a schedule, and clipping by global norm.
 
     Args:
-        recipe: `learning_rate`, `warmup` (steps), `steps`, `momentum`, `nesterov`, `weight_decay`,
-            `clip` (0: none).
+        recipe: `learning_rate`, `schedule` (`cosine` or `linear`), `final_learning_rate`, `warmup`
+            (steps), `steps`, `momentum`, `nesterov`, `weight_decay`, `clip` (0: none).
     """
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if recipe.warmup else recipe.learning_rate,
-        peak_value=recipe.learning_rate,
-        warmup_steps=recipe.warmup,
-        decay_steps=recipe.steps,
-    )
     clip = optax.clip_by_global_norm(recipe.clip) if recipe.clip else optax.identity()
     return optax.chain(
         clip,
         optax.add_decayed_weights(recipe.weight_decay, mask=_kernels),
-        optax.sgd(schedule, momentum=recipe.momentum, nesterov=recipe.nesterov),
+        optax.sgd(learning_rate(recipe), momentum=recipe.momentum, nesterov=recipe.nesterov),
     )
+
+
+def learning_rate(recipe: Config) -> optax.Schedule:
+    """A linear warm-up to the peak, then down to `final_learning_rate` at the last step."""
+    peak, last = recipe.learning_rate, recipe.final_learning_rate
+    rest = max(recipe.steps - recipe.warmup, 1)
+    down = (
+        optax.linear_schedule(peak, last, rest)
+        if recipe.schedule == "linear"
+        else optax.cosine_decay_schedule(peak, rest, alpha=last / peak)
+    )
+    up = optax.linear_schedule(0.0, peak, max(recipe.warmup, 1))
+    return optax.join_schedules([up, down], [recipe.warmup])
 
 
 def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def only_used(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Leaves alone what took no part in a step: no decay, no momentum step.
+
+    In a supernet the ops that were not sampled have gradients of zero everywhere, which by itself
+    would not stop decay and momentum (the release sets their gradient to none).
+    """
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        used = jax.tree.map(lambda g: jnp.any(g != 0), grads)
+        updates, new = inner.update(grads, state, params)
+        updates = jax.tree.map(lambda u, on: jnp.where(on, u, 0), updates, used)
+        follows = optax.tree.map_params(
+            inner, lambda _, on: on, new, used, transform_non_params=lambda _: jnp.array(True)
+        )
+        return updates, jax.tree.map(jnp.where, follows, new, state)
+
+    return optax.GradientTransformation(inner.init, update)

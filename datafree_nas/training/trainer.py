@@ -9,9 +9,10 @@ import optax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from datafree_nas.data import augment
+from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
-from datafree_nas.training import recipe as recipes
+from datafree_nas.runtime.errors import UserError
 
 # (variables, normalized images [b h w c]) -> logits [b k]; the teacher, or whoever gives labels
 LogitsFn = Callable[[Any, Array], Array]
@@ -35,12 +36,28 @@ class TrainData(NamedTuple):
     Attributes:
         images: `[n h w c]`, bytes.
         labels: `[n]`.
-        teacher: variables of the labelling network; None for hard labels.
+        logits: `[n k]`, the teacher's on these images, if the recipe takes the stored ones.
+        teacher: variables of the labelling network, if the recipe asks it.
     """
 
     images: UInt8[Array, "n h w c"]
     labels: Int[Array, "n"]
+    logits: Float[Array, "n k"] | None = None
     teacher: Any = None
+
+
+class Batch(NamedTuple):
+    """What a loss sees.
+
+    Attributes:
+        x: augmented and normalized images.
+        labels: of the data.
+        soft: the teacher's logits; None where the recipe has hard labels.
+    """
+
+    x: Float[Array, "b h w c"]
+    labels: Int[Array, "b"]
+    soft: Float[Array, "b k"] | None
 
 
 class Preprocessing(NamedTuple):
@@ -54,7 +71,9 @@ class Preprocessing(NamedTuple):
         return augment.normalize(images, self.mean, self.std)
 
 
-def init(key: Key[Array, ""], variables: Any, recipe: Config) -> TrainState:
+def init(
+    key: Key[Array, ""], variables: Any, transform: optax.GradientTransformation
+) -> TrainState:
     """A state with freshly initialized variables, on every device."""
     params = variables["params"]
     state = TrainState(
@@ -62,7 +81,7 @@ def init(key: Key[Array, ""], variables: Any, recipe: Config) -> TrainState:
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
-        optimizer=recipes.optimizer(recipe).init(params),
+        optimizer=transform.init(params),
     )
     return jax.device_put(state, mesh.replicated())
 
@@ -75,55 +94,117 @@ def distillation(
     return jnp.mean(optax.softmax_cross_entropy(logits / temperature, targets))
 
 
-def make_step(
-    forward: Forward, teacher_fn: LogitsFn | None, preprocess: Preprocessing, recipe: Config
-) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
-    """Builds the step: random batch, augmentation, labels, loss, SGD.
+def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
+    """Puts images on the devices, with what the recipe's labels need.
 
     Args:
-        forward: the network in train mode.
-        teacher_fn: labels the augmented images, softened by `recipe.temperature`; None: the hard
-            labels of the data are used.
-        preprocess: of augmented bytes.
+        images: to train on.
+        teacher: variables of the labelling network, used if `recipe.labels` is `teacher`.
         recipe: a training block of the config.
 
-    Returns:
-        Pure `(state, data) -> (state, metrics)`, for `backend.repeat`. Metrics: `loss`, and
-        `accuracy` with respect to the labels in use.
+    Raises:
+        UserError: stored logits are asked for and there are none.
+    """
+    if recipe.labels == "stored" and images.logits is None:
+        raise UserError(
+            "labels='stored' needs images that carry the teacher's logits, which only synthetic "
+            "ones do; choose labels='teacher' or 'hard'"
+        )
+    data = TrainData(
+        jnp.asarray(images.images),
+        jnp.asarray(images.labels),
+        jnp.asarray(images.logits) if recipe.labels == "stored" else None,
+        teacher if recipe.labels == "teacher" else None,
+    )
+    return jax.device_put(data, mesh.replicated())
+
+
+def make_sampler(
+    teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
+) -> Callable[[Key[Array, ""], TrainData], Batch]:
+    """Builds `(key, data) -> batch`: random images, augmented, with the recipe's labels.
+
+    Args:
+        teacher_fn: labels the augmented images if `recipe.labels` is `teacher`.
+        preprocess: of augmented bytes.
+        recipe: a training block of the config.
 
     Raises:
         UserError: the batch does not divide over the devices.
     """
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
-    transform = recipes.optimizer(recipe)
 
-    def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
-        pick, augmentation, network = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+    def sample(key: Array, data: TrainData) -> Batch:
+        pick, augmentation = jax.random.split(key)
         index = jax.random.randint(pick, (recipe.batch_size,), 0, data.images.shape[0])
         images = mesh.constrain_batch(data.images[index])
-        images = augment.augment(augmentation, images, recipe.crop_padding, recipe.flip)
-        x = preprocess(images)
-        if teacher_fn:
-            teacher_logits = jax.lax.stop_gradient(teacher_fn(data.teacher, x))
-            labels = jnp.argmax(teacher_logits, axis=-1)
-        else:
-            labels = data.labels[index]
+        x = preprocess(augment.augment(augmentation, images, recipe.crop_padding, recipe.flip))
+        soft = None
+        if recipe.labels == "teacher":
+            soft = jax.lax.stop_gradient(teacher_fn(data.teacher, x))
+        elif data.logits is not None:
+            soft = data.logits[index]
+        return Batch(x, data.labels[index], soft)
+
+    return sample
+
+
+def loss_and_accuracy(
+    logits: Float[Array, "b k"], batch: Batch, recipe: Config
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The recipe's loss, and the share of images whose top class is that of the labels.
+
+    `(1 − h) distillation + h CE`, h = `hard_weight`, where there are soft labels; else CE, with
+    `label_smoothing`.
+    """
+    hard = optax.softmax_cross_entropy(
+        logits,
+        optax.smooth_labels(jax.nn.one_hot(batch.labels, logits.shape[-1]), recipe.label_smoothing),
+    )
+    if batch.soft is None:
+        return jnp.mean(hard), jnp.mean(jnp.argmax(logits, axis=-1) == batch.labels)
+    loss = distillation(logits, batch.soft, recipe.temperature)
+    if recipe.hard_weight:
+        loss = (1 - recipe.hard_weight) * loss + recipe.hard_weight * jnp.mean(hard)
+    return loss, jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(batch.soft, axis=-1))
+
+
+def make_step(
+    forward: Forward,
+    sample: Callable[[Key[Array, ""], TrainData], Batch],
+    recipe: Config,
+    transform: optax.GradientTransformation,
+) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
+    """Builds the step: batch, loss, SGD.
+
+    Args:
+        forward: the network in train mode.
+        sample: draws a batch, see `make_sampler`.
+        recipe: a training block of the config.
+        transform: the optimizer.
+
+    Returns:
+        Pure `(state, data) -> (state, metrics)`, for `backend.repeat`. Metrics: `loss`, and
+        `accuracy` with respect to the labels in use.
+    """
+
+    def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
+        pick, network = jax.random.split(jax.random.fold_in(state.key, state.step))
+        batch = sample(pick, data)
 
         def loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
-            logits, batch_stats = forward(params, state.batch_stats, x, network)
-            if teacher_fn:
-                value = distillation(logits, teacher_logits, recipe.temperature)
-            else:
-                value = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-            return value, (logits, batch_stats)
+            logits, batch_stats = forward(params, state.batch_stats, batch.x, network)
+            value, accuracy = loss_and_accuracy(logits, batch, recipe)
+            return value, (accuracy, batch_stats)
 
         gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, (logits, batch_stats)), grads = gradient(state.params)
-        updates, optimizer = transform.update(grads, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        (value, (accuracy, batch_stats)), grads = gradient(state.params)
+        updates, moments = transform.update(grads, state.optimizer, state.params)
         new = state._replace(
-            step=state.step + 1, params=params, batch_stats=batch_stats, optimizer=optimizer
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            optimizer=moments,
         )
         return new, {"loss": value, "accuracy": accuracy}
 

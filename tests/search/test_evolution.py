@@ -14,7 +14,8 @@ def config():
 
 
 def _propose(config, seen, scores, allowed=lambda a: True, seed=0):
-    return evolution.propose(np.random.default_rng(seed), seen, scores, 5, allowed, config)
+    generator, choices = np.random.default_rng(seed), (5,) * seen.shape[1]
+    return evolution.propose(generator, seen, scores, choices, allowed, config)
 
 
 NOBODY = np.zeros((0, 6), np.int32)

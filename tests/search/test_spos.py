@@ -92,7 +92,7 @@ def test_recalibration_is_the_true_average_and_scoring_compiles_once(space, imag
     params, batch_stats = variables["params"], variables["batch_stats"]
     pixels, labels = jnp.asarray(images.images), jnp.asarray(images.labels)
     logits = _bright(jnp.float32(5), PREPROCESS(pixels[:32]))
-    data = SearchData(TrainData(pixels, labels), pixels[:32], logits)
+    data = SearchData(TrainData(pixels, labels), TrainData(pixels[:32], labels[:32]), logits)
 
     @jax.jit
     def of_batch(x):

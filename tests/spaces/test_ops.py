@@ -9,9 +9,10 @@ from datafree_nas.spaces import ops
 X = jax.random.normal(jax.random.key(0), (2, 5, 4, 3))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_both_lowerings_are_one_convolution(kernel, random_variables):
-    plain = nn.Conv(6, (kernel, kernel), padding=kernel // 2)
+def test_both_lowerings_are_one_convolution(kernel, stride, random_variables):
+    plain = nn.Conv(6, (kernel, kernel), stride, padding=kernel // 2)
     variables = random_variables(plain, X)
 
     def look(layer):
@@ -23,7 +24,7 @@ def test_both_lowerings_are_one_convolution(kernel, random_variables):
 
     expected = look(plain)
     for as_matmul in (False, True):
-        found = look(ops.Conv(6, kernel, use_bias=True, as_matmul=as_matmul))
+        found = look(ops.Conv(6, kernel, stride, use_bias=True, as_matmul=as_matmul))
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 

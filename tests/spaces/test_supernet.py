@@ -8,7 +8,8 @@ import pytest
 
 from datafree_nas import spaces
 from datafree_nas.runtime import backend
-from datafree_nas.spaces.nasbench201 import OPS, _MixedEdge
+from datafree_nas.spaces import ops
+from datafree_nas.spaces.nasbench201 import OPS, _candidate
 
 SPACE = spaces.create("nasbench201", image_size=(8, 8, 2), channels=4, cells=1)
 SUPERNET = SPACE.supernet()
@@ -67,7 +68,7 @@ def test_all_gates_share_one_program(variables, by_index, by_weights):
 @pytest.fixture(scope="module")
 def edge(random_variables):
     """Loss and gradients of one edge, by weights and by index in both lowerings."""
-    module, x = _MixedEdge(), jax.random.normal(jax.random.key(2), (3, 4, 4, 2))
+    module, x = ops.Mixed(OPS, _candidate), jax.random.normal(jax.random.key(2), (3, 4, 4, 2))
     variables = random_variables(module, x, jnp.zeros((), jnp.int32), train=True)
 
     def loss(params, gate, x):

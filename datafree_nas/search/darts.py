@@ -1,0 +1,177 @@
+"""DARTS (Liu et al. 2019): weights and a mixture of ops by gradient descent, in turns.
+
+A step updates the architecture parameters on held-out images first, then the weights on the others,
+as the release does.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.loop import Phase
+from datafree_nas.search import architecture
+from datafree_nas.search.architecture import Alphas
+from datafree_nas.search.strategy import SearchData, Strategy
+from datafree_nas.spaces.space import Space
+from datafree_nas.training import recipe, trainer
+from datafree_nas.training.trainer import Batch, LogitsFn, Preprocessing, TrainState
+
+ORDERS = ("first", "second", "second_fd")
+_PERTURBATION = 0.01  # of the weights, in norm, for the finite difference
+
+
+class DartsState(NamedTuple):
+    """Weights and architecture parameters, each with its optimizer."""
+
+    train: TrainState
+    alphas: Alphas
+    moments: Any
+
+
+def make(
+    space: Space,
+    teacher_fn: LogitsFn,
+    preprocess: Preprocessing,
+    image_size: tuple[int, int, int],
+    config: Config,
+) -> Strategy:
+    """Builds the strategy.
+
+    Args:
+        space: any.
+        teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
+        preprocess: of bytes.
+        image_size: `(h, w, c)`.
+        config: `config.search`, with `darts` and `alphas`.
+    """
+    supernet, transform = space.supernet(), recipe.optimizer(config.train)
+    adam = architecture.optimizer(config.alphas)
+    sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
+
+    def init(key: Array) -> DartsState:
+        init_key, alpha_key, key = jax.random.split(key, 3)
+        gates = jnp.zeros(space.has.shape)
+        variables = jax.jit(supernet.init)(init_key, jnp.zeros((1, *image_size)), gates)
+        alphas = architecture.init(alpha_key, space)
+        state = DartsState(trainer.init(key, variables, transform), alphas, adam.init(alphas))
+        return jax.device_put(state, mesh.replicated())
+
+    def loss(params: Any, gates: Array, batch_stats: Any, batch: Batch) -> tuple[Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, new = supernet.apply(variables, batch.x, gates, train=True, mutable=["batch_stats"])
+        value, accuracy = trainer.loss_and_accuracy(logits, batch, config.train)
+        return value, (accuracy, new["batch_stats"])
+
+    alpha_gradient = _ALPHA_GRADIENTS[config.darts.order](loss, transform, space)
+
+    def step(state: DartsState, data: SearchData) -> tuple[DartsState, dict[str, Array]]:
+        train = state.train
+        keys = jax.random.split(jax.random.fold_in(train.key, train.step), 3)
+        batch, held_out = sample(keys[0], data.train), sample(keys[1], data.held_out)
+        progress = train.step / config.train.steps
+
+        grads = alpha_gradient(state.alphas, train, batch, held_out)
+        if config.darts.beta_darts:
+            decay = jax.grad(lambda a: jnp.mean(_log_sum_exp(a, space)))(state.alphas)
+            grads += config.darts.beta_darts * progress * decay
+        updates, moments = adam.update(grads, state.moments, state.alphas)
+        alphas = optax.apply_updates(state.alphas, updates)
+
+        gates = architecture.probabilities(alphas, space)
+        if config.darts.sdarts_rs:
+            reach = config.darts.sdarts_rs * progress
+            gates += jax.random.uniform(keys[2], gates.shape, minval=-reach, maxval=reach)
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (value, (accuracy, stats)), grads = gradient(train.params, gates, train.batch_stats, batch)
+        updates, optimizer = transform.update(grads, train.optimizer, train.params)
+        train = train._replace(
+            step=train.step + 1,
+            params=optax.apply_updates(train.params, updates),
+            batch_stats=stats,
+            optimizer=optimizer,
+        )
+        metrics = {"loss": value, "accuracy": accuracy, **architecture.metrics(alphas, space)}
+        return DartsState(train, alphas, moments), metrics
+
+    steps, every = config.train.steps, config.train.log_every
+    return Strategy(
+        init,
+        [Phase("supernet", steps, backend.repeat(step), every=every)],
+        derive=lambda state: architecture.derive(state.alphas, space),
+        history=lambda state: [],
+    )
+
+
+def _log_sum_exp(alphas: Alphas, space: Space) -> Array:
+    """Of every position; its growth is what beta-DARTS (Ye et al. 2022) holds down."""
+    return jax.nn.logsumexp(jnp.where(space.has, alphas, -jnp.inf), axis=-1)
+
+
+# Each builds `(alphas, train state, batch, held-out batch) -> gradient of the held-out loss`.
+
+
+def _first_order(loss: Any, transform: optax.GradientTransformation, space: Space) -> Any:
+    """With the weights as they are."""
+
+    def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
+        def outer(alphas: Alphas) -> Array:
+            gates = architecture.probabilities(alphas, space)
+            return loss(train.params, gates, train.batch_stats, held_out)[0]
+
+        return jax.grad(outer)(alphas)
+
+    return gradient
+
+
+def _second_order(loss: Any, transform: optax.GradientTransformation, space: Space) -> Any:
+    """With the weights after one more step, whose dependence on alpha is differentiated exactly."""
+
+    def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
+        def outer(alphas: Alphas) -> Array:
+            gates = architecture.probabilities(alphas, space)
+            inner = jax.grad(lambda p: loss(p, gates, train.batch_stats, batch)[0])
+            updates, _ = transform.update(inner(train.params), train.optimizer, train.params)
+            ahead = optax.apply_updates(train.params, updates)
+            return loss(ahead, gates, train.batch_stats, held_out)[0]
+
+        return jax.grad(outer)(alphas)
+
+    return gradient
+
+
+def _finite_difference(loss: Any, transform: optax.GradientTransformation, space: Space) -> Any:
+    """The same with the mixed second derivative by a central difference (equation 8).
+
+    The direction is the held-out gradient at the weights ahead, taken back through the optimizer's
+    step: for plain SGD that is minus the learning rate times it, as in the paper.
+    """
+
+    def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
+        def of(params: Any, alphas: Alphas, data: Batch) -> Array:
+            gates = architecture.probabilities(alphas, space)
+            return loss(params, gates, train.batch_stats, data)[0]
+
+        def ahead(grads: Any) -> Any:
+            updates, _ = transform.update(grads, train.optimizer, train.params)
+            return optax.apply_updates(train.params, updates)
+
+        there, back = jax.vjp(ahead, jax.grad(of)(train.params, alphas, batch))
+        to_params, to_alphas = jax.grad(of, argnums=(0, 1))(there, alphas, held_out)
+        (direction,) = back(to_params)
+        size = _PERTURBATION / (optax.tree.norm(direction) + 1e-12)
+
+        def beside(sign: float) -> Alphas:
+            moved = jax.tree.map(lambda p, d: p + sign * size * d, train.params, direction)
+            return jax.grad(of, argnums=1)(moved, alphas, batch)
+
+        return to_alphas + (beside(1.0) - beside(-1.0)) / (2 * size)
+
+    return gradient
+
+
+_ALPHA_GRADIENTS = dict(zip(ORDERS, (_first_order, _second_order, _finite_difference), strict=True))

@@ -1,0 +1,219 @@
+"""ProxylessNAS (Cai et al. 2019): weights on sampled paths, alphas on binary gates.
+
+A weight step runs one path, drawn from the probabilities. Every few of them, one step of the
+architecture parameters on held-out images, whose gradient is that of the gates: of all ops
+(`full`), of two drawn ops (`two`), or by REINFORCE.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.loop import Phase
+from datafree_nas.search import architecture, hardware
+from datafree_nas.search.architecture import Alphas
+from datafree_nas.search.strategy import SearchData, Strategy
+from datafree_nas.spaces.ops import Gates, Paths
+from datafree_nas.spaces.space import Space
+from datafree_nas.training import recipe, trainer
+from datafree_nas.training.trainer import Batch, LogitsFn, Preprocessing, TrainState
+
+GRADIENTS = ("full", "two", "reinforce")
+# (gates, batch) -> (loss, accuracy) with the weights as they are
+Evaluate = Callable[[Gates, Batch], tuple[Array, Array]]
+
+
+class ProxylessState(NamedTuple):
+    """Weights and architecture parameters, each with its optimizer; REINFORCE's mean reward."""
+
+    train: TrainState
+    alphas: Alphas
+    moments: Any
+    baseline: Float[Array, ""]
+
+
+def make(
+    space: Space,
+    teacher_fn: LogitsFn,
+    preprocess: Preprocessing,
+    image_size: tuple[int, int, int],
+    config: Config,
+) -> Strategy:
+    """Builds the strategy.
+
+    Args:
+        space: any whose choices are the ops of positions.
+        teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
+        preprocess: of bytes.
+        image_size: `(h, w, c)`.
+        config: `config.search`, with `proxyless`, `hardware` and `alphas`.
+    """
+    supernet = space.supernet()
+    transform = recipe.only_used(recipe.optimizer(config.train))
+    adam, cost = architecture.optimizer(config.alphas), hardware.of(space, config.hardware)
+    sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
+    turns = dict(zip(GRADIENTS, (_full, _two, _reinforce), strict=True))
+    turn = turns[config.proxyless.gradient]
+
+    def init(key: Array) -> ProxylessState:
+        init_key, alpha_key, key = jax.random.split(key, 3)
+        gates = jnp.zeros(space.positions, jnp.int32)
+        variables = jax.jit(supernet.init)(init_key, jnp.zeros((1, *image_size)), gates)
+        alphas = architecture.init(alpha_key, space)
+        train = trainer.init(key, variables, transform)
+        state = ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()))
+        return jax.device_put(state, mesh.replicated())
+
+    def apply(params: Any, batch_stats: Any, x: Array, gates: Gates) -> tuple[Array, Any]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])
+        return logits, new["batch_stats"]
+
+    def step(state: ProxylessState, data: SearchData) -> tuple[ProxylessState, dict[str, Array]]:
+        def forward(params: Any, batch_stats: Any, x: Array, key: Array) -> tuple[Array, Any]:
+            return apply(params, batch_stats, x, _path(key, state.alphas, space))
+
+        inner = trainer.make_step(forward, sample, config.train, transform)
+        train, metrics = inner(state.train, data.train)
+        metrics |= architecture.metrics(state.alphas, space)
+        if cost is not None:
+            chances = architecture.probabilities(state.alphas, space)
+            metrics["expected_cost"] = hardware.expected(chances, cost)
+        return state._replace(train=train), metrics
+
+    def alpha_step(state: ProxylessState, data: SearchData) -> ProxylessState:
+        train = state.train
+        pick, draw = jax.random.split(jax.random.fold_in(train.key, train.step + (1 << 30)))
+        batch = sample(pick, data.held_out)
+
+        def evaluate(gates: Gates, batch: Batch) -> tuple[Array, Array]:
+            logits, _ = apply(train.params, train.batch_stats, batch.x, gates)
+            return trainer.loss_and_accuracy(logits, batch, config.train)
+
+        return turn(state, draw, batch, evaluate, adam, cost, space, config)
+
+    steps, every = config.train.steps, config.train.log_every
+    warmup = config.proxyless.warmup
+    train_both = backend.alternate(
+        step, alpha_step, config.proxyless.every, lambda state: state.train.step
+    )
+    phases = [
+        Phase("warm-up", warmup, backend.repeat(step), every=every),
+        Phase("supernet", steps - warmup, train_both, every=every),
+    ]
+    return Strategy(
+        init,
+        [phase for phase in phases if phase.iterations],
+        derive=lambda state: architecture.derive(state.alphas, space),
+        history=lambda state: [],
+    )
+
+
+def _log_chances(alphas: Alphas, space: Space) -> Float[Array, "positions ops"]:
+    return jax.nn.log_softmax(jnp.where(space.has, alphas, -jnp.inf), axis=-1)
+
+
+def _path(key: Key[Array, ""], alphas: Alphas, space: Space) -> Array:
+    """One op a position, drawn by its probability."""
+    return jax.random.categorical(key, _log_chances(alphas, space)).astype(jnp.int32)
+
+
+def _binary(key: Key[Array, ""], chances: Float[Array, "positions m"]) -> Array:
+    """One-hot draws whose derivative is that of the probabilities (equation 4)."""
+    drawn = jax.random.categorical(key, jnp.log(chances))
+    one_hot = jax.nn.one_hot(drawn, chances.shape[-1])
+    return one_hot + chances - jax.lax.stop_gradient(chances)
+
+
+def _descend(
+    state: ProxylessState, grads: Alphas, adam: optax.GradientTransformation
+) -> ProxylessState:
+    updates, moments = adam.update(grads, state.moments, state.alphas)
+    return state._replace(alphas=optax.apply_updates(state.alphas, updates), moments=moments)
+
+
+def _full(
+    state: ProxylessState,
+    key: Key[Array, ""],
+    batch: Batch,
+    evaluate: Evaluate,
+    adam: optax.GradientTransformation,
+    cost: hardware.Cost | None,
+    space: Space,
+    config: Config,
+) -> ProxylessState:
+    """Runs all ops; only the drawn ones are let through."""
+
+    def objective(alphas: Alphas) -> Array:
+        chances = architecture.probabilities(alphas, space)
+        value, _ = evaluate(_binary(key, chances), batch)
+        return hardware.loss(value, chances, cost, config.hardware)
+
+    return _descend(state, jax.grad(objective)(state.alphas), adam)
+
+
+def _two(
+    state: ProxylessState,
+    key: Key[Array, ""],
+    batch: Batch,
+    evaluate: Evaluate,
+    adam: optax.GradientTransformation,
+    cost: hardware.Cost | None,
+    space: Space,
+    config: Config,
+) -> ProxylessState:
+    """Draws two ops a position and runs these; their sum of probabilities stays what it was."""
+    pair_key, gate_key = jax.random.split(key)
+    log_chances = _log_chances(state.alphas, space)
+    noisy = log_chances + jax.random.gumbel(pair_key, log_chances.shape)
+    _, pair = jax.lax.top_k(noisy, 2)  # two draws without replacement
+
+    def objective(alphas: Alphas) -> Array:
+        between = jax.nn.softmax(jnp.take_along_axis(alphas, pair, axis=-1))
+        value, _ = evaluate(Paths(pair, _binary(gate_key, between)), batch)
+        chances = architecture.probabilities(alphas, space)
+        return hardware.loss(value, chances, cost, config.hardware)
+
+    drawn = jnp.zeros(state.alphas.shape, bool)
+    drawn = drawn.at[jnp.arange(len(pair))[:, None], pair].set(True)
+    grads = jnp.where(drawn, jax.grad(objective)(state.alphas), 0.0)
+    new = _descend(state, grads, adam)
+    before, after = (
+        jax.nn.logsumexp(jnp.where(drawn, alphas, -jnp.inf), axis=-1, keepdims=True)
+        for alphas in (state.alphas, new.alphas)
+    )
+    return new._replace(alphas=jnp.where(drawn, new.alphas + before - after, state.alphas))
+
+
+def _reinforce(
+    state: ProxylessState,
+    key: Key[Array, ""],
+    batch: Batch,
+    evaluate: Evaluate,
+    adam: optax.GradientTransformation,
+    cost: hardware.Cost | None,
+    space: Space,
+    config: Config,
+) -> ProxylessState:
+    """`−(reward − baseline) ∇ log p(path)`, reward = accuracy (ref / cost)^w (equation 5)."""
+    path = _path(key, state.alphas, space)
+    _, reward = evaluate(path, batch)
+    if cost is not None:
+        taken = hardware.expected(jax.nn.one_hot(path, state.alphas.shape[-1]), cost)
+        reward *= (config.hardware.reference / taken) ** config.proxyless.reward_exponent
+
+    def log_likelihood(alphas: Alphas) -> Array:
+        return jnp.sum(jnp.take_along_axis(_log_chances(alphas, space), path[:, None], axis=-1))
+
+    first = state.baseline == 0
+    baseline = jnp.where(first, reward, state.baseline)
+    grads = -(reward - baseline) * jax.grad(log_likelihood)(state.alphas)
+    decay = config.proxyless.baseline_decay
+    new = _descend(state, grads, adam)
+    return new._replace(baseline=decay * baseline + (1 - decay) * reward)

@@ -1,0 +1,225 @@
+"""The space of NAS-Bench-Macro (Su et al. 2021): 8 layers of 3 ops, 6561 architectures.
+
+Three stages of two, three and three layers, each an identity or an inverted residual block. The
+first of a stage halves the image and doubles the channels, and an identity there is a strided 1x1
+convolution. Blocks have ReLU, not ReLU6. The benchmark has no supernet; here its BatchNorm layers
+are affine, as those of the networks are.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from datafree_nas.spaces import mbconv, ops
+from datafree_nas.spaces.mbconv import MBConv, Place
+from datafree_nas.spaces.space import Architecture, Cost, Space
+
+_BLOCKS = {"mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
+OPS = ("identity", *_BLOCKS)
+STAGES = (2, 3, 3)  # layers of each
+LAST = 1280  # channels before the head
+EPSILON = 1e-5
+
+# modules here -> names in the release, see `NasBenchMacro.torch_name`
+_TORCH_ENDS = {
+    "stem_conv": "stem.0",
+    "stem_bn.norm": "stem.1",
+    "last_conv": "out.0",
+    "last_bn.norm": "out.1",
+    "head": "classifier",
+}
+_TORCH_LAYERS = {
+    "downsample": "downsample.0",
+    "downsample_bn.norm": "downsample.1",
+    "block.expand": "conv.0",
+    "block.expand_bn.norm": "conv.1",
+    "block.depthwise": "conv.3",
+    "block.depthwise_bn.norm": "conv.4",
+    "block.project": "conv.6",
+    "block.project_bn.norm": "conv.7",
+}
+
+
+class _Layer(nn.Module):
+    """One candidate of one layer."""
+
+    place: Place
+    op: str
+    in_supernet: bool
+    as_matmul: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        features, stride = self.place.features, self.place.stride
+        if self.op != "identity":
+            block = MBConv(
+                *_BLOCKS[self.op],
+                features,
+                stride,
+                nn.relu,
+                EPSILON,
+                self.in_supernet,
+                self.as_matmul,
+                name="block",
+            )
+            return x + block(x, train) if self.place.has_shortcut else block(x, train)
+        if self.place.has_shortcut:
+            return x
+        conv = ops.Conv(features, 1, stride, as_matmul=self.as_matmul, name="downsample")
+        return ops.Norm(self.in_supernet, epsilon=EPSILON, name="downsample_bn")(conv(x), train)
+
+
+def _candidate(place: Place, op: str, as_matmul: bool, **at: Any) -> nn.Module:
+    """Of a supernet's layer, see `ops.Mixed`."""
+    return _Layer(place, op, True, as_matmul, **at)
+
+
+class Network(nn.Module):
+    """The chain of layers.
+
+    Attributes:
+        places: of the layers.
+        num_classes: width of the head.
+        architecture: op index of every layer, or None for the supernet.
+    """
+
+    places: tuple[Place, ...]
+    num_classes: int
+    architecture: tuple[int, ...] | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        gates: ops.Gates | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b k"]:
+        in_supernet = self.architecture is None
+        x = nn.Conv(self.places[0].inputs, (3, 3), padding=1, use_bias=False, name="stem_conv")(x)
+        x = nn.relu(ops.Norm(in_supernet, epsilon=EPSILON, name="stem_bn")(x, train))
+        for position, place in enumerate(self.places):
+            name = f"layer{position}"
+            if self.architecture is not None:
+                op = OPS[self.architecture[position]]
+                x = _Layer(place, op, in_supernet=False, name=name)(x, train)
+            else:
+                assert gates is not None
+                mixed = ops.Mixed(OPS, partial(_candidate, place), name=name)
+                x = mixed(x, gates[position], train)
+        x = nn.Conv(LAST, (1, 1), use_bias=False, name="last_conv")(x)
+        x = nn.relu(ops.Norm(in_supernet, epsilon=EPSILON, name="last_bn")(x, train))
+        return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
+
+
+@dataclass(frozen=True)
+class NasBenchMacro(Space):
+    """The space.
+
+    Attributes:
+        num_classes: of the head.
+        image_size: `(h, w, c)`.
+        channels: of the stem; 32 in the benchmark.
+    """
+
+    num_classes: int = 10
+    image_size: tuple[int, int, int] = (32, 32, 3)
+    channels: int = 32
+
+    name = "nasbench_macro"
+    ops = OPS
+    positions = sum(STAGES)
+    choices = (len(OPS),) * sum(STAGES)
+
+    def supernet(self) -> Network:
+        """See `Space.supernet`."""
+        return Network(self._places, self.num_classes)
+
+    def network(self, architecture: Architecture) -> Network:
+        """See `Space.network`."""
+        return Network(self._places, self.num_classes, tuple(int(op) for op in architecture))
+
+    def encode(self, architecture: Architecture) -> str:
+        """The benchmark's notation: the index of every op, `22212202`."""
+        return "".join(str(int(op)) for op in architecture)
+
+    def decode(self, text: str) -> Architecture:
+        """The inverse of `encode`.
+
+        Raises:
+            ValueError: not in the benchmark's notation.
+        """
+        if not re.fullmatch(rf"[0-2]{{{self.positions}}}", text):
+            raise ValueError(f"{text!r} is no NAS-Bench-Macro network")
+        return np.array([int(op) for op in text], np.int32)
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """The same network with all identities at the end of their stages.
+
+        An identity does nothing unless it is first in its stage, so that different architectures
+        can be the same network: just those with equal canonical ones. There are 3969.
+        """
+        moved = []
+        for stage in np.split(architecture, np.cumsum(STAGES)[:-1]):
+            first, rest = stage[:1], stage[1:]
+            moved += [first, rest[rest > 0], rest[rest == 0]]
+        return np.concatenate(moved)
+
+    @cached_property
+    def _places(self) -> tuple[Place, ...]:
+        places: list[Place] = []
+        inputs, size = self.channels, self.image_size[:2]
+        for layers in STAGES:
+            places.append(Place(inputs, 2 * inputs, 2, size))
+            inputs, size = 2 * inputs, mbconv.smaller(size, 2)
+            places += [Place(inputs, inputs, 1, size)] * (layers - 1)
+        return tuple(places)
+
+    @cached_property
+    def macs_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        first, end = self._places[0], self._places[-1]
+        fixed = 9 * self.image_size[2] * first.inputs * first.pixels
+        fixed += end.features * LAST * end.pixels_after + LAST * self.num_classes
+        return self._cost(fixed, lambda p: p.inputs * p.features * p.pixels_after, mbconv.macs)
+
+    @cached_property
+    def params_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        first, end = self._places[0], self._places[-1]
+        fixed = (9 * self.image_size[2] + 2) * first.inputs + (end.features + 2) * LAST
+        fixed += (LAST + 1) * self.num_classes
+        return self._cost(fixed, lambda p: (p.inputs + 2) * p.features, mbconv.params)
+
+    def _cost(
+        self,
+        fixed: int,
+        of_downsample: Callable[[Place], int],
+        of_block: Callable[[Place, int, int], int],
+    ) -> Cost:
+        rows = [
+            [
+                0 if place.has_shortcut else of_downsample(place),
+                *(of_block(place, *shape) for shape in _BLOCKS.values()),
+            ]
+            for place in self._places
+        ]
+        return Cost(fixed, np.array(rows))
+
+    def torch_name(self, module: str) -> str:
+        """See `Space.torch_name`; `Network` of xiusu/NAS-Bench-Macro."""
+        if module in _TORCH_ENDS:
+            return _TORCH_ENDS[module]
+        found = re.fullmatch(r"layer(\d)\.(.+)", module)
+        assert found, module
+        return f"features.{found[1]}.{_TORCH_LAYERS[found[2]]}"
+
+    def graph(self, architecture: Architecture) -> dict[str, Any]:
+        """See `Space.graph`."""
+        return mbconv.chain([OPS[op] for op in architecture])

@@ -1,0 +1,259 @@
+"""The space of ProxylessNAS (Cai et al. 2019): a chain of inverted residual blocks.
+
+Six stages of blocks, each of six forms. Where stride and channels allow a shortcut, it is always
+there and "zero" is a seventh form, which adds nothing to it and so drops the block. BatchNorm is
+affine, in the supernet too, and its epsilon is 1e-3.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.spaces import mbconv, ops
+from datafree_nas.spaces.mbconv import MBConv, Place
+from datafree_nas.spaces.space import Architecture, Cost, Space
+
+_BLOCKS = {  # expansion and kernel, in the order of the release
+    "mb3_k3": (3, 3),
+    "mb6_k3": (6, 3),
+    "mb3_k5": (3, 5),
+    "mb6_k5": (6, 5),
+    "mb3_k7": (3, 7),
+    "mb6_k7": (6, 7),
+}
+OPS = (*_BLOCKS, "zero")
+STEM, FIRST, FEATURES, LAST = 32, 16, (24, 40, 80, 96, 192, 320), 1280  # channels at width 1
+FIRST_BLOCK = (1, 3)  # expansion and kernel of the one that is not searched
+EPSILON = 1e-3
+
+# modules here -> names in the release, see `Proxyless.torch_name`
+_TORCH_ENDS = {
+    "stem_conv": "first_conv.conv",
+    "stem_bn.norm": "first_conv.bn",
+    "last_conv": "feature_mix_layer.conv",
+    "last_bn.norm": "feature_mix_layer.bn",
+    "head": "classifier.linear",
+}
+_TORCH_LAYERS = {
+    "expand": "inverted_bottleneck.conv",
+    "expand_bn.norm": "inverted_bottleneck.bn",
+    "depthwise": "depth_conv.conv",
+    "depthwise_bn.norm": "depth_conv.bn",
+    "project": "point_linear.conv",
+    "project_bn.norm": "point_linear.bn",
+}
+
+
+class _Zero(nn.Module):
+    """The candidate that adds nothing to the shortcut."""
+
+    def __call__(self, x: Array, train: bool) -> Array:
+        return jnp.zeros_like(x)
+
+
+def _block(
+    shape: tuple[int, int], place: Place, in_supernet: bool, as_matmul: bool = False, **at: Any
+) -> MBConv:
+    """A block without its shortcut; `shape` is expansion and kernel."""
+    return MBConv(
+        *shape, place.features, place.stride, nn.relu6, EPSILON, in_supernet, as_matmul, **at
+    )
+
+
+def _candidate(place: Place, op: str, as_matmul: bool, **at: Any) -> nn.Module:
+    """Of a supernet's position, see `ops.Mixed`."""
+    return _Zero(**at) if op == "zero" else _block(_BLOCKS[op], place, True, as_matmul, **at)
+
+
+def _options(place: Place) -> int:
+    """How many of `OPS` a position has."""
+    return len(OPS) if place.has_shortcut else len(_BLOCKS)
+
+
+class Network(nn.Module):
+    """The chain of blocks.
+
+    Attributes:
+        stem_stride: of the first convolution.
+        places: of the blocks; the first one is not searched.
+        last: channels before the head.
+        num_classes: width of the head.
+        architecture: op index of every searched block, or None for the supernet.
+    """
+
+    stem_stride: int
+    places: tuple[Place, ...]
+    last: int
+    num_classes: int
+    architecture: tuple[int, ...] | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        gates: ops.Gates | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b k"]:
+        in_supernet = self.architecture is None
+        first, *searched = self.places
+        x = nn.Conv(
+            first.inputs, (3, 3), self.stem_stride, padding=1, use_bias=False, name="stem_conv"
+        )(x)
+        x = nn.relu6(ops.Norm(in_supernet, epsilon=EPSILON, name="stem_bn")(x, train))
+        x = _block(FIRST_BLOCK, first, in_supernet, name="block0")(x, train)
+        for position, place in enumerate(searched):
+            x = self._searched(x, position, place, gates, train)
+        x = nn.Conv(self.last, (1, 1), use_bias=False, name="last_conv")(x)
+        x = nn.relu6(ops.Norm(in_supernet, epsilon=EPSILON, name="last_bn")(x, train))
+        return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
+
+    def _searched(
+        self, x: Array, position: int, place: Place, gates: ops.Gates | None, train: bool
+    ) -> Array:
+        name = f"block{position + 1}"
+        if self.architecture is not None:
+            op = OPS[self.architecture[position]]
+            if op == "zero":
+                return x
+            y = _block(_BLOCKS[op], place, in_supernet=False, name=name)(x, train)
+        else:
+            assert gates is not None
+            mixed = ops.Mixed(OPS[: _options(place)], partial(_candidate, place), name=name)
+            y = mixed(x, gates[position], train)
+        return x + y if place.has_shortcut else y
+
+
+def _scaled(features: int, width: float) -> int:
+    """A multiple of 8, and no more than a tenth below what was asked for."""
+    rounded = max(8, int(features * width + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * features * width else rounded
+
+
+@dataclass(frozen=True)
+class Proxyless(Space):
+    """The space.
+
+    Attributes:
+        num_classes: of the head.
+        image_size: `(h, w, c)`.
+        width: factor of all channels; of those before the head only if above 1.
+        stem_stride: of the first convolution; 2 in the release, 1 is for images of 32x32.
+        cells: searched blocks of each stage.
+        strides: of the first block of each stage.
+    """
+
+    num_classes: int = 1000
+    image_size: tuple[int, int, int] = (224, 224, 3)
+    width: float = 1.0
+    stem_stride: int = 2
+    cells: tuple[int, ...] = (4, 4, 4, 4, 4, 1)
+    strides: tuple[int, ...] = (2, 2, 2, 1, 2, 1)
+
+    name = "proxyless"
+    ops = OPS
+
+    def __post_init__(self) -> None:
+        """Refuses settings that are not for six stages."""
+        for setting in ("cells", "strides"):
+            values = getattr(self, setting)
+            if len(values) != len(FEATURES) or min(values) < 1:
+                raise UserError(
+                    f"proxyless has {len(FEATURES)} stages; {setting}={values} is no {setting} of "
+                    "as many"
+                )
+
+    def supernet(self) -> Network:
+        """See `Space.supernet`."""
+        return Network(self.stem_stride, self._places, self._last, self.num_classes)
+
+    def network(self, architecture: Architecture) -> Network:
+        """See `Space.network`."""
+        chosen = tuple(int(op) for op in architecture)
+        return Network(self.stem_stride, self._places, self._last, self.num_classes, chosen)
+
+    @cached_property
+    def positions(self) -> int:  # type: ignore[override]
+        """Searched blocks; 21 in the release."""
+        return sum(self.cells)
+
+    @cached_property
+    def choices(self) -> tuple[int, ...]:  # type: ignore[override]
+        """See `Space`; 7 where there is a shortcut, else 6."""
+        return tuple(_options(place) for place in self._places[1:])
+
+    def encode(self, architecture: Architecture) -> str:
+        """The index of every op, a word for each stage: `1163-2266-2260-1661-3366-5`."""
+        digits = iter(str(int(op)) for op in architecture)
+        return "-".join("".join(next(digits) for _ in range(count)) for count in self.cells)
+
+    def decode(self, text: str) -> Architecture:
+        """The inverse of `encode`.
+
+        Raises:
+            ValueError: not the ops of these stages, or "zero" where there is no shortcut.
+        """
+        architecture = np.array([int(digit) for digit in re.findall("[0-6]", text)], np.int32)
+        fits = len(architecture) == self.positions and np.all(architecture < self.choices)
+        if fits and self.encode(architecture) == text:
+            return architecture
+        raise ValueError(f"{text!r} is no architecture of proxyless")
+
+    @cached_property
+    def _last(self) -> int:
+        return _scaled(LAST, self.width) if self.width > 1 else LAST
+
+    @cached_property
+    def _places(self) -> tuple[Place, ...]:
+        """Of all blocks, the first one too."""
+        stem, first = (_scaled(features, self.width) for features in (STEM, FIRST))
+        size = mbconv.smaller(self.image_size[:2], self.stem_stride)
+        places = [Place(stem, first, 1, size)]
+        for features, count, first_stride in zip(FEATURES, self.cells, self.strides, strict=True):
+            for block in range(count):
+                before = places[-1]
+                size = mbconv.smaller(before.size, before.stride)
+                stride = first_stride if block == 0 else 1
+                places.append(Place(before.features, _scaled(features, self.width), stride, size))
+        return tuple(places)
+
+    @cached_property
+    def macs_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        stem, end = self._places[0], self._places[-1]
+        fixed = 9 * self.image_size[2] * stem.inputs * stem.pixels
+        fixed += end.features * self._last * end.pixels_after + self._last * self.num_classes
+        return self._cost(fixed, mbconv.macs)
+
+    @cached_property
+    def params_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        stem, end = self._places[0], self._places[-1]
+        fixed = (9 * self.image_size[2] + 2) * stem.inputs + (end.features + 2) * self._last
+        fixed += (self._last + 1) * self.num_classes
+        return self._cost(fixed, mbconv.params)
+
+    def _cost(self, fixed: int, of_block: Callable[[Place, int, int], int]) -> Cost:
+        """Of the ends of the network, and every block that it may have."""
+        first, *searched = self._places
+        rows = [[*(of_block(place, *shape) for shape in _BLOCKS.values()), 0] for place in searched]
+        return Cost(fixed + of_block(first, *FIRST_BLOCK), np.array(rows))
+
+    def torch_name(self, module: str) -> str:
+        """See `Space.torch_name`; `ProxylessNASNets` of mit-han-lab/proxylessnas."""
+        if module in _TORCH_ENDS:
+            return _TORCH_ENDS[module]
+        found = re.fullmatch(r"block(\d+)\.(.+)", module)
+        assert found, module
+        return f"blocks.{found[1]}.mobile_inverted_conv.{_TORCH_LAYERS[found[2]]}"
+
+    def graph(self, architecture: Architecture) -> dict[str, Any]:
+        """See `Space.graph`."""
+        return mbconv.chain([OPS[op] for op in architecture])

@@ -1,0 +1,349 @@
+"""The ShuffleNetV2 space of SPOS (Guo et al. 2020): 20 blocks, each of 4 kinds, 4^20 networks.
+
+The network follows the release (megvii-model/SinglePathOneShot), which searches no widths: the
+shortcut of a block that keeps the size is the even channels of its input, the odd ones go through
+the block; the head has no bias. No BatchNorm of the supernet is affine, every one of a network of
+its own is.
+"""
+
+import itertools
+import re
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from datafree_nas.layers.depthwise import DepthwiseConv
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.spaces import ops
+from datafree_nas.spaces.space import Architecture, Cost, Space
+
+OPS = ("shuffle_3x3", "shuffle_5x5", "shuffle_7x7", "xception")
+_KERNELS = {"shuffle_3x3": 3, "shuffle_5x5": 5, "shuffle_7x7": 7, "xception": 3}
+
+# modules here -> names in the release, see `ShuffleNet.torch_name`
+_TORCH_ENDS = {
+    "stem_conv": "first_conv.0",
+    "stem_bn.norm": "first_conv.1",
+    "last_conv": "conv_last.0",
+    "last_bn.norm": "conv_last.1",
+    "head": "classifier.0",
+}
+
+
+class _Place(NamedTuple):
+    """What all candidates of a position have in common.
+
+    Attributes:
+        inputs: channels that enter each branch.
+        features: channels that leave the block.
+        stride: 2 in the first block of a stage, else 1.
+    """
+
+    inputs: int
+    features: int
+    stride: int
+
+
+class _Layer(NamedTuple):
+    """A convolution and its BatchNorm.
+
+    Attributes:
+        kernel: 1 for a pointwise one, with a ReLU at the end; of a depthwise one otherwise.
+        features: output channels.
+        stride: in both directions.
+    """
+
+    kernel: int
+    features: int
+    stride: int = 1
+
+
+def _places(channels: tuple[int, ...], repeats: tuple[int, ...]) -> list[_Place]:
+    """Of all positions; the arguments are as in `ShuffleNet`."""
+    places = []
+    for stage, blocks in enumerate(repeats):
+        before, features = channels[stage : stage + 2]
+        places += [_Place(before, features, 2)]
+        places += [_Place(features // 2, features, 1)] * (blocks - 1)
+    return places
+
+
+def _branches(op: str, place: _Place) -> dict[str, list[_Layer]]:
+    """The layers of a block: of its main branch and of its shortcut."""
+    inputs, features, stride = place
+    kernel, middle, outputs = _KERNELS[op], features // 2, features - inputs
+    if op == "xception":
+        main = [_Layer(3, inputs, stride), _Layer(1, middle)]
+        main += [_Layer(3, middle), _Layer(1, middle), _Layer(3, middle), _Layer(1, outputs)]
+    else:
+        main = [_Layer(1, middle), _Layer(kernel, middle, stride), _Layer(1, outputs)]
+    shortcut = [_Layer(kernel, inputs, stride), _Layer(1, inputs)] if stride == 2 else []
+    return {"main": main, "proj": shortcut}
+
+
+def _cost(op: str, place: _Place, sides: tuple[int, int]) -> tuple[int, int]:
+    """MACs and weights of a block that an image of these sides enters."""
+    macs = params = 0
+    for layers in _branches(op, place).values():
+        (height, width), inputs = sides, place.inputs
+        for kernel, features, stride in layers:
+            height, width = -(-height // stride), -(-width // stride)
+            weights = features * (inputs if kernel == 1 else kernel**2)
+            macs += weights * height * width
+            params += weights + 2 * features  # BatchNorm
+            inputs = features
+    return macs, params
+
+
+class _Block(nn.Module):
+    """One candidate of one position."""
+
+    op: str
+    place: _Place
+    in_supernet: bool
+    as_matmul: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        branches = _branches(self.op, self.place)
+        shortcut, y = (x, x) if self.place.stride == 2 else (x[..., ::2], x[..., 1::2])
+        y = self._branch("main", branches["main"], y, train)
+        return jnp.concatenate([self._branch("proj", branches["proj"], shortcut, train), y], -1)
+
+    def _branch(self, name: str, layers: list[_Layer], x: Array, train: bool) -> Array:
+        slot = 0  # in the release's `nn.Sequential`, where a ReLU has a number too
+        for kernel, features, stride in layers:
+            conv_name, norm_name = f"{name}{slot}", f"{name}{slot + 1}"
+            norm = ops.Norm(self.in_supernet, affine=not self.in_supernet, name=norm_name)
+            if kernel == 1:
+                conv = ops.Conv(features, 1, as_matmul=self.as_matmul, name=conv_name)
+                x = nn.relu(norm(conv(x), train))
+                slot += 3
+            else:
+                x = norm(DepthwiseConv(kernel, stride, kernel // 2, name=conv_name)(x), train)
+                slot += 2
+        return x
+
+
+def _candidate(place: _Place, op: str, as_matmul: bool, **scope: Any) -> nn.Module:
+    """Of a supernet's position, see `ops.Mixed`."""
+    return _Block(op, place, True, as_matmul, **scope)
+
+
+def _initial(name: str, value: Array, normal: Array) -> Array:
+    """What the release begins with.
+
+    Args:
+        name: path of a tensor.
+        value: what its layer would have begun with.
+        normal: as many numbers of a standard normal distribution.
+    """
+    if value.ndim == 1:
+        return jnp.full_like(value, 1e-4) if name.endswith("bias") else value
+    # of a convolution by the inputs that one output sees: 1 where it is depthwise
+    deviation = 0.01 if name in ("stem_conv/kernel", "head/kernel") else 1 / value.shape[2]
+    return deviation * normal.reshape(value.shape)
+
+
+class Network(nn.Module):
+    """The blocks between stem and head.
+
+    Attributes:
+        channels: as in `ShuffleNet`.
+        repeats: as in `ShuffleNet`.
+        num_classes: width of the head.
+        stem_stride: of the first convolution.
+        dropout: rate before the head; in train mode it draws from the stream `dropout`.
+        architecture: op index of every position, or None for the supernet.
+    """
+
+    channels: tuple[int, ...]
+    repeats: tuple[int, ...]
+    num_classes: int
+    stem_stride: int
+    dropout: float
+    architecture: tuple[int, ...] | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        gates: ops.Gates | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b k"]:
+        x = self._end("stem", self.channels[0], 3, self.stem_stride, x, train)
+        for position, place in enumerate(_places(self.channels, self.repeats)):
+            name = f"block{position}"
+            if self.architecture is not None:
+                op = OPS[self.architecture[position]]
+                x = _Block(op, place, in_supernet=False, name=name)(x, train)
+            else:
+                assert gates is not None
+                mixed = ops.Mixed(OPS, partial(_candidate, place), name=name)
+                x = mixed(x, gates[position], train)
+        x = jnp.mean(self._end("last", self.channels[-1], 1, 1, x, train), axis=(1, 2))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, use_bias=False, name="head")(x)
+
+    def _end(
+        self, name: str, features: int, kernel: int, stride: int, x: Array, train: bool
+    ) -> Array:
+        conv = nn.Conv(
+            features,
+            (kernel, kernel),
+            stride,
+            padding=kernel // 2,
+            use_bias=False,
+            name=f"{name}_conv",
+        )
+        in_supernet = self.architecture is None
+        norm = ops.Norm(in_supernet, affine=not in_supernet, name=f"{name}_bn")
+        return nn.relu(norm(conv(x), train))
+
+    @nn.nowrap
+    def init(self, rngs: Any, *args: Any, **settings: Any) -> Any:
+        """As Linen's, but with the initial values of the release instead of the layers' own."""
+        variables = super().init(rngs, *args, **settings)
+        paths, tree = jax.tree_util.tree_flatten_with_path(variables["params"])
+        ends = np.cumsum([value.size for _, value in paths])
+        # one draw for all: XLA:CPU compiles the hundreds of a supernet for a minute
+        key = rngs["params"] if isinstance(rngs, dict) else rngs
+        normal = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+        values = [
+            _initial("/".join(entry.key for entry in path), value, numbers)
+            for (path, value), numbers in zip(paths, normal, strict=True)
+        ]
+        return {**variables, "params": jax.tree_util.tree_unflatten(tree, values)}
+
+
+@dataclass(frozen=True)
+class ShuffleNet(Space):
+    """The space.
+
+    Attributes:
+        num_classes: of the head.
+        image_size: `(h, w, c)`; every stage halves the sides, rounding up.
+        channels: of the stem, of every stage, of the last convolution.
+        repeats: blocks of every stage.
+        stem_stride: 1 keeps small images, such as those of CIFAR, from shrinking at once.
+        dropout: rate before the head; 0.1 in the release. Above 0, an application in train mode
+            needs the random stream `dropout`.
+    """
+
+    num_classes: int = 1000
+    image_size: tuple[int, int, int] = (224, 224, 3)
+    channels: tuple[int, ...] = (16, 64, 160, 320, 640, 1024)
+    repeats: tuple[int, ...] = (4, 4, 8, 4)
+    stem_stride: int = 2
+    dropout: float = 0.0
+
+    name = "shufflenet"
+    ops = OPS
+
+    def __post_init__(self) -> None:
+        """Refuses widths that do not fit together."""
+        if len(self.channels) != len(self.repeats) + 2 or min(self.repeats, default=0) < 1:
+            raise UserError(
+                f"shufflenet: channels={self.channels} are those of the stem, of every stage and "
+                f"of the last convolution, and repeats={self.repeats} the blocks of every stage"
+            )
+        widths = self.channels[:-1]
+        if any(b % 2 or b <= a for a, b in itertools.pairwise(widths)):
+            raise UserError(
+                f"shufflenet: every stage needs an even number of channels, and more than there "
+                f"are before it; channels={self.channels}"
+            )
+
+    @property
+    def positions(self) -> int:  # type: ignore[override]
+        """See `Space`."""
+        return sum(self.repeats)
+
+    @property
+    def choices(self) -> tuple[int, ...]:  # type: ignore[override]
+        """See `Space`."""
+        return (len(OPS),) * self.positions
+
+    def supernet(self) -> Network:
+        """See `Space.supernet`."""
+        return self._network(None)
+
+    def network(self, architecture: Architecture) -> Network:
+        """See `Space.network`."""
+        return self._network(tuple(int(op) for op in architecture))
+
+    def _network(self, architecture: tuple[int, ...] | None) -> Network:
+        return Network(
+            self.channels,
+            self.repeats,
+            self.num_classes,
+            self.stem_stride,
+            self.dropout,
+            architecture,
+        )
+
+    def encode(self, architecture: Architecture) -> str:
+        """One digit a block, its index in `OPS`: `21012020202300003233`."""
+        return "".join(str(op) for op in architecture)
+
+    def decode(self, text: str) -> Architecture:
+        """The inverse of `encode`.
+
+        Raises:
+            ValueError: not one digit a block, or a digit that is no op.
+        """
+        if re.fullmatch(f"[0-{len(OPS) - 1}]{{{self.positions}}}", text):
+            return np.array([int(digit) for digit in text], np.int32)
+        raise ValueError(f"{text!r} is no network of shufflenet: {self.positions} digits of 0 to 3")
+
+    @cached_property
+    def _sides(self) -> list[tuple[int, int]]:
+        """Height and width of what enters every position, and last of what leaves the last one."""
+        height, width, _ = self.image_size
+        sides = []
+        strides = (place.stride for place in _places(self.channels, self.repeats))
+        for stride in (self.stem_stride, *strides):
+            height, width = -(-height // stride), -(-width // stride)
+            sides.append((height, width))
+        return sides
+
+    @cached_property
+    def macs_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        (stem, *_, width, last), first, end = self.channels, self._sides[0], self._sides[-1]
+        fixed = 9 * self.image_size[2] * stem * first[0] * first[1]
+        fixed += width * last * end[0] * end[1] + last * self.num_classes
+        return Cost(fixed, self._table[..., 0])
+
+    @cached_property
+    def params_cost(self) -> Cost:  # type: ignore[override]
+        """See `Space`."""
+        stem, *_, width, last = self.channels
+        fixed = 9 * self.image_size[2] * stem + width * last + last * self.num_classes
+        return Cost(fixed + 2 * (stem + last), self._table[..., 1])
+
+    @cached_property
+    def _table(self) -> Int[np.ndarray, "positions ops 2"]:
+        """MACs and weights of every candidate."""
+        places = zip(_places(self.channels, self.repeats), self._sides[:-1], strict=True)
+        return np.array([[_cost(op, place, sides) for op in OPS] for place, sides in places])
+
+    def torch_name(self, module: str) -> str:
+        """See `Space.torch_name`; `ShuffleNetV2_OneShot` of the release's evaluation."""
+        if module in _TORCH_ENDS:
+            return _TORCH_ENDS[module]
+        found = re.fullmatch(r"block(\d+)\.(main|proj)(\d+)(\.norm)?", module)
+        assert found, module
+        return f"features.{found[1]}.branch_{found[2]}.{found[3]}"
+
+    def graph(self, architecture: Architecture) -> dict[str, Any]:
+        """See `Space.graph`; a node is what leaves a block."""
+        between = [f"node {i}" for i in range(1, self.positions)]
+        edges = [[i, i + 1, OPS[op]] for i, op in enumerate(architecture)]
+        return {"nodes": ["input", *between, "output"], "edges": edges}
