@@ -45,3 +45,22 @@ def test_a_convolution_in_a_switch_is_stated_as_a_product_on_a_cpu_only(monkeypa
     assert backend.matmul_convolutions_in_switch()  # the tests run on a CPU
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert not backend.matmul_convolutions_in_switch()
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_alternate_does_the_other_thing_after_every_period(on_cpu, monkeypatch):
+    monkeypatch.setattr(backend, "on_cpu", lambda: on_cpu)
+
+    def step(state, data):
+        count, log = state
+        return (count + 1, log + data), {"count": count + 1}
+
+    def other(state, data):
+        return state[0], 10 * state[1]
+
+    advance = backend.alternate(step, other, 3, lambda state: state[0])
+    state, metrics = advance((jnp.zeros((), jnp.int32), jnp.float32(0)), jnp.float32(1), 4)
+    assert int(metrics["count"]) == 4
+    assert float(state[1]) == 31  # ((1 + 1 + 1) · 10) + 1
+    state, _ = advance(state, jnp.float32(1), 2)
+    assert float(state[1]) == 330, "periods go on from call to call"

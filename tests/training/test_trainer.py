@@ -1,0 +1,82 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import common
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.training import trainer
+from datafree_nas.training.trainer import Batch, Preprocessing
+
+PREPROCESS = Preprocessing((0.5,), (0.5,))
+PIXELS = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
+IMAGES = ImageSet(PIXELS, np.arange(20, dtype=np.int32) % 3, np.eye(3, dtype=np.float32)[[1] * 20])
+
+
+def _recipe(**changes):
+    return common.recipe(batch_size=6, crop_padding=0, flip=False, **changes)
+
+
+def _teacher(variables, x):
+    return variables * jnp.mean(x, axis=(1, 2, 3))[:, None] * jnp.arange(3.0)
+
+
+def _batch(recipe):
+    sample = trainer.make_sampler(_teacher, PREPROCESS, recipe)
+    return sample(jax.random.key(0), trainer.data_of(IMAGES, jnp.float32(2), recipe))
+
+
+def test_labels_from_the_teacher_on_the_crop():
+    batch = _batch(_recipe(labels="teacher"))
+    np.testing.assert_allclose(batch.soft, _teacher(2.0, batch.x), rtol=1e-6)
+
+
+def test_stored_logits_belong_to_their_images():
+    batch = _batch(_recipe(labels="stored"))
+    np.testing.assert_array_equal(batch.soft, np.eye(3)[[1] * 6])
+    shown = np.round((np.asarray(batch.x[:, 0, 0, 0]) * 0.5 + 0.5) * 255).astype(int)
+    np.testing.assert_array_equal(batch.labels, shown % 3)
+
+
+def test_hard_labels_have_nothing_soft():
+    assert _batch(_recipe(labels="hard")).soft is None
+
+
+def test_stored_logits_that_are_not_there():
+    with pytest.raises(UserError, match="labels='stored' needs images that carry"):
+        trainer.data_of(IMAGES._replace(logits=None), None, _recipe(labels="stored"))
+
+
+LOGITS = jnp.array([[2.0, 0.0, -1.0], [0.5, 0.1, 0.3]])
+SOFT = jnp.array([[0.0, 3.0, 0.0], [1.0, 0.0, 2.0]])
+LABELS = jnp.array([0, 2])
+
+
+def _cross_entropy(targets, logits):
+    return float(-jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)))
+
+
+HARD = _cross_entropy(jnp.eye(3)[LABELS], LOGITS)
+DISTILLED = _cross_entropy(jax.nn.softmax(SOFT / 3), LOGITS / 3)
+
+
+@pytest.mark.parametrize(
+    ("soft", "changes", "loss", "accuracy"),
+    [
+        (None, {}, HARD, 0.5),
+        (
+            None,
+            {"label_smoothing": 0.3},
+            _cross_entropy(0.7 * jnp.eye(3)[LABELS] + 0.1, LOGITS),
+            0.5,
+        ),
+        (SOFT, {}, DISTILLED, 0.0),
+        (SOFT, {"hard_weight": 0.25}, 0.75 * DISTILLED + 0.25 * HARD, 0.0),
+    ],
+    ids=["hard", "smoothed", "soft", "mixed"],
+)
+def test_losses(soft, changes, loss, accuracy):
+    batch = Batch(jnp.zeros((2, 1, 1, 1)), LABELS, soft)
+    found = trainer.loss_and_accuracy(LOGITS, batch, _recipe(**changes))
+    np.testing.assert_allclose(found, (loss, accuracy), rtol=1e-5)
