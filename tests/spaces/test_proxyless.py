@@ -83,6 +83,21 @@ def test_the_weights_of_the_supernet():
     assert SPACE.params_cost.fixed + SPACE.params_cost.table.sum() == 16_034_168
 
 
+@pytest.mark.parametrize(
+    ("width", "stem", "features", "last"),
+    [
+        (1.0, 32, [24, 40, 80, 96, 192, 320], 1280),
+        (0.35, 16, [8, 16, 32, 32, 64, 112], 1280),  # 11.2 is not 8: too few
+        (1.4, 48, [32, 56, 112, 136, 272, 448], 1792),
+    ],
+)
+def test_channels_at_other_widths(width, stem, features, last):
+    network = Proxyless(width=width).supernet()
+    assert network.places[0].inputs == stem
+    assert [place.features for place in network.places[1::4]] == features
+    assert network.last == last
+
+
 def test_zero_is_where_the_shortcut_is():
     assert SPACE.choices == (6, 7, 7, 7) * 5 + (6,)
     assert SMALL.choices == (7, 6, 7, 6, 7, 6, 6)
