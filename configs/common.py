@@ -8,20 +8,26 @@ def recipe(**changes) -> ConfigDict:
     config = ConfigDict()
     config.steps = 1000
     config.batch_size = 128
-    # Peak, after the warm-up. Distillation at T = 3 has no T² factor, so its
-    # gradients are small: 0.5, as in the release; 0.1 for hard labels.
+    # Peak, after the warm-up. Distillation at T = 3 has no T² factor, so its gradients are small:
+    # 0.5, as in the release; 0.1 for hard labels.
     config.learning_rate = 0.5
-    config.schedule = "cosine"  # or "linear", from the peak
+    config.schedule = "cosine"  # or "linear", "exponential"; from the peak down
     config.final_learning_rate = 0.0  # where it ends
     config.warmup = 0  # steps
     config.momentum = 0.9
     config.nesterov = True
-    config.weight_decay = 5e-4  # of kernels only
+    config.weight_decay = 5e-4
+    config.decay_all = False  # also of biases and of BatchNorm; or of kernels only
     config.clip = 0.0  # of the gradient's global norm; 0: none
     config.labels = "teacher"  # the teacher on the augmented crop; "stored" logits; or "hard"
     config.temperature = 3.0  # of both sides of the distillation loss
     config.hard_weight = 0.0  # share of hard labels in the loss beside soft ones
     config.label_smoothing = 0.0  # of hard labels
+    config.dropout = 0.0  # before the head
+    config.drop_path = 0.0  # at the end, from 0 at the start; students of "darts" only
+    config.auxiliary = 0.0  # weight of the auxiliary head's loss; students of "darts" only
+    config.ema = 0.0  # of the weights, that are kept instead of the last; 0: none; not in searches
+    config.calibration_batches = 0  # after training, BatchNorm's average over these; 0: as it is
     config.crop_padding = 4  # pixels of black, then a random window
     config.flip = True
     config.log_every = 50  # steps
@@ -85,6 +91,9 @@ def get_config() -> ConfigDict:
     config.search.space.cells = 5  # per stage
     config.search.held_out = 0.2  # share of the images kept for scoring
     config.search.train = recipe()
+    config.search.spos = ConfigDict()
+    config.search.spos.sampling = "uniform"  # of paths; "binned" by MACs; "fair": ops in turn
+    config.search.spos.bins = ()  # of "binned": lowest MACs, highest MACs, number of bins
     # Of "darts" and "proxyless": one number an op at every position.
     config.search.alphas = ConfigDict()
     config.search.alphas.learning_rate = 3e-4  # Adam's; 1e-3 in ProxylessNAS

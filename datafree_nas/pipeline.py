@@ -19,15 +19,17 @@ from datafree_nas.report import build, table
 from datafree_nas.runtime import checkpoint, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
-from datafree_nas.search import darts, hardware, proxyless
+from datafree_nas.search import darts, hardware, proxyless, sampling
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
+from datafree_nas.spaces.space import REGULARIZERS
 from datafree_nas.students import rows
 from datafree_nas.synthesis import store as synthetic_store
 from datafree_nas.synthesis import synthesize
 from datafree_nas.teachers import Teacher, port
 from datafree_nas.teachers import store as teacher_store
 from datafree_nas.training import fit
+from datafree_nas.training.recipe import SCHEDULES
 from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
 STAGES = ["teacher", "synthesize", "search", "train", "report"]
@@ -46,6 +48,12 @@ _BLOCKS = {
     "train": ["student", "data"],
     "report": [],
 }
+
+# what a recipe has and only students make use of
+_UNUSED = [
+    *(("teacher", name) for name in REGULARIZERS),
+    *(("search", name) for name in ("auxiliary", "drop_path", "ema", "calibration_batches")),
+]
 
 
 def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
@@ -84,6 +92,7 @@ def _check(config: ConfigDict) -> None:
     _check_choice("search.score", config.search.score, ("agreement", "kl"))
     _check_choice("search.train.labels", config.search.train.labels, labels)
     _check_choice("student.train.labels", config.student.train.labels, labels)
+    _check_choice("search.spos.sampling", config.search.spos.sampling, sampling.SAMPLINGS)
     _check_choice("search.darts.order", config.search.darts.order, darts.ORDERS)
     _check_choice(
         "search.proxyless.gradient", config.search.proxyless.gradient, proxyless.GRADIENTS
@@ -91,7 +100,12 @@ def _check(config: ConfigDict) -> None:
     _check_choice("search.hardware.cost", config.search.hardware.cost, hardware.COSTS)
     _check_choice("search.hardware.form", config.search.hardware.form, hardware.FORMS)
     for field in ("teacher", "search", "student"):
-        _check_choice(f"{field}.train.schedule", config[field].train.schedule, ("cosine", "linear"))
+        _check_choice(f"{field}.train.schedule", config[field].train.schedule, SCHEDULES)
+    for field in ("search", "student"):
+        spaces.find(config.search.space.name).check(config[field].train, f"{field}.train")
+    for field, name in _UNUSED:
+        if config[field].train[name]:
+            raise UserError(f"config.{field}.train.{name} is for students alone; set it to 0")
     for name in config.student.rows:
         _check_choice("student.rows", name, rows.ROWS)
     needs_data = {

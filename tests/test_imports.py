@@ -18,9 +18,9 @@ MAY_IMPORT = {
     "layers": {"runtime"},
     "teachers": {"runtime", "data", "interop", "layers"},
     "spaces": {"runtime", "data", "layers"},
-    "training": {"runtime", "data"},
+    "training": {"runtime", "data", "layers"},
     "synthesis": {"runtime", "data", "training", "teachers"},
-    "search": {"runtime", "data", "training", "spaces"},
+    "search": {"runtime", "data", "layers", "training", "spaces"},
     "students": {"runtime", "data", "interop", "training", "spaces"},
     "report": {"runtime"},
     "pipeline": {

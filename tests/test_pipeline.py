@@ -12,7 +12,9 @@ import pytest
 import safetensors
 import tensorflow_datasets as tfds
 
-from datafree_nas import teachers
+from datafree_nas import pipeline, teachers
+from datafree_nas.runtime.errors import UserError
+from tests import tiny
 
 COMMAND = [sys.executable, "-m", "datafree_nas.main", "--config=tests/tiny.py"]
 STAGES = ["teacher", "synthetic", "search", "student", "report"]
@@ -171,3 +173,23 @@ def test_killed_at_random_moments_it_ends_the_same(finished, tmp_path):
     expected = (workdir / "report" / "summary.json").read_bytes()
     generator = np.random.default_rng(0)
     assert _kill_until_done(tmp_path, (), 4, generator, longest=25) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search.space.name": "nasbench200"}, "did you mean 'nasbench201'"),
+        ({"search.spos.sampling": "fairly"}, "search.spos.sampling: no 'fairly'"),
+        ({"student.train.schedule": "cosin"}, "student.train.schedule: no 'cosin'"),
+        ({"student.train.auxiliary": 0.4}, "student.train.auxiliary=0.4: nasbench201 has no aux"),
+        ({"search.train.ema": 0.9}, "search.train.ema is for students alone"),
+        ({"teacher.train.dropout": 0.1}, "teacher.train.dropout is for students alone"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_mistakes_that_would_show_after_hours(changes, message, tmp_path):
+    config = tiny.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message):
+        pipeline.run(config, tmp_path / "run", ["teacher"])
+    assert list(tmp_path.iterdir()) == []

@@ -1,1 +1,1 @@
-"""Layers that teachers and search spaces share."""
+"""Layers that teachers and search spaces share, and what networks begin with."""

@@ -6,13 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from datafree_nas.runtime.config import Config
 from datafree_nas.spaces.space import Architecture, Space
 
 Alphas = Float[Array, "positions ops"]
+# probabilities over a search, those before the last step of each stretch of it
+Trace = Float[Array, "stretches positions ops"]
+SKIPS = ("skip_connect", "identity", "zero")  # connections without weights
 _SCALE = 1e-3
+_STRETCHES = 100
 
 
 def init(key: Key[Array, ""], space: Space) -> Alphas:
@@ -58,4 +62,25 @@ def metrics(alphas: Alphas, space: Space) -> dict[str, Any]:
     }
 
 
-SKIPS = ("skip_connect", "identity", "zero")
+def start_trace(space: Space, steps: int) -> Trace:
+    """An empty one, for a search of so many steps."""
+    return jnp.zeros((min(steps, _STRETCHES), *space.has.shape))
+
+
+def record(trace: Trace, alphas: Alphas, space: Space, step: Int[Array, ""], steps: int) -> Trace:
+    """Notes the probabilities before a step, over those of earlier steps of its stretch."""
+    stretch = step * len(trace) // steps
+    return trace.at[stretch].set(probabilities(alphas, space))
+
+
+def describe(trace: Trace, alphas: Alphas, space: Space, steps: int) -> dict[str, Any]:
+    """`probabilities.json`: `values[i]`, `[positions ops]`, are those after `steps[i]` steps."""
+    count = len(trace)
+    ends = [-(-(i + 1) * steps // count) - 1 for i in range(count)]
+    values = [*np.asarray(trace), np.asarray(probabilities(alphas, space))]
+    return {
+        "steps": [*ends, steps],
+        "ops": list(space.ops),
+        "positions": space.position_names,
+        "values": [np.round(each.astype(float), 5).tolist() for each in values],
+    }

@@ -4,6 +4,7 @@ A step updates the architecture parameters on held-out images first, then the we
 as the release does.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +16,11 @@ from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.search import architecture
-from datafree_nas.search.architecture import Alphas
-from datafree_nas.search.strategy import SearchData, Strategy
+from datafree_nas.search.architecture import Alphas, Trace
+from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.trainer import Batch, LogitsFn, Preprocessing, TrainState
+from datafree_nas.training.trainer import Batch, LogitsFn, Preprocessing, Sampler, TrainState
 
 ORDERS = ("first", "second", "second_fd")
 _PERTURBATION = 0.01  # of the weights, in norm, for the finite difference
@@ -31,42 +32,52 @@ class DartsState(NamedTuple):
     train: TrainState
     alphas: Alphas
     moments: Any
+    trace: Trace
 
 
-def make(
-    space: Space,
-    teacher_fn: LogitsFn,
-    preprocess: Preprocessing,
-    image_size: tuple[int, int, int],
-    config: Config,
-) -> Strategy:
+# (params, gates, batch_stats, batch) -> loss, (accuracy, new batch_stats)
+Loss = Callable[[Any, Array, Any, Batch], tuple[Array, Any]]
+
+
+def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
     """Builds the strategy.
 
     Args:
         space: any.
         teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
         preprocess: of bytes.
-        image_size: `(h, w, c)`.
         config: `config.search`, with `darts` and `alphas`.
     """
-    supernet, transform = space.supernet(), recipe.optimizer(config.train)
-    adam = architecture.optimizer(config.alphas)
+    transform, adam = recipe.optimizer(config.train), architecture.optimizer(config.alphas)
     sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
+    steps, every = config.train.steps, config.train.log_every
 
     def init(key: Array) -> DartsState:
         init_key, alpha_key, key = jax.random.split(key, 3)
-        gates = jnp.zeros(space.has.shape)
-        variables = jax.jit(supernet.init)(init_key, jnp.zeros((1, *image_size)), gates)
+        train = trainer.init(key, supernet_variables(space, init_key), transform)
         alphas = architecture.init(alpha_key, space)
-        state = DartsState(trainer.init(key, variables, transform), alphas, adam.init(alphas))
+        trace = architecture.start_trace(space, steps)
+        state = DartsState(train, alphas, adam.init(alphas), trace)
         return jax.device_put(state, mesh.replicated())
 
-    def loss(params: Any, gates: Array, batch_stats: Any, batch: Batch) -> tuple[Array, Any]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, new = supernet.apply(variables, batch.x, gates, train=True, mutable=["batch_stats"])
-        value, accuracy = trainer.loss_and_accuracy(logits, batch, config.train)
-        return value, (accuracy, new["batch_stats"])
+    step = _make_step(space, sample, transform, adam, config)
+    return Strategy(
+        init,
+        [Phase("supernet", steps, backend.repeat(step), every=every)],
+        derive=lambda state: architecture.derive(state.alphas, space),
+        history=lambda state: [],
+        probabilities=lambda s: architecture.describe(s.trace, s.alphas, space, steps),
+    )
 
+
+def _make_step(
+    space: Space,
+    sample: Sampler,
+    transform: optax.GradientTransformation,
+    adam: optax.GradientTransformation,
+    config: Config,
+) -> backend.Step:
+    loss = _make_loss(space, config)
     alpha_gradient = _ALPHA_GRADIENTS[config.darts.order](loss, transform, space)
 
     def step(state: DartsState, data: SearchData) -> tuple[DartsState, dict[str, Array]]:
@@ -88,23 +99,25 @@ def make(
             gates += jax.random.uniform(keys[2], gates.shape, minval=-reach, maxval=reach)
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, (accuracy, stats)), grads = gradient(train.params, gates, train.batch_stats, batch)
-        updates, optimizer = transform.update(grads, train.optimizer, train.params)
-        train = train._replace(
-            step=train.step + 1,
-            params=optax.apply_updates(train.params, updates),
-            batch_stats=stats,
-            optimizer=optimizer,
-        )
         metrics = {"loss": value, "accuracy": accuracy, **architecture.metrics(alphas, space)}
-        return DartsState(train, alphas, moments), metrics
+        trace = architecture.record(
+            state.trace, state.alphas, space, train.step, config.train.steps
+        )
+        train = trainer.descend(train, grads, stats, transform)
+        return DartsState(train, alphas, moments, trace), metrics
 
-    steps, every = config.train.steps, config.train.log_every
-    return Strategy(
-        init,
-        [Phase("supernet", steps, backend.repeat(step), every=every)],
-        derive=lambda state: architecture.derive(state.alphas, space),
-        history=lambda state: [],
-    )
+    return step
+
+
+def _make_loss(space: Space, config: Config) -> Loss:
+    apply = train_mode(space.supernet())
+
+    def loss(params: Any, gates: Array, batch_stats: Any, batch: Batch) -> tuple[Array, Any]:
+        outputs = apply(params, batch_stats, gates, batch)
+        value, accuracy = trainer.loss_and_accuracy(outputs.logits, batch, config.train)
+        return value, (accuracy, outputs.batch_stats)
+
+    return loss
 
 
 def _log_sum_exp(alphas: Alphas, space: Space) -> Array:
@@ -115,7 +128,7 @@ def _log_sum_exp(alphas: Alphas, space: Space) -> Array:
 # Each builds `(alphas, train state, batch, held-out batch) -> gradient of the held-out loss`.
 
 
-def _first_order(loss: Any, transform: optax.GradientTransformation, space: Space) -> Any:
+def _first_order(loss: Loss, transform: optax.GradientTransformation, space: Space) -> Any:
     """With the weights as they are."""
 
     def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
@@ -128,7 +141,7 @@ def _first_order(loss: Any, transform: optax.GradientTransformation, space: Spac
     return gradient
 
 
-def _second_order(loss: Any, transform: optax.GradientTransformation, space: Space) -> Any:
+def _second_order(loss: Loss, transform: optax.GradientTransformation, space: Space) -> Any:
     """With the weights after one more step, whose dependence on alpha is differentiated exactly."""
 
     def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
@@ -144,7 +157,7 @@ def _second_order(loss: Any, transform: optax.GradientTransformation, space: Spa
     return gradient
 
 
-def _finite_difference(loss: Any, transform: optax.GradientTransformation, space: Space) -> Any:
+def _finite_difference(loss: Loss, transform: optax.GradientTransformation, space: Space) -> Any:
     """The same with the mixed second derivative by a central difference (equation 8).
 
     The direction is the held-out gradient at the weights ahead, taken back through the optimizer's

@@ -17,16 +17,23 @@ from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.search import architecture, hardware
-from datafree_nas.search.architecture import Alphas
-from datafree_nas.search.strategy import SearchData, Strategy
+from datafree_nas.search.architecture import Alphas, Trace
+from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
 from datafree_nas.spaces.ops import Gates, Paths
-from datafree_nas.spaces.space import Space
+from datafree_nas.spaces.space import Cost, Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.trainer import Batch, LogitsFn, Preprocessing, TrainState
+from datafree_nas.training.trainer import (
+    Batch,
+    LogitsFn,
+    Outputs,
+    Preprocessing,
+    Sampler,
+    TrainState,
+)
 
 GRADIENTS = ("full", "two", "reinforce")
-# (gates, batch) -> (loss, accuracy) with the weights as they are
-Evaluate = Callable[[Gates, Batch], tuple[Array, Array]]
+# gates -> (loss, accuracy), on one batch, with the weights as they are
+Evaluate = Callable[[Gates], tuple[Array, Array]]
 
 
 class ProxylessState(NamedTuple):
@@ -36,48 +43,73 @@ class ProxylessState(NamedTuple):
     alphas: Alphas
     moments: Any
     baseline: Float[Array, ""]
+    trace: Trace
 
 
-def make(
-    space: Space,
-    teacher_fn: LogitsFn,
-    preprocess: Preprocessing,
-    image_size: tuple[int, int, int],
-    config: Config,
-) -> Strategy:
+class _Problem(NamedTuple):
+    """What a step of the architecture parameters depends on, besides the state."""
+
+    space: Space
+    cost: Cost | None
+    adam: optax.GradientTransformation
+    config: Config
+
+
+def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
     """Builds the strategy.
 
     Args:
         space: any whose choices are the ops of positions.
         teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
         preprocess: of bytes.
-        image_size: `(h, w, c)`.
         config: `config.search`, with `proxyless`, `hardware` and `alphas`.
     """
-    supernet = space.supernet()
     transform = recipe.only_used(recipe.optimizer(config.train))
-    adam, cost = architecture.optimizer(config.alphas), hardware.of(space, config.hardware)
+    cost, adam = hardware.of(space, config.hardware), architecture.optimizer(config.alphas)
+    problem = _Problem(space, cost, adam, config)
     sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
-    turns = dict(zip(GRADIENTS, (_full, _two, _reinforce), strict=True))
-    turn = turns[config.proxyless.gradient]
+    steps = config.train.steps
 
     def init(key: Array) -> ProxylessState:
         init_key, alpha_key, key = jax.random.split(key, 3)
-        gates = jnp.zeros(space.positions, jnp.int32)
-        variables = jax.jit(supernet.init)(init_key, jnp.zeros((1, *image_size)), gates)
+        train = trainer.init(key, supernet_variables(space, init_key), transform)
         alphas = architecture.init(alpha_key, space)
-        train = trainer.init(key, variables, transform)
-        state = ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()))
+        trace = architecture.start_trace(space, steps)
+        state = ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()), trace)
         return jax.device_put(state, mesh.replicated())
 
-    def apply(params: Any, batch_stats: Any, x: Array, gates: Gates) -> tuple[Array, Any]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])
-        return logits, new["batch_stats"]
+    step = _make_step(problem, sample, transform)
+    alpha_step = _make_alpha_step(problem, sample)
+    warmup, every = config.proxyless.warmup, config.train.log_every
+    both = backend.alternate(
+        step, alpha_step, config.proxyless.every, lambda state: state.train.step
+    )
+    phases = [
+        Phase("warm-up", warmup, backend.repeat(step), every=every),
+        Phase("supernet", steps - warmup, both, every=every),
+    ]
+    return Strategy(
+        init,
+        [phase for phase in phases if phase.iterations],
+        derive=lambda state: architecture.derive(state.alphas, space),
+        history=lambda state: [],
+        probabilities=lambda s: architecture.describe(s.trace, s.alphas, space, steps),
+    )
+
+
+def _make_step(
+    problem: _Problem,
+    sample: Sampler,
+    transform: optax.GradientTransformation,
+) -> backend.Step:
+    """A step of the weights, on one path."""
+    space, cost, _, config = problem
+    apply = train_mode(space.supernet())
 
     def step(state: ProxylessState, data: SearchData) -> tuple[ProxylessState, dict[str, Array]]:
-        def forward(params: Any, batch_stats: Any, x: Array, key: Array) -> tuple[Array, Any]:
-            return apply(params, batch_stats, x, _path(key, state.alphas, space))
+        def forward(params: Any, batch: Batch, train: TrainState) -> Outputs:
+            path = _path(jax.random.fold_in(batch.key, 0), state.alphas, space)
+            return apply(params, train.batch_stats, path, batch)
 
         inner = trainer.make_step(forward, sample, config.train, transform)
         train, metrics = inner(state.train, data.train)
@@ -85,34 +117,34 @@ def make(
         if cost is not None:
             chances = architecture.probabilities(state.alphas, space)
             metrics["expected_cost"] = hardware.expected(chances, cost)
-        return state._replace(train=train), metrics
+        trace = architecture.record(
+            state.trace, state.alphas, space, state.train.step, config.train.steps
+        )
+        return state._replace(train=train, trace=trace), metrics
+
+    return step
+
+
+def _make_alpha_step(
+    problem: _Problem, sample: Sampler
+) -> Callable[[ProxylessState, SearchData], ProxylessState]:
+    """A step of the architecture parameters, on held-out images."""
+    space, config = problem.space, problem.config
+    apply = train_mode(space.supernet())
+    turn = dict(zip(GRADIENTS, (_full, _two, _reinforce), strict=True))[config.proxyless.gradient]
 
     def alpha_step(state: ProxylessState, data: SearchData) -> ProxylessState:
         train = state.train
         pick, draw = jax.random.split(jax.random.fold_in(train.key, train.step + (1 << 30)))
         batch = sample(pick, data.held_out)
 
-        def evaluate(gates: Gates, batch: Batch) -> tuple[Array, Array]:
-            logits, _ = apply(train.params, train.batch_stats, batch.x, gates)
-            return trainer.loss_and_accuracy(logits, batch, config.train)
+        def evaluate(gates: Gates) -> tuple[Array, Array]:
+            outputs = apply(train.params, train.batch_stats, gates, batch)
+            return trainer.loss_and_accuracy(outputs.logits, batch, config.train)
 
-        return turn(state, draw, batch, evaluate, adam, cost, space, config)
+        return turn(state, draw, evaluate, problem)
 
-    steps, every = config.train.steps, config.train.log_every
-    warmup = config.proxyless.warmup
-    train_both = backend.alternate(
-        step, alpha_step, config.proxyless.every, lambda state: state.train.step
-    )
-    phases = [
-        Phase("warm-up", warmup, backend.repeat(step), every=every),
-        Phase("supernet", steps - warmup, train_both, every=every),
-    ]
-    return Strategy(
-        init,
-        [phase for phase in phases if phase.iterations],
-        derive=lambda state: architecture.derive(state.alphas, space),
-        history=lambda state: [],
-    )
+    return alpha_step
 
 
 def _log_chances(alphas: Alphas, space: Space) -> Float[Array, "positions ops"]:
@@ -139,36 +171,24 @@ def _descend(
 
 
 def _full(
-    state: ProxylessState,
-    key: Key[Array, ""],
-    batch: Batch,
-    evaluate: Evaluate,
-    adam: optax.GradientTransformation,
-    cost: hardware.Cost | None,
-    space: Space,
-    config: Config,
+    state: ProxylessState, key: Key[Array, ""], evaluate: Evaluate, problem: _Problem
 ) -> ProxylessState:
     """Runs all ops; only the drawn ones are let through."""
+    space, cost, adam, config = problem
 
     def objective(alphas: Alphas) -> Array:
         chances = architecture.probabilities(alphas, space)
-        value, _ = evaluate(_binary(key, chances), batch)
+        value, _ = evaluate(_binary(key, chances))
         return hardware.loss(value, chances, cost, config.hardware)
 
     return _descend(state, jax.grad(objective)(state.alphas), adam)
 
 
 def _two(
-    state: ProxylessState,
-    key: Key[Array, ""],
-    batch: Batch,
-    evaluate: Evaluate,
-    adam: optax.GradientTransformation,
-    cost: hardware.Cost | None,
-    space: Space,
-    config: Config,
+    state: ProxylessState, key: Key[Array, ""], evaluate: Evaluate, problem: _Problem
 ) -> ProxylessState:
     """Draws two ops a position and runs these; their sum of probabilities stays what it was."""
+    space, cost, adam, config = problem
     pair_key, gate_key = jax.random.split(key)
     log_chances = _log_chances(state.alphas, space)
     noisy = log_chances + jax.random.gumbel(pair_key, log_chances.shape)
@@ -176,7 +196,7 @@ def _two(
 
     def objective(alphas: Alphas) -> Array:
         between = jax.nn.softmax(jnp.take_along_axis(alphas, pair, axis=-1))
-        value, _ = evaluate(Paths(pair, _binary(gate_key, between)), batch)
+        value, _ = evaluate(Paths(pair, _binary(gate_key, between)))
         chances = architecture.probabilities(alphas, space)
         return hardware.loss(value, chances, cost, config.hardware)
 
@@ -192,18 +212,12 @@ def _two(
 
 
 def _reinforce(
-    state: ProxylessState,
-    key: Key[Array, ""],
-    batch: Batch,
-    evaluate: Evaluate,
-    adam: optax.GradientTransformation,
-    cost: hardware.Cost | None,
-    space: Space,
-    config: Config,
+    state: ProxylessState, key: Key[Array, ""], evaluate: Evaluate, problem: _Problem
 ) -> ProxylessState:
     """`−(reward − baseline) ∇ log p(path)`, reward = accuracy (ref / cost)^w (equation 5)."""
+    space, cost, adam, config = problem
     path = _path(key, state.alphas, space)
-    _, reward = evaluate(path, batch)
+    _, reward = evaluate(path)
     if cost is not None:
         taken = hardware.expected(jax.nn.one_hot(path, state.alphas.shape[-1]), cost)
         reward *= (config.hardware.reference / taken) ** config.proxyless.reward_exponent

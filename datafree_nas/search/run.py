@@ -58,9 +58,8 @@ def run(
     if config.strategy not in _STRATEGIES:
         hint = did_you_mean(config.strategy, _STRATEGIES)
         raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
-    image_size = tuple(images.images.shape[1:])
-    make = _STRATEGIES[config.strategy]
-    strategy = make(space, teacher[0], preprocess, image_size, config)
+    space = space.regularized(config.train)
+    strategy = _STRATEGIES[config.strategy](space, teacher[0], preprocess, config)
     key = seeds.key_for(seed, "search")
     data = _data(images, teacher, preprocess, config, seed)
     state = loop.run(
@@ -90,6 +89,8 @@ def run(
         "graph": space.graph(found),
     }
     write_jsonl(directory / "history.jsonl", history)
+    if probabilities := strategy.probabilities(state):
+        write_json(directory / "probabilities.json", probabilities)
     write_json(directory / "architecture.json", result)
     checkpoint.discard(directory / "working")
     return result

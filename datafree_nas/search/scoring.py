@@ -39,7 +39,8 @@ def make_scorer(
     def statistics(params: Any, batch_stats: Any, images: Array, gates: Array) -> Any:
         variables = {"params": params, "batch_stats": batch_stats}
         x = preprocess(mesh.constrain_batch(images))
-        _, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])
+        rngs = {"dropout": jax.random.key(0)}  # behind the last BatchNorm: it changes nothing
+        _, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"], rngs=rngs)
         return new["batch_stats"]
 
     @jax.jit

@@ -8,16 +8,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 
 from datafree_nas.runtime import backend, mesh, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
-from datafree_nas.search import evolution, scoring
-from datafree_nas.search.strategy import SearchData, Strategy
+from datafree_nas.search import evolution, sampling, scoring
+from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.trainer import LogitsFn, Preprocessing, TrainState
+from datafree_nas.training.trainer import (
+    Batch,
+    LogitsFn,
+    Outputs,
+    Preprocessing,
+    Sampler,
+    TrainState,
+)
 
 
 class SposState(NamedTuple):
@@ -42,31 +50,22 @@ class SposState(NamedTuple):
     generation: Int[Array, ""]
 
 
-def make(
-    space: Space,
-    teacher_fn: LogitsFn,
-    preprocess: Preprocessing,
-    image_size: tuple[int, int, int],
-    config: Config,
-) -> Strategy:
+def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
     """Builds the strategy.
 
     Args:
         space: any.
         teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
         preprocess: of bytes.
-        image_size: `(h, w, c)`.
-        config: `config.search`.
+        config: `config.search`, with `spos` and `evolution`.
     """
-    transform = recipe.only_used(recipe.optimizer(config.train))
-    supernet, rows = space.supernet(), config.evolution.population * config.evolution.generations
+    transform = _optimizer(space, config)
+    rows = config.evolution.population * config.evolution.generations
 
     def init(key: Array) -> SposState:
         init_key, key = jax.random.split(key)
-        gates = jnp.zeros(space.positions, jnp.int32)
-        variables = jax.jit(supernet.init)(init_key, jnp.zeros((1, *image_size)), gates)
         empty = SposState(
-            train=trainer.init(key, variables, transform),
+            train=trainer.init(key, supernet_variables(space, init_key), transform),
             seen=jnp.zeros((rows, len(space.choices)), jnp.int32),
             agreement=jnp.zeros(rows),
             kl=jnp.zeros(rows),
@@ -76,25 +75,15 @@ def make(
         )
         return jax.device_put(empty, mesh.replicated())
 
-    def forward(params: Any, batch_stats: Any, x: Array, key: Array) -> tuple[Array, Any]:
-        variables = {"params": params, "batch_stats": batch_stats}
-        gates = space.gates(space.sample(key))
-        logits, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])
-        return logits, new["batch_stats"]
-
-    sampler = trainer.make_sampler(teacher_fn, preprocess, config.train)
-    train_step = trainer.make_step(forward, sampler, config.train, transform)
-
-    def step(state: SposState, data: SearchData) -> tuple[SposState, Any]:
-        train, metrics = train_step(state.train, data.train)
-        return state._replace(train=train), metrics
-
+    sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
+    step = _make_step(space, sample, transform, config)
+    score = scoring.make_scorer(space.supernet(), preprocess, config)
     phases = [
         Phase("supernet", config.train.steps, backend.repeat(step), every=config.train.log_every),
         Phase(
             "evolution",
             config.evolution.generations,
-            _make_generations(space, scoring.make_scorer(supernet, preprocess, config), config),
+            _make_generations(space, score, config),
             unit="generations",
         ),
     ]
@@ -104,6 +93,36 @@ def make(
         derive=lambda state: np.asarray(state.seen)[np.argmax(_scores(state, config))],
         history=lambda state: _history(state, space, config),
     )
+
+
+def _optimizer(space: Space, config: Config) -> optax.GradientTransformation:
+    """Of one path a step; where sampling is fair, of the sum over a round of them."""
+    paths = sampling.round_length(space, config.spos)
+    transform = recipe.only_used(recipe.optimizer(config.train, paths))
+    if paths == 1:
+        return transform
+    return optax.MultiSteps(transform, paths, use_grad_mean=False).gradient_transformation()
+
+
+def _make_step(
+    space: Space,
+    sample: Sampler,
+    transform: optax.GradientTransformation,
+    config: Config,
+) -> backend.Step:
+    apply, path = train_mode(space.supernet()), sampling.make(space, config.spos)
+
+    def forward(params: Any, batch: Batch, train: TrainState) -> Outputs:
+        gates = space.gates(path(train.key, train.step))
+        return apply(params, train.batch_stats, gates, batch)
+
+    inner = trainer.make_step(forward, sample, config.train, transform)
+
+    def step(state: SposState, data: SearchData) -> tuple[SposState, dict[str, Array]]:
+        train, metrics = inner(state.train, data.train)
+        return state._replace(train=train), metrics
+
+    return step
 
 
 def _scores(state: SposState, config: Config) -> np.ndarray:

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
+from datafree_nas.layers import initial
 from datafree_nas.runtime.loop import Phase
-from datafree_nas.spaces.space import Architecture
-from datafree_nas.training.trainer import TrainData
+from datafree_nas.spaces.ops import Gates
+from datafree_nas.spaces.space import Architecture, Space
+from datafree_nas.training.trainer import Batch, Outputs, TrainData
 
 
 class SearchData(NamedTuple):
@@ -25,6 +29,26 @@ class SearchData(NamedTuple):
     held_out_logits: Float[Array, "m k"]
 
 
+def supernet_variables(space: Space, key: Key[Array, ""]) -> dict[str, Any]:
+    """What a supernet begins with; see `layers.initial.variables`."""
+    image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
+    gates = jax.ShapeDtypeStruct((space.positions,), jnp.int32)
+    return initial.variables(space.supernet(), key, image, gates, rule=space.initial)
+
+
+def train_mode(supernet: nn.Module) -> Callable[[Any, Any, Gates, Batch], Outputs]:
+    """Makes `(params, batch_stats, gates, batch) -> outputs` of a supernet."""
+
+    def apply(params: Any, batch_stats: Any, gates: Gates, batch: Batch) -> Outputs:
+        variables, rngs = {"params": params, "batch_stats": batch_stats}, {"dropout": batch.key}
+        logits, new = supernet.apply(
+            variables, batch.x, gates, train=True, mutable=["batch_stats"], rngs=rngs
+        )
+        return Outputs(logits, new["batch_stats"])
+
+    return apply
+
+
 class Strategy(NamedTuple):
     """A search, in the manner of `optax.GradientTransformation`.
 
@@ -34,9 +58,12 @@ class Strategy(NamedTuple):
         phases: what `loop.run` does to the state; data is a `SearchData`.
         derive: `state -> architecture`, the result.
         history: `state -> rows`, every architecture scored, in order.
+        probabilities: `state -> ` those of all ops over time, see `architecture.Trace`; None where
+            a strategy has none.
     """
 
     init: Callable[[jax.Array], Any]
     phases: Sequence[Phase]
     derive: Callable[[Any], Architecture]
     history: Callable[[Any], list[dict[str, Any]]]
+    probabilities: Callable[[Any], dict[str, Any] | None] = lambda state: None

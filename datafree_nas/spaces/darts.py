@@ -425,6 +425,7 @@ class Darts(Space):
 
     name = "darts"
     ops = OPS
+    regularizers = ("auxiliary", "drop_path")
     positions = len(KINDS) * len(EDGES)
     choices = tuple(n for pairs in _PAIRS for n in (len(pairs), len(OPS) - 1, len(OPS) - 1))
 
@@ -485,6 +486,11 @@ class Darts(Space):
     def has(self) -> Bool[np.ndarray, "positions ops"]:
         """See `Space.has`: in the supernet every position has every op."""
         return np.ones((self.positions, len(OPS)), bool)
+
+    @property
+    def position_names(self) -> list[str]:
+        """See `Space`; the nodes that an edge joins, numbered as in `encode`."""
+        return [f"{kind} {source} → {target}" for kind in KINDS for source, target in EDGES]
 
     def encode(self, architecture: Architecture) -> str:
         """As `DARTS_V1`: for every node its two ops, each with the input that it is applied to.

@@ -181,6 +181,11 @@ class NasBench201(Space):
         chosen = tuple(int(op) for op in architecture)
         return Network(self.channels, self.cells, self.num_classes, chosen)
 
+    @property
+    def position_names(self) -> list[str]:
+        """See `Space`; the nodes that an edge joins."""
+        return [f"{source} → {target}" for source, target in EDGES]
+
     def encode(self, architecture: Architecture) -> str:
         """The benchmark's notation: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
         nodes = []

@@ -62,14 +62,16 @@ class Mixed(nn.Module):
         candidates = [candidate(op) for op in self.ops]
         if self.is_initializing():
             return sum((c(self, x) for c in candidates), jnp.float32(0))
+        # computed again for gradients: a switch would keep what any of its branches keeps
+        branches = [nn.remat(c, prevent_cse=False) for c in candidates]
         if isinstance(gate, Paths):
             chosen = zip(gate.index, gate.weight, strict=True)
-            terms = (weight * nn.switch(index, candidates, self, x) for index, weight in chosen)
+            terms = (weight * nn.switch(index, branches, self, x) for index, weight in chosen)
             return sum(terms, jnp.float32(0))
         if not chosen_only:
             terms = (gate[i] * c(self, x) for i, c in enumerate(candidates))
             return sum(terms, jnp.float32(0))
-        return nn.switch(gate, candidates, self, x)
+        return nn.switch(gate, branches, self, x)
 
 
 class Norm(nn.Module):

@@ -5,6 +5,7 @@ there and "zero" is a seventh form, which adds nothing to it and so drops the bl
 affine, in the supernet too, and its epsilon is 1e-3.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Network(nn.Module):
         places: of the blocks; the first one is not searched.
         last: channels before the head.
         num_classes: width of the head.
+        dropout: see `Proxyless`.
         architecture: op index of every searched block, or None for the supernet.
     """
 
@@ -93,6 +95,7 @@ class Network(nn.Module):
     places: tuple[Place, ...]
     last: int
     num_classes: int
+    dropout: float = 0.0
     architecture: tuple[int, ...] | None = None
 
     @nn.compact
@@ -113,7 +116,8 @@ class Network(nn.Module):
             x = self._searched(x, position, place, gates, train)
         x = nn.Conv(self.last, (1, 1), use_bias=False, name="last_conv")(x)
         x = nn.relu6(ops.Norm(in_supernet, epsilon=EPSILON, name="last_bn")(x, train))
-        return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
+        x = nn.Dropout(self.dropout, deterministic=not train)(jnp.mean(x, axis=(1, 2)))
+        return nn.Dense(self.num_classes, name="head")(x)
 
     def _searched(
         self, x: Array, position: int, place: Place, gates: ops.Gates | None, train: bool
@@ -148,6 +152,7 @@ class Proxyless(Space):
         stem_stride: of the first convolution; 2 in the release, 1 is for images of 32x32.
         cells: searched blocks of each stage.
         strides: of the first block of each stage.
+        dropout: rate before the head, in train mode, which then needs the random stream `dropout`.
     """
 
     num_classes: int = 1000
@@ -156,9 +161,11 @@ class Proxyless(Space):
     stem_stride: int = 2
     cells: tuple[int, ...] = (4, 4, 4, 4, 4, 1)
     strides: tuple[int, ...] = (2, 2, 2, 1, 2, 1)
+    dropout: float = 0.0
 
     name = "proxyless"
     ops = OPS
+    regularizers = ("dropout",)
 
     def __post_init__(self) -> None:
         """Refuses settings that are not for six stages."""
@@ -172,12 +179,27 @@ class Proxyless(Space):
 
     def supernet(self) -> Network:
         """See `Space.supernet`."""
-        return Network(self.stem_stride, self._places, self._last, self.num_classes)
+        return self._network(None)
 
     def network(self, architecture: Architecture) -> Network:
         """See `Space.network`."""
-        chosen = tuple(int(op) for op in architecture)
-        return Network(self.stem_stride, self._places, self._last, self.num_classes, chosen)
+        return self._network(tuple(int(op) for op in architecture))
+
+    def _network(self, architecture: tuple[int, ...] | None) -> Network:
+        return Network(
+            self.stem_stride,
+            self._places,
+            self._last,
+            self.num_classes,
+            self.dropout,
+            architecture,
+        )
+
+    def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+        """See `Space.initial`; by fan-out as in the release, whatever the groups."""
+        if len(shape) == 4:
+            return 0.0, math.sqrt(2 / (shape[0] * shape[1] * shape[3]))
+        return super().initial(name, shape)
 
     @cached_property
     def positions(self) -> int:  # type: ignore[override]

@@ -23,10 +23,15 @@ def create(name: str, **settings: Any) -> Space:
         **settings: of the space, e.g. `num_classes`, `image_size`, `channels`, `cells`.
 
     Raises:
-        UserError: unknown name.
+        UserError: unknown name, or settings that are no space.
     """
+    return find(name)(**settings)
+
+
+def find(name: str) -> type[Space]:
+    """The class of a space; `UserError` for an unknown name."""
     if name not in _SPACES:
         raise UserError(
             f"config.search.space.name={name!r} is unknown{did_you_mean(name, _SPACES)}"
         )
-    return _SPACES[name](**settings)
+    return _SPACES[name]

@@ -13,7 +13,6 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -136,21 +135,6 @@ def _candidate(place: _Place, op: str, as_matmul: bool, **scope: Any) -> nn.Modu
     return _Block(op, place, True, as_matmul, **scope)
 
 
-def _initial(name: str, value: Array, normal: Array) -> Array:
-    """What the release begins with.
-
-    Args:
-        name: path of a tensor.
-        value: what its layer would have begun with.
-        normal: as many numbers of a standard normal distribution.
-    """
-    if value.ndim == 1:
-        return jnp.full_like(value, 1e-4) if name.endswith("bias") else value
-    # of a convolution by the inputs that one output sees: 1 where it is depthwise
-    deviation = 0.01 if name in ("stem_conv/kernel", "head/kernel") else 1 / value.shape[2]
-    return deviation * normal.reshape(value.shape)
-
-
 class Network(nn.Module):
     """The blocks between stem and head.
 
@@ -206,21 +190,6 @@ class Network(nn.Module):
         norm = ops.Norm(in_supernet, affine=not in_supernet, name=f"{name}_bn")
         return nn.relu(norm(conv(x), train))
 
-    @nn.nowrap
-    def init(self, rngs: Any, *args: Any, **settings: Any) -> Any:
-        """As Linen's, but with the initial values of the release instead of the layers' own."""
-        variables = super().init(rngs, *args, **settings)
-        paths, tree = jax.tree_util.tree_flatten_with_path(variables["params"])
-        ends = np.cumsum([value.size for _, value in paths])
-        # one draw for all: XLA:CPU compiles the hundreds of a supernet for a minute
-        key = rngs["params"] if isinstance(rngs, dict) else rngs
-        normal = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
-        values = [
-            _initial("/".join(entry.key for entry in path), value, numbers)
-            for (path, value), numbers in zip(paths, normal, strict=True)
-        ]
-        return {**variables, "params": jax.tree_util.tree_unflatten(tree, values)}
-
 
 @dataclass(frozen=True)
 class ShuffleNet(Space):
@@ -245,6 +214,7 @@ class ShuffleNet(Space):
 
     name = "shufflenet"
     ops = OPS
+    regularizers = ("dropout",)
 
     def __post_init__(self) -> None:
         """Refuses widths that do not fit together."""
@@ -277,6 +247,13 @@ class ShuffleNet(Space):
     def network(self, architecture: Architecture) -> Network:
         """See `Space.network`."""
         return self._network(tuple(int(op) for op in architecture))
+
+    def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+        """See `Space.initial`; as in the release."""
+        if len(shape) == 1:
+            return (1e-4, 0.0) if name.endswith("bias") else super().initial(name, shape)
+        # of a convolution by the inputs that one output sees: 1 where it is depthwise
+        return 0.0, 0.01 if name in ("stem_conv/kernel", "head/kernel") else 1 / shape[2]
 
     def _network(self, architecture: tuple[int, ...] | None) -> Network:
         return Network(

@@ -1,6 +1,7 @@
 """What every search space offers, so that any strategy runs on it."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from datafree_nas.layers import initial
+from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.errors import UserError
+
+# fields of a training recipe that change a network in training
+REGULARIZERS = ("auxiliary", "dropout", "drop_path")
 
 Architecture = Int[np.ndarray, "choices"]  # the option taken at every choice
 Choices = Int[Array, "choices"] | Architecture  # the same, wherever it is
@@ -38,7 +46,9 @@ class Space(ABC):
 
     Attributes:
         name: in the registry.
+        image_size: `(h, w, c)` of the images that the networks are for.
         ops: names of the candidates.
+        regularizers: those of `REGULARIZERS` that its networks can be trained with.
         positions: places where one of them is chosen.
         choices: how many options each choice of an architecture has. In most spaces a choice is the
             op of a position; where only some combinations are networks it is not, see `gates`.
@@ -48,10 +58,35 @@ class Space(ABC):
 
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]]
+    regularizers: ClassVar[tuple[str, ...]] = ()
+    image_size: tuple[int, int, int]
     positions: int
     choices: tuple[int, ...]
     macs_cost: Cost
     params_cost: Cost
+
+    @classmethod
+    def check(cls, recipe: Config, field: str) -> None:
+        """Refuses a training recipe that asks for what the networks cannot have.
+
+        Args:
+            recipe: a training block of the config.
+            field: its place in the config.
+
+        Raises:
+            UserError: names the field.
+        """
+        for name in REGULARIZERS:
+            if recipe[name] and name not in cls.regularizers:
+                raise UserError(
+                    f"config.{field}.{name}={recipe[name]}: {cls.name} has no {name}; set it to 0"
+                )
+
+    def regularized(self, recipe: Config) -> "Space":
+        """The same space, of networks with what a training recipe asks of them."""
+        asked = {"auxiliary": recipe.auxiliary > 0, "dropout": recipe.dropout}
+        settings: dict[str, Any] = {n: v for n, v in asked.items() if n in self.regularizers}
+        return replace(self, **settings)  # type: ignore[type-var]  # all spaces are dataclasses
 
     @abstractmethod
     def supernet(self) -> nn.Module:
@@ -82,6 +117,10 @@ class Space(ABC):
     def torch_name(self, module: str) -> str:
         """What a module of `network`, a path joined by dots, is called in the PyTorch release."""
 
+    def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+        """Mean and standard deviation of a tensor's initial values, see `layers.initial.Rule`."""
+        return initial.fan_in(name, shape)
+
     def gates(self, architecture: Choices) -> Int[Array, "positions"]:
         """The op at every position; jittable."""
         return jnp.asarray(architecture)
@@ -89,6 +128,11 @@ class Space(ABC):
     def derive(self, weights: Float[np.ndarray, "positions ops"]) -> Architecture:
         """The architecture that mixture weights stand for: the largest at every position."""
         return np.where(self.has, weights, -np.inf).argmax(axis=1).astype(np.int32)
+
+    @property
+    def position_names(self) -> list[str]:
+        """What a reader may call the positions."""
+        return [str(i) for i in range(self.positions)]
 
     @property
     def has(self) -> Bool[np.ndarray, "positions ops"]:

@@ -91,7 +91,8 @@ def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _Row]:
 def _train(
     directory: Path, row: _Row, inputs: Inputs, config: Config, seed: int, order: int
 ) -> None:
-    space, recipe = inputs.space, config.train
+    recipe = config.train
+    space = inputs.space.regularized(recipe)
     model = space.network(row.architecture)
     variables = fit.fit(
         model,
@@ -102,6 +103,7 @@ def _train(
         label=f"train {row.title}, {row.data} images",
         directory=directory,
         teacher=inputs.teacher if recipe.labels == "teacher" else None,
+        rule=space.initial,
     )
 
     def logits_fn(variables: Any, x: jax.Array) -> Any:

@@ -9,14 +9,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from datafree_nas.data.images import ImageSet
+from datafree_nas.layers import initial
+from datafree_nas.layers.initial import Rule
 from datafree_nas.runtime import backend, loop
 from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.training import trainer
 from datafree_nas.training.recipe import optimizer
-from datafree_nas.training.trainer import LogitsFn, Preprocessing
+from datafree_nas.training.trainer import (
+    Batch,
+    Forward,
+    LogitsFn,
+    Outputs,
+    Preprocessing,
+    Sampler,
+    TrainData,
+    TrainState,
+)
 
 EVALUATION_BATCH = 500
+BATCH_NORM_MOMENTUM = 0.9  # of all networks that are trained on their own
 
 
 def fit(
@@ -29,11 +42,14 @@ def fit(
     label: str,
     directory: Path,
     teacher: tuple[LogitsFn, Any] | None = None,
+    rule: Rule = initial.fan_in,
 ) -> Any:
     """Trains a network from scratch.
 
     Args:
-        model: called as `apply(variables, x, train=...)`.
+        model: called as `apply(variables, x, train=...)`, in train mode with `drop_path=...` as
+            well if the recipe has it. Logits of an auxiliary head are in the collection
+            `auxiliary`.
         images: to train on.
         preprocess: of augmented bytes.
         recipe: a training block of the config.
@@ -41,32 +57,78 @@ def fit(
         label: for progress lines.
         directory: gets `metrics.jsonl`; `directory/working` keeps the state between processes.
         teacher: gives soft labels if `recipe.labels` is `teacher`, with its variables.
+        rule: of the initial values.
 
     Returns:
         The trained variables, `params` and `batch_stats`.
     """
     init_key, train_key = jax.random.split(key)
-    first = jnp.zeros((1, *images.images.shape[1:]))
-    variables = jax.jit(model.init)(init_key, first)
-
-    def forward(params: Any, batch_stats: Any, x: jax.Array, _key: jax.Array) -> Any:
-        both = {"params": params, "batch_stats": batch_stats}
-        logits, new = model.apply(both, x, train=True, mutable=["batch_stats"])
-        return logits, new.get("batch_stats", {})
-
+    image = jax.ShapeDtypeStruct((1, *images.images.shape[1:]), jnp.float32)
+    variables = initial.variables(model, init_key, image, rule=rule)
     teacher_fn, teacher_variables = teacher or (_no_teacher, None)
-    sampler = trainer.make_sampler(teacher_fn, preprocess, recipe)
-    transform = optimizer(recipe)
-    step = trainer.make_step(forward, sampler, recipe, transform)
+    sample = trainer.make_sampler(teacher_fn, preprocess, recipe)
+    transform, forward = optimizer(recipe), _forward(model, recipe)
+    step = trainer.make_step(forward, sample, recipe, transform)
+    phases = [Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)]
+    if recipe.calibration_batches:
+        phases.append(_calibration(forward, sample, recipe))
     state = loop.run(
-        [loop.Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)],
-        trainer.init(train_key, variables, transform),
+        phases,
+        trainer.init(train_key, variables, transform, average=recipe.ema > 0),
         trainer.data_of(images, teacher_variables, recipe),
         label=label,
         directory=directory / "working",
         writer=lambda start: MetricsWriter(directory, start),
     )
+    if recipe.ema and not recipe.calibration_batches:
+        return state.average
     return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _forward(model: nn.Module, recipe: Config) -> Forward:
+    def forward(params: Any, batch: Batch, state: TrainState) -> Outputs:
+        settings = {}
+        if recipe.drop_path:
+            settings["drop_path"] = recipe.drop_path * state.step / recipe.steps
+        dropout, drop_path = jax.random.split(batch.key)
+        logits, new = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            batch.x,
+            train=True,
+            mutable=["batch_stats", "auxiliary"],
+            rngs={"dropout": dropout, "drop_path": drop_path},
+            **settings,
+        )
+        auxiliary = new["auxiliary"]["logits"][0] if recipe.auxiliary else None
+        return Outputs(logits, new.get("batch_stats", {}), auxiliary)
+
+    return forward
+
+
+def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
+    """BatchNorm's statistics as the average over batches, of the weights that are kept."""
+    count = recipe.calibration_batches
+
+    def enter(state: TrainState) -> TrainState:
+        params = state.average["params"] if recipe.ema else state.params
+        return state._replace(
+            params=jax.tree.map(jnp.copy, params),
+            batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats),
+        )
+
+    def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, jax.Array]]:
+        batch = sample(jax.random.fold_in(state.key, state.step), data)
+        # where the running statistics are 0, the new ones are a known share of the batch's own
+        none = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
+        outputs = forward(state.params, batch, none)
+        scale = 1 / (count * (1 - BATCH_NORM_MOMENTUM))
+        total = jax.tree.map(lambda s, new: s + scale * new, state.batch_stats, outputs.batch_stats)
+        loss, accuracy = trainer.loss_and_accuracy(outputs.logits, batch, recipe)
+        new = state._replace(step=state.step + 1, batch_stats=total)
+        return new, {"loss": loss, "accuracy": accuracy}
+
+    advance = backend.repeat(step)
+    return Phase("calibration", count, advance, every=recipe.log_every, enter=enter)
 
 
 def _no_teacher(variables: Any, x: jax.Array) -> Any:

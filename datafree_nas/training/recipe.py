@@ -8,33 +8,43 @@ import optax
 
 from datafree_nas.runtime.config import Config
 
+SCHEDULES = ("cosine", "linear", "exponential")
 
-def optimizer(recipe: Config) -> optax.GradientTransformation:
-    """SGD with momentum, decay of kernels only, a schedule, and clipping by global norm.
+
+def optimizer(recipe: Config, batches: int = 1) -> optax.GradientTransformation:
+    """SGD with momentum, decay, a schedule, and clipping by global norm.
 
     Args:
-        recipe: `learning_rate`, `schedule` (`cosine` or `linear`), `final_learning_rate`, `warmup`
-            (steps), `steps`, `momentum`, `nesterov`, `weight_decay`, `clip` (0: none).
+        recipe: `learning_rate`, `schedule`, `final_learning_rate`, `warmup` (steps), `steps`,
+            `momentum`, `nesterov`, `weight_decay`, `decay_all` (or kernels only), `clip` (0: none).
+        batches: steps of the recipe that one update stands for.
     """
     clip = optax.clip_by_global_norm(recipe.clip) if recipe.clip else optax.identity()
     return optax.chain(
         clip,
-        optax.add_decayed_weights(recipe.weight_decay, mask=_kernels),
-        optax.sgd(learning_rate(recipe), momentum=recipe.momentum, nesterov=recipe.nesterov),
+        optax.add_decayed_weights(recipe.weight_decay, None if recipe.decay_all else _kernels),
+        optax.sgd(
+            learning_rate(recipe, batches), momentum=recipe.momentum, nesterov=recipe.nesterov
+        ),
     )
 
 
-def learning_rate(recipe: Config) -> optax.Schedule:
-    """A linear warm-up to the peak, then down to `final_learning_rate` at the last step."""
-    peak, last = recipe.learning_rate, recipe.final_learning_rate
-    rest = max(recipe.steps - recipe.warmup, 1)
-    down = (
-        optax.linear_schedule(peak, last, rest)
-        if recipe.schedule == "linear"
-        else optax.cosine_decay_schedule(peak, rest, alpha=last / peak)
-    )
-    up = optax.linear_schedule(0.0, peak, max(recipe.warmup, 1))
-    return optax.join_schedules([up, down], [recipe.warmup])
+def learning_rate(recipe: Config, batches: int = 1) -> optax.Schedule:
+    """A linear warm-up to the peak, then down to `final_learning_rate` at the last step.
+
+    Args:
+        recipe: see `optimizer`.
+        batches: see `optimizer`.
+    """
+    peak, last, warmup = recipe.learning_rate, recipe.final_learning_rate, recipe.warmup // batches
+    rest = max(recipe.steps // batches - warmup, 1)
+    down = {
+        "cosine": lambda: optax.cosine_decay_schedule(peak, rest, alpha=last / peak),
+        "linear": lambda: optax.linear_schedule(peak, last, rest),
+        "exponential": lambda: optax.exponential_decay(peak, rest, last / peak, end_value=last),
+    }[recipe.schedule]()
+    up = optax.linear_schedule(0.0, peak, max(warmup, 1))
+    return optax.join_schedules([up, down], [warmup])
 
 
 def _kernels(params: Any) -> Any:

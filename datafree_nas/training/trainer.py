@@ -16,8 +16,6 @@ from datafree_nas.runtime.errors import UserError
 
 # (variables, normalized images [b h w c]) -> logits [b k]; the teacher, or whoever gives labels
 LogitsFn = Callable[[Any, Array], Array]
-# (params, batch_stats, normalized images, key) -> (logits, new batch_stats), in train mode
-Forward = Callable[[Any, Any, Array, Array], tuple[Array, Any]]
 
 
 class TrainState(NamedTuple):
@@ -28,6 +26,7 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     optimizer: Any
+    average: Any = None  # of `params` and `batch_stats` over time, where the recipe has `ema`
 
 
 class TrainData(NamedTuple):
@@ -53,11 +52,32 @@ class Batch(NamedTuple):
         x: augmented and normalized images.
         labels: of the data.
         soft: the teacher's logits; None where the recipe has hard labels.
+        key: of whatever the network draws: a path, dropout.
     """
 
     x: Float[Array, "b h w c"]
     labels: Int[Array, "b"]
     soft: Float[Array, "b k"] | None
+    key: Key[Array, ""]
+
+
+class Outputs(NamedTuple):
+    """What a network in train mode gives.
+
+    Attributes:
+        logits: of the batch.
+        batch_stats: the new ones.
+        auxiliary: logits of its auxiliary head, if it has one.
+    """
+
+    logits: Float[Array, "b k"]
+    batch_stats: Any
+    auxiliary: Float[Array, "b k"] | None = None
+
+
+# (params, batch, state with everything else) -> outputs, in train mode
+Forward = Callable[[Any, Batch, TrainState], Outputs]
+Sampler = Callable[[Key[Array, ""], TrainData], Batch]
 
 
 class Preprocessing(NamedTuple):
@@ -72,16 +92,20 @@ class Preprocessing(NamedTuple):
 
 
 def init(
-    key: Key[Array, ""], variables: Any, transform: optax.GradientTransformation
+    key: Key[Array, ""],
+    variables: Any,
+    transform: optax.GradientTransformation,
+    average: bool = False,
 ) -> TrainState:
     """A state with freshly initialized variables, on every device."""
-    params = variables["params"]
+    network = {"batch_stats": {}, **jax.tree.map(jnp.array, variables)}
     state = TrainState(
         key=key,
         step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
-        optimizer=transform.init(params),
+        params=network["params"],
+        batch_stats=network["batch_stats"],
+        optimizer=transform.init(network["params"]),
+        average=jax.tree.map(jnp.copy, network) if average else None,
     )
     return jax.device_put(state, mesh.replicated())
 
@@ -119,9 +143,7 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
     return jax.device_put(data, mesh.replicated())
 
 
-def make_sampler(
-    teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
-) -> Callable[[Key[Array, ""], TrainData], Batch]:
+def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config) -> Sampler:
     """Builds `(key, data) -> batch`: random images, augmented, with the recipe's labels.
 
     Args:
@@ -135,7 +157,7 @@ def make_sampler(
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
 
     def sample(key: Array, data: TrainData) -> Batch:
-        pick, augmentation = jax.random.split(key)
+        pick, augmentation, network = jax.random.split(key, 3)
         index = jax.random.randint(pick, (recipe.batch_size,), 0, data.images.shape[0])
         images = mesh.constrain_batch(data.images[index])
         x = preprocess(augment.augment(augmentation, images, recipe.crop_padding, recipe.flip))
@@ -144,7 +166,7 @@ def make_sampler(
             soft = jax.lax.stop_gradient(teacher_fn(data.teacher, x))
         elif data.logits is not None:
             soft = data.logits[index]
-        return Batch(x, data.labels[index], soft)
+        return Batch(x, data.labels[index], soft, network)
 
     return sample
 
@@ -171,7 +193,7 @@ def loss_and_accuracy(
 
 def make_step(
     forward: Forward,
-    sample: Callable[[Key[Array, ""], TrainData], Batch],
+    sample: Sampler,
     recipe: Config,
     transform: optax.GradientTransformation,
 ) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
@@ -189,23 +211,35 @@ def make_step(
     """
 
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
-        pick, network = jax.random.split(jax.random.fold_in(state.key, state.step))
-        batch = sample(pick, data)
+        batch = sample(jax.random.fold_in(state.key, state.step), data)
 
         def loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
-            logits, batch_stats = forward(params, state.batch_stats, batch.x, network)
-            value, accuracy = loss_and_accuracy(logits, batch, recipe)
-            return value, (accuracy, batch_stats)
+            outputs = forward(params, batch, state)
+            value, accuracy = loss_and_accuracy(outputs.logits, batch, recipe)
+            if outputs.auxiliary is not None:
+                value += recipe.auxiliary * loss_and_accuracy(outputs.auxiliary, batch, recipe)[0]
+            return value, (accuracy, outputs.batch_stats)
 
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, (accuracy, batch_stats)), grads = gradient(state.params)
-        updates, moments = transform.update(grads, state.optimizer, state.params)
-        new = state._replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            optimizer=moments,
-        )
+        new = descend(state, grads, batch_stats, transform)
+        if recipe.ema:
+            network = {"params": new.params, "batch_stats": new.batch_stats}
+            average = optax.incremental_update(network, state.average, 1 - recipe.ema)
+            new = new._replace(average=average)
         return new, {"loss": value, "accuracy": accuracy}
 
     return step
+
+
+def descend(
+    state: TrainState, grads: Any, batch_stats: Any, transform: optax.GradientTransformation
+) -> TrainState:
+    """The state after one step of the optimizer."""
+    updates, moments = transform.update(grads, state.optimizer, state.params)
+    return state._replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        optimizer=moments,
+    )

@@ -46,7 +46,7 @@ def toy(config):
     transform = recipe.optimizer(config.train)
     train = trainer.init(keys[0], {"params": params}, transform)
     labels = jnp.arange(6) % 4
-    batches = [Batch(jax.random.normal(k, (6, 1, 1, 4)), labels, None) for k in keys[1:3]]
+    batches = [Batch(jax.random.normal(k, (6, 1, 1, 4)), labels, None, k) for k in keys[1:3]]
     # a momentum buffer that is not empty
     grads = jax.grad(lambda p: _toy_loss(p, jnp.ones((6, 5)) / 5, {}, batches[0])[0])(params)
     train = train._replace(optimizer=transform.update(grads, train.optimizer, params)[1])

@@ -7,16 +7,15 @@ import pytest
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.files import read_jsonl
-from datafree_nas.search import hardware, proxyless
+from datafree_nas.search import architecture, hardware, proxyless
 from datafree_nas.search import run as search
 from datafree_nas.spaces.ops import Paths
 from datafree_nas.spaces.space import Cost
-from datafree_nas.training.trainer import Batch, Preprocessing, TrainState
+from datafree_nas.training.trainer import Preprocessing, TrainState
 from tests import tiny
 
 SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 OUTPUTS = jax.random.normal(jax.random.key(3), (6, 5))  # of the ops, in a toy without images
-BATCH = Batch(jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, jnp.int32), None)
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def config():
     return config
 
 
-def _loss(gates, batch):
+def _loss(gates):
     """The sum over positions of the square of the mixture's output; the reward is its sign."""
     if isinstance(gates, Paths):
         outputs = jnp.take_along_axis(OUTPUTS, gates.index, axis=-1)
@@ -42,7 +41,8 @@ def _loss(gates, batch):
 
 def _state(alphas, adam):
     train = TrainState(jax.random.key(0), jnp.zeros((), jnp.int32), {}, {}, ())
-    return proxyless.ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()))
+    trace = architecture.start_trace(SPACE, 3)
+    return proxyless.ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()), trace)
 
 
 ALPHAS = jax.random.normal(jax.random.key(4), (6, 5))
@@ -51,8 +51,8 @@ ALPHAS = jax.random.normal(jax.random.key(4), (6, 5))
 def _gradient(turn, config, key, cost=None):
     """What the turn does to the alphas, by an optimizer that just subtracts the gradient."""
     sgd = optax.sgd(1.0)
-    arguments = (BATCH, _loss, sgd, cost, SPACE, config)
-    return ALPHAS - turn(_state(ALPHAS, sgd), key, *arguments).alphas
+    problem = proxyless._Problem(SPACE, cost, sgd, config)
+    return ALPHAS - turn(_state(ALPHAS, sgd), key, _loss, problem).alphas
 
 
 def test_full_gradient_is_that_of_the_binary_gates(config):
@@ -61,7 +61,7 @@ def test_full_gradient_is_that_of_the_binary_gates(config):
     found = _gradient(proxyless._full, config, key)
     p = jax.nn.softmax(ALPHAS)
     drawn = jax.nn.one_hot(jax.random.categorical(key, jnp.log(p)), 5)
-    g = jax.grad(lambda gates: _loss(gates, BATCH)[0])(drawn)
+    g = jax.grad(lambda gates: _loss(gates)[0])(drawn)
     expected = p * g - p * jnp.sum(p * g, axis=-1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -108,7 +108,8 @@ def test_reinforce_estimates_the_gradient_of_the_mean_reward(config):
 def _gradient_of_reward(config, key):
     sgd = optax.sgd(1.0)
     state = _state(ALPHAS, sgd)._replace(baseline=jnp.float32(0.5))
-    return ALPHAS - proxyless._reinforce(state, key, BATCH, _loss, sgd, None, SPACE, config).alphas
+    problem = proxyless._Problem(SPACE, None, sgd, config)
+    return ALPHAS - proxyless._reinforce(state, key, _loss, problem).alphas
 
 
 def test_zero_keeps_the_gradient_of_the_cost(config):

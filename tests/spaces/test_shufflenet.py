@@ -9,6 +9,7 @@ from torch import nn
 
 from datafree_nas import spaces
 from datafree_nas.interop.torch_names import key_table, state_dict
+from datafree_nas.layers import initial
 from datafree_nas.runtime import costs
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces.shufflenet import OPS, ShuffleNet, _Block, _Place
@@ -346,7 +347,8 @@ def test_a_path_is_the_network_on_its_own(architecture, variables, by_index):
 def test_initial_values_are_those_of_the_release():
     space = ShuffleNet(channels=(32, 64, 128), repeats=(2,), num_classes=50)
     network = space.network(np.array([0, 3], np.int32))
-    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    image = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+    variables = initial.variables(network, jax.random.key(0), image, rule=space.initial)
     firsts = []
     for key, value in state_dict(variables, space.torch_name).items():
         if key.endswith("bias"):
@@ -367,7 +369,7 @@ def test_dropout_is_before_the_head_and_in_training_only():
     only = np.zeros(1, np.int32)
     half, none = (ShuffleNet(**settings, dropout=rate).network(only) for rate in (0.5, 0.0))
     x = jnp.asarray(GENERATOR.normal(size=(4, 8, 8, 1)), jnp.float32)
-    variables = jax.jit(none.init)({"params": jax.random.key(1)}, x)
+    variables = initial.variables(none, jax.random.key(1), x)
 
     @jax.jit
     def train(key):

@@ -77,6 +77,6 @@ DISTILLED = _cross_entropy(jax.nn.softmax(SOFT / 3), LOGITS / 3)
     ids=["hard", "smoothed", "soft", "mixed"],
 )
 def test_losses(soft, changes, loss, accuracy):
-    batch = Batch(jnp.zeros((2, 1, 1, 1)), LABELS, soft)
+    batch = Batch(jnp.zeros((2, 1, 1, 1)), LABELS, soft, jax.random.key(0))
     found = trainer.loss_and_accuracy(LOGITS, batch, _recipe(**changes))
     np.testing.assert_allclose(found, (loss, accuracy), rtol=1e-5)

@@ -1,0 +1,80 @@
+"""Which path of a supernet a step trains."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key
+
+from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.spaces.space import Space
+
+SAMPLINGS = ("uniform", "binned", "fair")
+_TRIES = 500  # architectures that may miss a bin, as in the release
+# (key of the run, step) -> architecture
+Sampler = Callable[[Key[Array, ""], Int[Array, ""]], Int[Array, "choices"]]
+
+
+def make(space: Space, config: Config) -> Sampler:
+    """Builds the sampling that a config names.
+
+    Args:
+        space: of the architectures.
+        config: `config.search.spos`. `sampling` is `uniform` over all architectures; `binned`, of
+            the release: uniform over bins of MACs, uniform within a bin; or `fair` (Chu et al.
+            2021): in every `round_length` steps each option of a choice is taken equally often.
+
+    Raises:
+        UserError: bins that are none.
+    """
+    samplings = {"uniform": lambda: _uniform(space), "fair": lambda: _fair(space)}
+    samplings["binned"] = lambda: _binned(space, config)
+    return samplings[config.sampling]()
+
+
+def round_length(space: Space, config: Config) -> int:
+    """Steps whose gradients make one change of the weights: 1 unless sampling is fair."""
+    return max(space.choices) if config.sampling == "fair" else 1
+
+
+def _uniform(space: Space) -> Sampler:
+    return lambda key, step: space.sample(jax.random.fold_in(key, step))
+
+
+def _fair(space: Space) -> Sampler:
+    """A permutation of its options for every choice; one with fewer options repeats some."""
+    options = jnp.array(space.choices)
+    most = max(space.choices)
+
+    def sample(key: Array, step: Array) -> Array:
+        keys = jax.random.split(jax.random.fold_in(key, step // most), len(space.choices))
+        order = jax.vmap(lambda k: jax.random.permutation(k, most))(keys)
+        return order[:, step % most] % options
+
+    return sample
+
+
+def _binned(space: Space, config: Config) -> Sampler:
+    if len(config.bins) != 3 or not config.bins[0] < config.bins[1] or config.bins[2] < 1:
+        raise UserError(
+            f"config.search.spos.bins={config.bins!r} must be (lowest MACs, highest MACs, number "
+            "of bins)"
+        )
+    low, high, count = config.bins
+    width, cost = (high - low) / count, space.macs_cost
+    table = jnp.asarray(cost.table, jnp.float32)
+
+    def macs(architecture: Array) -> Array:
+        return cost.fixed + jnp.sum(table[np.arange(space.positions), space.gates(architecture)])
+
+    def sample(key: Array, step: Array) -> Array:
+        bin_key, tries = jax.random.split(jax.random.fold_in(key, step))
+        drawn = jax.vmap(space.sample)(jax.random.split(tries, _TRIES))
+        start = low + width * jax.random.randint(bin_key, (), 0, count)
+        costs = jax.vmap(macs)(drawn)
+        # the first one in the bin, or just the first one
+        return drawn[jnp.argmax((start <= costs) & (costs < start + width))]
+
+    return sample
