@@ -6,17 +6,17 @@ from ml_collections import ConfigDict
 def recipe(**changes) -> ConfigDict:
     """A training block, used by the teacher, the supernet and the students."""
     config = ConfigDict()
-    config.steps = 1000
-    config.batch_size = 128
+    config.steps = 1000  # of the optimizer
+    config.batch_size = 128  # over all devices
     # Peak, after the warm-up. Distillation at T = 3 has no T² factor, so its gradients are small:
     # 0.5, as in the release; 0.1 for hard labels.
     config.learning_rate = 0.5
     config.schedule = "cosine"  # or "linear", "exponential"; from the peak down
     config.final_learning_rate = 0.0  # where it ends
     config.warmup = 0  # steps
-    config.momentum = 0.9
-    config.nesterov = True
-    config.weight_decay = 5e-4
+    config.momentum = 0.9  # of SGD
+    config.nesterov = True  # or heavy-ball momentum
+    config.weight_decay = 5e-4  # added to the gradient
     config.decay_all = False  # also of biases and of BatchNorm; or of kernels only
     config.clip = 0.0  # of the gradient's global norm; 0: none
     config.labels = "teacher"  # the teacher on the augmented crop; "stored" logits; or "hard"
@@ -29,24 +29,52 @@ def recipe(**changes) -> ConfigDict:
     config.ema = 0.0  # of the weights, that are kept instead of the last; 0: none; not in searches
     config.calibration_batches = 0  # after training, BatchNorm's average over these; 0: as it is
     config.crop_padding = 4  # pixels of black, then a random window
-    config.flip = True
+    config.crop_scale = ()  # (least, greatest) area of a resized crop, share of the image's
+    config.flip = True  # with probability one half
+    config.color_jitter = ()  # brightness, contrast, saturation, hue: greatest change; hue in turns
+    config.lighting = 0.0  # deviation of AlexNet's colour noise, in ImageNet's eigenvalues
+    config.cutout = 0  # pixels, side of a square set to the mean
     config.log_every = 50  # steps
     config.update(changes)
     return config
 
 
+def start(name: str, arg: str) -> tuple[ConfigDict, bool]:
+    """The beginning of an experiment with the options that its file is given.
+
+    Args:
+        name: of the experiment.
+        arg: what follows the file's name and a colon: `quick`, `data=real`, `seed=N`, joined by
+            commas.
+
+    Returns:
+        The config, whose name has the options in it, and whether it should be quick.
+    """
+    config, words = get_config(), arg.split(",") if arg else []
+    for word in words:
+        option, _, value = word.partition("=")
+        if option == "seed" and value.isdecimal():
+            config.seed = int(value)
+        elif word == "data=real":
+            config.search.data = "real"
+        elif word != "quick":
+            raise ValueError(f"{name}.py:{word} is unknown; known: quick, data=real, seed=N")
+    config.name = "_".join([name, *words]).replace("=", "_")
+    return config, "quick" in words
+
+
 def get_config() -> ConfigDict:
     """The paper's settings, as far as they do not depend on the data."""
     config = ConfigDict()
-    config.name = ""
-    config.seed = 0
+    config.name = ""  # of the experiment; without --workdir, the run is in runs/NAME
+    config.seed = 0  # of everything
 
     # Natural images: for the last evaluation, and wherever the config asks for real data.
     config.data = ConfigDict()
     config.data.source = ""  # digits, tfds:NAME, folder:DIR, npz:FILE, or none
     config.data.data_dir = ""  # where TFDS finds its data sets
-    config.data.train_split = "train"
-    config.data.test_split = "test"
+    config.data.train_split = "train"  # its name in the source
+    config.data.test_split = "test"  # its name in the source
 
     config.teacher = ConfigDict()
     config.teacher.arch = ""  # docs/teachers.md lists them; auto: what the checkpoint holds
@@ -56,8 +84,8 @@ def get_config() -> ConfigDict:
     config.teacher.num_classes = 0  # 0: as published, or as the checkpoint's head has
     config.teacher.image_size = ()  # (h, w, c); empty: as published
     config.teacher.mean = ()  # per channel, of pixels in [0, 1]; empty: as published
-    config.teacher.std = ()
-    config.teacher.train = recipe(labels="hard", learning_rate=0.1)
+    config.teacher.std = ()  # likewise
+    config.teacher.train = recipe(labels="hard", learning_rate=0.1)  # if there is no checkpoint
 
     config.synthesis = ConfigDict()
     config.synthesis.images = 1000  # a round
@@ -67,18 +95,19 @@ def get_config() -> ConfigDict:
     config.synthesis.margin = 32  # canvas minus window, pixels; 0 turns the regional update off
     config.synthesis.resolutions = ((2, 2000), (1, 3000))  # (pooling, iterations), in order
     config.synthesis.flip = True  # mirror the window with probability one half
-    config.synthesis.learning_rate = 0.25
+    config.synthesis.learning_rate = 0.25  # of Adam, after the warm-up; then a half-cosine to 0
     config.synthesis.warmup = 100  # iterations
-    config.synthesis.betas = (0.5, 0.9)
-    config.synthesis.cross_entropy = 1.0  # the weights of the loss terms; 0 drops a term
-    config.synthesis.batch_norm = 0.01
+    config.synthesis.betas = (0.5, 0.9)  # of Adam
+    # The weights of the terms of the loss; 0 drops a term.
+    config.synthesis.cross_entropy = 1.0  # with the targets
+    config.synthesis.batch_norm = 0.01  # distance to the running statistics, over all layers
     config.synthesis.first_batch_norm = 10.0  # times the above, at the first layer
     config.synthesis.batch_norm_group = 0  # images that share statistics; 0: the whole batch
-    config.synthesis.tv_l1 = 0.0
-    config.synthesis.tv_l2 = 1e-4
-    config.synthesis.l2 = 1e-5
+    config.synthesis.tv_l1 = 0.0  # total variation, mean absolute differences
+    config.synthesis.tv_l2 = 1e-4  # total variation, a norm over the batch
+    config.synthesis.l2 = 1e-5  # norm of an image
     config.synthesis.competition = 0.0  # DeepInversion's adaptive term
-    config.synthesis.competition_temperature = 3.0
+    config.synthesis.competition_temperature = 3.0  # of both sides of that term
     config.synthesis.competitor = ""  # the student it competes with: a ported model's directory
     config.synthesis.log_every = 50  # iterations
 
@@ -86,11 +115,12 @@ def get_config() -> ConfigDict:
     config.search.strategy = "spos"  # or "darts", "proxyless", "random"
     config.search.data = "synthetic"  # or "real", for comparison
     config.search.space = ConfigDict()
+    # "darts", "nasbench201", "nasbench_macro", "proxyless" or "shufflenet".
     config.search.space.name = "nasbench201"
-    config.search.space.channels = 16
+    config.search.space.channels = 16  # of the first stage; other spaces have other settings
     config.search.space.cells = 5  # per stage
     config.search.held_out = 0.2  # share of the images kept for scoring
-    config.search.train = recipe()
+    config.search.train = recipe()  # of the supernet
     config.search.spos = ConfigDict()
     config.search.spos.sampling = "uniform"  # of paths; "binned" by MACs; "fair": ops in turn
     config.search.spos.bins = ()  # of "binned": lowest MACs, highest MACs, number of bins
@@ -114,21 +144,21 @@ def get_config() -> ConfigDict:
     config.search.hardware.reference = 100e6  # what it should be
     config.search.hardware.form = "mul#log"  # or "add#linear"
     config.search.hardware.alpha = 0.2  # of "mul#log"
-    config.search.hardware.beta = 0.3
+    config.search.hardware.beta = 0.3  # exponent of "mul#log"
     config.search.hardware.penalty = 0.1  # lambda of "add#linear"
     config.search.calibration_batches = 20  # for BatchNorm, before a score
     config.search.score = "agreement"  # or "kl"; with the teacher
     config.search.evolution = ConfigDict()
-    config.search.evolution.population = 50
-    config.search.evolution.generations = 20
-    config.search.evolution.parents = 10
-    config.search.evolution.mutations = 25
-    config.search.evolution.crossovers = 25
-    config.search.evolution.mutation_probability = 0.1
+    config.search.evolution.population = 50  # architectures a generation
+    config.search.evolution.generations = 20  # the first of which is random
+    config.search.evolution.parents = 10  # the best of all scored before
+    config.search.evolution.mutations = 25  # children of one parent a generation
+    config.search.evolution.crossovers = 25  # children of two parents a generation
+    config.search.evolution.mutation_probability = 0.1  # of every choice
     config.search.evolution.max_macs = 0  # 0: no limit
     config.search.evolution.max_params = 0  # 0: no limit
 
     config.student = ConfigDict()
     config.student.rows = ("synthetic", "real", "noise", "random")  # of the table
-    config.student.train = recipe()
+    config.student.train = recipe()  # of every row
     return config

@@ -46,7 +46,7 @@ def propose(
     parents = seen[np.argsort(-scores, kind="stable")[: config.parents]]
 
     def add(wanted: int, born: Callable[[], Architecture]) -> None:
-        target = len(children) + wanted
+        target = min(len(children) + wanted, config.population)
         for _ in range(_TRIES * max(wanted, 0)):
             if len(children) == target:
                 return

@@ -40,6 +40,11 @@ def test_children_are_new_and_come_from_the_best(config):
     assert np.all(kept >= 3)
 
 
+def test_there_are_never_more_than_the_population(config):
+    config.update(population=3, mutations=4, crossovers=4)
+    assert len(_propose(config, np.array([[0] * 6, [1] * 6], np.int32), np.zeros(2))) == 3
+
+
 def test_a_space_that_runs_out_gives_fewer(config):
     config.population = 30
     born = _propose(config, np.zeros((0, 2), np.int32), np.zeros(0))

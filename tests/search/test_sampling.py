@@ -61,5 +61,5 @@ def test_fair_repeats_options_of_a_choice_with_fewer():
 
 @pytest.mark.parametrize("bins", [(), (2, 1, 3), (1, 2, 0)])
 def test_bins_that_are_none(bins):
-    with pytest.raises(UserError, match="spos.bins"):
+    with pytest.raises(UserError, match=r"spos\.bins"):
         sampling.make(MACRO, _config(sampling="binned", bins=bins))

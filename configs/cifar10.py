@@ -1,0 +1,37 @@
+"""What the CIFAR-10 experiments share: a ResNet-20, and images made out of it."""
+
+from configs import common
+
+
+def start(name, arg):
+    """As `common.start`, with teacher and synthesis for one accelerator, or for two CPU cores."""
+    config, quick = common.start(name, arg)
+    config.data.source = "tfds:cifar10"
+    config.teacher.arch = "cifar_resnet20"
+    config.synthesis.update(
+        images=5000,
+        batch_size=100,
+        rounds=4,
+        margin=4,
+        resolutions=((2, 500), (1, 1000)),
+        learning_rate=0.1,
+        warmup=20,
+        betas=(0.9, 0.999),
+        batch_norm=0.1,
+        tv_l2=2e-3,
+        l2=0.0,
+    )
+    if quick:
+        config.synthesis.update(images=200, rounds=2, resolutions=((2, 40), (1, 60)), log_every=10)
+    return config, quick
+
+
+def quick_search(config):
+    """A few steps and a few architectures: the whole path, and accuracies that mean nothing."""
+    config.search.train.update(steps=60, batch_size=32, warmup=0, log_every=10)
+    config.search.calibration_batches = 4
+    config.search.evolution.update(
+        population=8, generations=2, parents=4, mutations=4, crossovers=2, max_macs=0
+    )
+    config.student.train.update(steps=100, batch_size=32, warmup=0, log_every=10)
+    config.student.rows = ("synthetic", "random")

@@ -1,0 +1,61 @@
+r"""CIFAR-10: cells by DARTS, out of a ResNet-20 whose training data nobody has.
+
+    python -m datafree_nas.main --config=configs/cifar10_darts.py --workdir=DIR \
+        --config.teacher.checkpoint=cifar10_resnet20.th
+
+The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
+test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
+Options: `cifar10_darts.py:quick,data=real,seed=1`.
+
+Space and recipes are those of the DARTS paper: 50 epochs of search, half of the images for the
+alphas; 600 epochs of training with 36 channels, 20 cells, cutout, auxiliary head and drop path.
+Learning rates and clipping account for gradients that are nine times smaller, see
+`search.train.learning_rate`. `--config.search.darts.order=second` is the second-order search.
+
+The full size wants an accelerator and has not been run yet. `:quick` is the same path in
+miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10
+
+SMALLER = 9  # gradients, with labels at T = 3 and without a factor of T²
+
+
+def get_config(arg=""):
+    """Sized for one accelerator."""
+    config, quick = cifar10.start("cifar10_darts", arg)
+    config.search.strategy = "darts"
+    config.search.held_out = 0.5
+    config.search.space = ConfigDict(
+        {
+            "name": "darts",
+            "channels": 16,
+            "cells": 8,
+            "network_channels": 36,
+            "network_cells": 20,
+        }
+    )
+    shared = {"nesterov": False, "weight_decay": 3e-4, "decay_all": True, "clip": 5 / SMALLER}
+    config.search.train.update(
+        steps=7_800,
+        batch_size=64,
+        learning_rate=0.025 * SMALLER,
+        final_learning_rate=0.001 * SMALLER,
+        **shared,
+    )
+    config.student.train.update(
+        steps=312_500,
+        batch_size=96,
+        learning_rate=0.025 * SMALLER,
+        cutout=16,
+        auxiliary=0.4,
+        drop_path=0.2,
+        **shared,
+    )
+    if quick:
+        cifar10.quick_search(config)
+        config.search.train.update(steps=30, batch_size=16)
+        config.search.space.update(channels=4, cells=3, network_channels=8, network_cells=3)
+    return config

@@ -1,0 +1,48 @@
+r"""CIFAR-10: a chain of MBConv blocks by ProxylessNAS, out of a ResNet-20 without its data.
+
+    python -m datafree_nas.main --config=configs/cifar10_proxyless.py --workdir=DIR \
+        --config.teacher.checkpoint=cifar10_resnet20.th
+
+The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
+test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
+Options: `cifar10_proxyless.py:quick,data=real,seed=1`.
+
+Space and recipes are the release's, with strides for small images: a quarter of the steps on
+weights alone, then a step of the alphas after every fifth of the weights, with the expected MACs in
+their loss. `--config.search.hardware.cost=latency` takes times measured on your device instead
+(docs/latency.md).
+
+The full size wants an accelerator and has not been run yet. `:quick` is the same path in
+miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10
+
+
+def get_config(arg=""):
+    """Sized for one accelerator."""
+    config, quick = cifar10.start("cifar10_proxyless", arg)
+    config.search.strategy = "proxyless"
+    config.search.held_out = 0.5
+    config.search.space = ConfigDict(
+        {
+            "name": "proxyless",
+            "width": 1.0,
+            "stem_stride": 1,
+            "cells": (4, 4, 4, 4, 4, 1),
+            "strides": (1, 2, 2, 1, 2, 1),
+        }
+    )
+    config.search.train.update(steps=20_000, batch_size=256, weight_decay=4e-5, decay_all=True)
+    config.search.proxyless.warmup = 5_000
+    config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)
+    config.search.hardware.update(cost="macs", reference=100e6)
+    config.student.train.update(steps=60_000, batch_size=256, weight_decay=4e-5, dropout=0.2)
+    if quick:
+        cifar10.quick_search(config)
+        config.search.space.update(width=0.25, cells=(1, 1, 1, 1, 1, 1))
+        config.search.proxyless.update(warmup=20, every=2)
+        config.search.hardware.reference = 5e6
+    return config

@@ -1,0 +1,37 @@
+"""What the ImageNet experiments share: an EfficientNet-Lite0, and images made out of it."""
+
+from configs import common
+
+
+def start(name, arg):
+    """As `common.start`, with teacher and synthesis at full size, or for two CPU cores."""
+    config, quick = common.start(name, arg)
+    config.data.test_split = "validation"
+    config.teacher.arch = "efficientnet_lite0"
+    config.synthesis.update(learning_rate=0.1, batch_norm=1e-3, tv_l2=2e-2)
+    config.search.train.update(crop_padding=0, crop_scale=(0.08, 1.0))
+    config.student.train.update(crop_padding=0, crop_scale=(0.08, 1.0))
+    config.student.rows = ("synthetic", "noise", "random")
+    if quick:
+        config.synthesis.update(
+            images=20,
+            batch_size=20,
+            rounds=1,
+            tv_l2=3e-2,
+            resolutions=((2, 300), (1, 200)),
+            warmup=20,
+            log_every=10,
+        )
+    return config, quick
+
+
+def quick_search(config):
+    """A few steps and a few architectures: the whole path, and nothing else to be expected."""
+    config.search.held_out = 0.5
+    config.search.train.update(steps=4, batch_size=4, log_every=1)
+    config.search.calibration_batches = 1
+    config.search.evolution.update(
+        population=2, generations=2, parents=2, mutations=1, crossovers=1, max_macs=0
+    )
+    config.student.train.update(steps=4, batch_size=4, log_every=1, calibration_batches=0)
+    config.student.rows = ("synthetic",)

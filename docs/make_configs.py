@@ -1,0 +1,114 @@
+"""Writes docs/configs.md from configs/common.py: `python docs/make_configs.py`.
+
+A field's meaning is the comment beside or above its assignment; a field without one is an error.
+"""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+SOURCE, TARGET = ROOT / "configs" / "common.py", ROOT / "docs" / "configs.md"
+HEAD = """# Every field of a config
+
+Made from [configs/common.py](../configs/common.py) by `python docs/make_configs.py`; do not edit.
+
+An experiment is a file with `get_config(arg)`, which starts from these defaults and changes what
+differs. Any field can be set on the command line: `--config.synthesis.rounds=2`. The experiments of
+[configs/](../configs) take options after a colon, joined by commas: `quick` is the same path in
+minutes on two CPU cores, `data=real` searches on real images, `seed=N` sets the seed.
+"""
+TITLES = {
+    "recipe": "A training block",
+    "": "The run",
+    "data": "Natural images: `data`",
+    "teacher": "The classifier: `teacher`",
+    "synthesis": "Images out of the classifier: `synthesis`",
+    "search": "The search: `search`",
+    "student": "The networks that are kept: `student`",
+}
+
+
+class Field(NamedTuple):
+    """One line of a table."""
+
+    function: str
+    path: tuple[str, ...]
+    default: str
+    meaning: str
+
+
+def fields(source: str) -> list[Field]:
+    """All fields that `recipe` and `get_config` assign, in order.
+
+    Raises:
+        ValueError: a field without a comment.
+    """
+    comments = _comments(source)
+    found = []
+    for function in ast.parse(source).body:
+        if isinstance(function, ast.FunctionDef) and function.name in ("recipe", "get_config"):
+            for node in function.body:
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+                    found.append(_field(function.name, node, comments, source))
+    return [field for field in found if field.default != "ConfigDict()"]
+
+
+def _field(
+    function: str, node: ast.Assign, comments: dict[int, tuple[bool, str]], source: str
+) -> Field:
+    path = tuple(ast.unparse(node.targets[0]).split(".")[1:])
+    default = ast.get_source_segment(source, node.value) or ""
+    _, meaning = comments.get(node.lineno, (False, ""))
+    above, line = [], node.lineno - 1
+    while comments.get(line, (False, ""))[0]:
+        above.insert(0, comments[line][1])
+        line -= 1
+    meaning = " ".join([*above, meaning]).strip()
+    if not meaning and default != "ConfigDict()":
+        raise ValueError(f"{SOURCE.name}, line {node.lineno}: {'.'.join(path)} has no comment")
+    return Field(function, path, default, meaning)
+
+
+def _comments(source: str) -> dict[int, tuple[bool, str]]:
+    """By line: whether a comment has it for itself, and its text."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {
+        token.start[0]: (token.line.lstrip().startswith("#"), token.string.lstrip("# "))
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
+
+
+def page(source: str) -> str:
+    """The whole document."""
+    parts, section = [HEAD], None
+    for field in sorted(fields(source), key=_order):
+        here = _section(field)
+        if here != section:
+            parts.append(f"\n## {TITLES[here]}\n\n| field | default | meaning |\n|---|---|---|\n")
+            section = here
+        default = f"[a training block](#{TITLES['recipe'].lower().replace(' ', '-')})"
+        if not field.default.startswith("recipe("):
+            default = f"`{field.default}`"
+        elif field.default != "recipe()":
+            default += f" with `{field.default[len('recipe(') : -1]}`"
+        parts.append(f"| `{'.'.join(field.path)}` | {default} | {field.meaning} |\n")
+    return "".join(parts)
+
+
+def _section(field: Field) -> str:
+    if field.function == "recipe":
+        return "recipe"
+    return field.path[0] if len(field.path) > 1 else ""
+
+
+def _order(field: Field) -> int:
+    """Training blocks last."""
+    return field.function == "recipe"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(page(SOURCE.read_text()))
