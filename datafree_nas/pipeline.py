@@ -245,7 +245,7 @@ def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any
     )
 
 
-def _logits_fn(teacher: Teacher) -> LogitsFn:
+def logits_fn(teacher: Teacher) -> LogitsFn:
     return lambda variables, x: teacher.model.apply(variables, x, train=False)
 
 
@@ -263,7 +263,7 @@ def _synthesize(config: ConfigDict, workdir: Path) -> None:
     synthesize.run(directory, teacher, variables, config.synthesis, config.seed, competitor)
 
 
-def _space(config: ConfigDict, teacher: Teacher) -> Space:
+def space_of(config: ConfigDict, teacher: Teacher) -> Space:
     settings = dict(config.search.space)
     name = settings.pop("name")
     return spaces.create(
@@ -279,8 +279,8 @@ def _search(config: ConfigDict, workdir: Path) -> None:
         images = synthetic_store.load(workdir / DIRECTORIES["synthesize"])
     found = search.run(
         workdir / "search",
-        _space(config, teacher),
-        (_logits_fn(teacher), variables),
+        space_of(config, teacher),
+        (logits_fn(teacher), variables),
         Preprocessing(teacher.mean, teacher.std),
         images,
         config.search,
@@ -291,12 +291,12 @@ def _search(config: ConfigDict, workdir: Path) -> None:
 
 def _train(config: ConfigDict, workdir: Path) -> None:
     teacher, variables = teachers.load(workdir / "teacher")
-    space = _space(config, teacher)
+    space = space_of(config, teacher)
     card = read_json(workdir / "teacher" / teacher_store.FILE)
     inputs = rows.Inputs(
         space=space,
         architecture=space.decode(read_json(workdir / "search/architecture.json")["architecture"]),
-        teacher=(_logits_fn(teacher), variables),
+        teacher=(logits_fn(teacher), variables),
         preprocess=Preprocessing(teacher.mean, teacher.std),
         synthetic=synthetic_store.load(workdir / DIRECTORIES["synthesize"]),
         real=lambda: _natural(config, teacher, "train"),

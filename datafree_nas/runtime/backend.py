@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -23,15 +24,31 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def repeat(step: Step) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+@dataclass(frozen=True)
+class Repeated:
+    """Many iterations of a step: `(state, data, n) -> (state, metrics of the last iteration)`.
+
+    Attributes:
+        advance: that function. The state is donated.
+        lower: `(state, data) -> ` its programs, lowered; the arguments may be abstract.
+    """
+
+    advance: Callable[[Any, Any, int], tuple[Any, Any]]
+    lower: Callable[[Any, Any], list[jax.stages.Lowered]]
+
+    def __call__(self, state: Any, data: Any, n: int) -> tuple[Any, Any]:
+        """See the class."""
+        return self.advance(state, data, n)
+
+
+def repeat(step: Step) -> Repeated:
     """Makes many iterations out of one.
 
     Args:
         step: pure `(state, data) -> (state, metrics)`, one iteration.
 
     Returns:
-        `(state, data, n) -> (state, metrics of the last iteration)`. The state is donated. On an
-        accelerator the n iterations are one scanned program; on a CPU they are n calls of one.
+        On an accelerator one scanned program of n iterations; on a CPU n calls of one.
     """
     if on_cpu():
         once = jax.jit(step, donate_argnums=0)
@@ -42,19 +59,19 @@ def repeat(step: Step) -> Callable[[Any, Any, int], tuple[Any, Any]]:
                 state, metrics = once(state, data)
             return state, metrics
 
-        return call
+        return Repeated(call, lambda state, data: [once.lower(state, data)])
 
     @functools.partial(jax.jit, donate_argnums=0, static_argnums=2)
     def scan(state: Any, data: Any, n: int) -> tuple[Any, Any]:
         state, metrics = jax.lax.scan(lambda s, _: step(s, data), state, length=n)
         return state, jax.tree.map(lambda m: m[-1], metrics)
 
-    return scan
+    return Repeated(scan, lambda state, data: [scan.lower(state, data, 2)])
 
 
 def alternate(
     step: Step, other: Callable[[Any, Any], Any], every: int, counter: Callable[[Any], Any]
-) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+) -> Repeated:
     """Like `repeat`, with something else now and then.
 
     Args:
@@ -74,7 +91,7 @@ def alternate(
                     state = two(state, data)
             return state, metrics
 
-        return call
+        return Repeated(call, lambda state, data: [f.lower(state, data) for f in (one, two)])
 
     def both(state: Any, data: Any) -> tuple[Any, Any]:
         state, metrics = step(state, data)

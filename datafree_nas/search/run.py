@@ -14,7 +14,7 @@ from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.search import darts, proxyless, scoring, spos
-from datafree_nas.search.strategy import SearchData
+from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
@@ -55,11 +55,8 @@ def run(
         UserError: the config does not fit.
         Interrupted: a signal came; the state is saved.
     """
-    if config.strategy not in _STRATEGIES:
-        hint = did_you_mean(config.strategy, _STRATEGIES)
-        raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
     space = space.regularized(config.train)
-    strategy = _STRATEGIES[config.strategy](space, teacher[0], preprocess, config)
+    strategy = create(space, teacher[0], preprocess, config)
     key = seeds.key_for(seed, "search")
     data = _data(images, teacher, preprocess, config, seed)
     state = loop.run(
@@ -94,6 +91,20 @@ def run(
     write_json(directory / "architecture.json", result)
     checkpoint.discard(directory / "working")
     return result
+
+
+def create(
+    space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config
+) -> Strategy:
+    """Builds the strategy that `config.strategy` names; the arguments are those of `run`.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    if config.strategy not in _STRATEGIES:
+        hint = did_you_mean(config.strategy, _STRATEGIES)
+        raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
+    return _STRATEGIES[config.strategy](space, teacher_fn, preprocess, config)
 
 
 def _data(

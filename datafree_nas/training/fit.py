@@ -66,15 +66,9 @@ def fit(
     image = jax.ShapeDtypeStruct((1, *images.images.shape[1:]), jnp.float32)
     variables = initial.variables(model, init_key, image, rule=rule)
     teacher_fn, teacher_variables = teacher or (_no_teacher, None)
-    sample = trainer.make_sampler(teacher_fn, preprocess, recipe)
-    transform, forward = optimizer(recipe), _forward(model, recipe)
-    step = trainer.make_step(forward, sample, recipe, transform)
-    phases = [Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)]
-    if recipe.calibration_batches:
-        phases.append(_calibration(forward, sample, recipe))
     state = loop.run(
-        phases,
-        trainer.init(train_key, variables, transform, average=recipe.ema > 0),
+        phases(model, teacher_fn, preprocess, recipe),
+        trainer.init(train_key, variables, optimizer(recipe), average=recipe.ema > 0),
         trainer.data_of(images, teacher_variables, recipe),
         label=label,
         directory=directory / "working",
@@ -83,6 +77,18 @@ def fit(
     if recipe.ema and not recipe.calibration_batches:
         return state.average
     return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def phases(
+    model: nn.Module, teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
+) -> list[Phase]:
+    """What `fit` does to a `TrainState`; the arguments are its own."""
+    sample, forward = trainer.make_sampler(teacher_fn, preprocess, recipe), _forward(model, recipe)
+    step = trainer.make_step(forward, sample, recipe, optimizer(recipe))
+    training = Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)
+    if not recipe.calibration_batches:
+        return [training]
+    return [training, _calibration(forward, sample, recipe)]
 
 
 def _forward(model: nn.Module, recipe: Config) -> Forward:
