@@ -20,10 +20,8 @@ import contextlib
 import copy
 import importlib.util
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -31,6 +29,7 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from benchmarks import results
+from benchmarks.turns import Advance, take_turns
 from datafree_nas import teachers
 from datafree_nas.interop.torch_file import Tensor
 from datafree_nas.runtime import backend, mesh
@@ -48,7 +47,6 @@ _BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer("iterations", 10, "of a side's turn", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
 
-Advance = Callable[[int], None]  # does that many iterations and waits until they are done
 SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to its end
 
 
@@ -112,28 +110,6 @@ def theirs(model: Any, teacher: Teacher, config: Config, batch: int, tuned: bool
             torch.cuda.synchronize()
 
     return advance
-
-
-def take_turns(
-    sides: dict[str, Advance], iterations: int, repeats: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Times the sides in turn.
-
-    Returns:
-        By side, in seconds: the first turn, which compiles, and the median of the others.
-    """
-    first = {name: _seconds(advance, iterations) for name, advance in sides.items()}
-    turns: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, advance in sides.items():
-            turns[name].append(_seconds(advance, iterations))
-    return first, {name: statistics.median(seconds) for name, seconds in turns.items()}
-
-
-def _seconds(advance: Advance, iterations: int) -> float:
-    began = time.perf_counter()
-    advance(iterations)
-    return time.perf_counter() - began
 
 
 @contextlib.contextmanager
