@@ -23,7 +23,11 @@ def recipe(**changes) -> ConfigDict:
     config.hard_weight = 0.0  # share of hard labels in the loss beside soft ones
     config.label_smoothing = 0.0  # of hard labels
     config.crop_padding = 4  # pixels of black, then a random window
-    config.flip = True
+    config.crop_scale = ()  # (least, greatest) area of a resized crop, share of the image's
+    config.flip = True  # with probability one half
+    config.color_jitter = ()  # brightness, contrast, saturation, hue: greatest change; hue in turns
+    config.lighting = 0.0  # deviation of AlexNet's colour noise, in ImageNet's eigenvalues
+    config.cutout = 0  # pixels, side of a square set to the mean
     config.log_every = 50  # steps
     config.update(changes)
     return config
