@@ -1,15 +1,55 @@
 """Preprocessing and augmentation as jittable functions on batches."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
+from datafree_nas.data import color
+from datafree_nas.data.resized_crop import random_resized_crop
+from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.errors import UserError
+
 Stats = tuple[float, ...]
+# (key, bytes [b h w c]) -> augmented and normalized images
+Augmentation = Callable[[Key[Array, ""], Array], Array]
 
 
 def normalize(images: UInt8[Array, "b h w c"], mean: Stats, std: Stats) -> Float[Array, "b h w c"]:
     """Bytes to what a teacher sees: `(x / 255 − mean) / std` per channel."""
-    return (images.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)
+    return _standardize(_pixels(images), mean, std)
+
+
+def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
+    """Builds `(key, bytes) -> x`: what the recipe augments with, and normalization.
+
+    Crop, flip, colour jitter, lighting, normalization, cutout, in this order.
+
+    Args:
+        recipe: a training block of the config.
+        mean: of the pixels in [0, 1], one number a channel.
+        std: likewise.
+
+    Raises:
+        UserError: a field has a value that makes no sense, or none for images of so many channels.
+    """
+    _check(recipe, len(mean))
+
+    def augmented(key: Array, images: Array) -> Array:
+        crop, flip, jitter, light, cut = jax.random.split(key, 5)
+        images = random_crop(crop, images, recipe.crop_padding)
+        x = _pixels(random_flip(flip, images) if recipe.flip else images)
+        if recipe.crop_scale:
+            x = random_resized_crop(crop, x, tuple(recipe.crop_scale))
+        if recipe.color_jitter:
+            x = color.jitter(jitter, x, tuple(recipe.color_jitter))
+        if recipe.lighting:
+            x = color.lighting(light, x, recipe.lighting)
+        x = _standardize(x, mean, std)
+        return cutout(cut, x, recipe.cutout) if recipe.cutout else x
+
+    return augmented
 
 
 def random_crop(
@@ -34,10 +74,60 @@ def random_flip(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> UInt8[A
     return jnp.where(coins, images[:, :, ::-1], images)
 
 
-def augment(
-    key: Key[Array, ""], images: UInt8[Array, "b h w c"], padding: int, flip: bool
-) -> UInt8[Array, "b h w c"]:
-    """The standard small-image augmentation: padded random crop, and a flip if wanted."""
-    crop_key, flip_key = jax.random.split(key)
-    images = random_crop(crop_key, images, padding)
-    return random_flip(flip_key, images) if flip else images
+def cutout(
+    key: Key[Array, ""], images: Float[Array, "b h w c"], side: int
+) -> Float[Array, "b h w c"]:
+    """Sets a square to 0, which in normalized images is the mean (DeVries & Taylor 2017).
+
+    Args:
+        key: of its centre, any pixel of the image; what lies beyond the border is cut off.
+        images: normalized.
+        side: of the square, in pixels.
+    """
+    batch, *size, _ = images.shape
+    centres = jax.random.randint(key, (batch, 2), 0, jnp.array(size))
+
+    def inside(axis: int) -> Array:
+        place = jnp.arange(size[axis]) - centres[:, axis, None] + side // 2
+        return (place >= 0) & (place < side)
+
+    square = inside(0)[:, :, None] & inside(1)[:, None, :]
+    return jnp.where(square[..., None], 0, images)
+
+
+def _pixels(images: Array) -> Array:
+    """Bytes to pixels in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def _standardize(pixels: Array, mean: Stats, std: Stats) -> Array:
+    return (pixels - jnp.array(mean)) / jnp.array(std)
+
+
+def _check(recipe: Config, channels: int) -> None:
+    scale, jitter = tuple(recipe.crop_scale), tuple(recipe.color_jitter)
+
+    def require(holds: bool, name: str, remedy: str) -> None:
+        if not holds:
+            raise UserError(f"{name}={recipe[name]} of a training recipe: {remedy}")
+
+    for name in ("crop_padding", "lighting", "cutout"):
+        require(recipe[name] >= 0, name, "it cannot be negative; 0 means none")
+    require(
+        not scale or (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1),
+        "crop_scale",
+        "give the least and the greatest share of the image's area, in (0, 1], or () for none",
+    )
+    require(
+        not (scale and recipe.crop_padding),
+        "crop_padding",
+        f"crop_scale={scale} is another kind of crop; set crop_padding=0, or crop_scale=()",
+    )
+    require(
+        not jitter or (len(jitter) == 4 and min(jitter) >= 0 and max(*jitter, 2 * jitter[3]) <= 1),
+        "color_jitter",
+        "give brightness, contrast and saturation in [0, 1] and hue in [0, 0.5], or () for none",
+    )
+    rgb, remedy = channels == 3, f"images of {channels} channel(s) are not RGB; set"
+    require(rgb or not recipe.lighting, "lighting", f"{remedy} it to 0")
+    require(rgb or not any(jitter[2:]), "color_jitter", f"{remedy} saturation and hue in it to 0")

@@ -148,19 +148,20 @@ def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
 
     Args:
         teacher_fn: labels the augmented images if `recipe.labels` is `teacher`.
-        preprocess: of augmented bytes.
+        preprocess: of bytes.
         recipe: a training block of the config.
 
     Raises:
-        UserError: the batch does not divide over the devices.
+        UserError: the batch does not divide over the devices, or the augmentation makes no sense.
     """
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
+    augmented = augment.make(recipe, preprocess.mean, preprocess.std)
 
     def sample(key: Array, data: TrainData) -> Batch:
         pick, augmentation, network = jax.random.split(key, 3)
         index = jax.random.randint(pick, (recipe.batch_size,), 0, data.images.shape[0])
         images = mesh.constrain_batch(data.images[index])
-        x = preprocess(augment.augment(augmentation, images, recipe.crop_padding, recipe.flip))
+        x = augmented(augmentation, images)
         soft = None
         if recipe.labels == "teacher":
             soft = jax.lax.stop_gradient(teacher_fn(data.teacher, x))

@@ -3,10 +3,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from datafree_nas.data import augment
+from configs import common
+from datafree_nas.data import augment, color
+from datafree_nas.runtime.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(1, 256, (64, 5, 6, 3), dtype=np.uint8)  # none is black
 IMAGES = jnp.asarray(PIXELS)
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+NORMALIZED = (PIXELS / 255 - MEAN) / STD
+EVERYTHING = {
+    "crop_scale": (0.3, 1.0),
+    "flip": True,
+    "color_jitter": (0.4, 0.3, 0.2, 0.1),
+    "lighting": 0.2,
+    "cutout": 3,
+}
 
 
 def test_normalize():
@@ -53,12 +64,116 @@ def test_flips_half_of_the_images():
     assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / np.sqrt(len(images))
 
 
+def _augmented(key=0, images=IMAGES, **changes):
+    recipe = common.recipe(**{"crop_padding": 0, "flip": False, **changes})
+    channels = images.shape[-1]
+    compiled = jax.jit(augment.make(recipe, MEAN[:channels], STD[:channels]))
+    return np.asarray(compiled(_key(key), images))
+
+
+def _key(seed):
+    return jax.random.key(seed)
+
+
 @pytest.mark.parametrize("flip", [True, False])
-def test_augment_flips_only_if_wanted(flip):
-    out = np.asarray(augment.augment(jax.random.key(0), IMAGES, padding=0, flip=flip))
-    assert (out != PIXELS).any() == flip
+def test_flips_only_if_wanted(flip):
+    assert (np.abs(_augmented(flip=flip) - NORMALIZED) > 1e-5).any() == flip
 
 
-def test_other_keys_other_crops():
-    one, other = (augment.augment(jax.random.key(k), IMAGES, 2, True) for k in (0, 1))
-    assert (np.asarray(one) != np.asarray(other)).any()
+def test_crop_and_flip_leave_bytes():
+    crop, flip = jax.random.split(_key(0))
+    images = augment.random_flip(flip, augment.random_crop(crop, IMAGES, 2))
+    expected = jax.jit(lambda images: augment.normalize(images, MEAN, STD))(images)
+    np.testing.assert_array_equal(_augmented(crop_padding=2, flip=True), expected)
+
+
+def test_all_together_come_in_order(monkeypatch):
+    """Each step is replaced by one that changes nothing and notes what it was called with."""
+    calls = []
+
+    def note(name):
+        def step(key, images, *setting):
+            calls.append((name, setting, np.asarray(images), key))
+            return images
+
+        return step
+
+    for module, name in (
+        *((augment, "random_flip"), (augment, "random_resized_crop"), (augment, "cutout")),
+        *((color, "jitter"), (color, "lighting")),
+    ):
+        monkeypatch.setattr(module, name, note(name))
+    augment.make(common.recipe(crop_padding=0, **EVERYTHING), MEAN, STD)(_key(0), IMAGES)
+    names, settings, images, keys = zip(*calls, strict=True)
+    assert names == ("random_flip", "random_resized_crop", "jitter", "lighting", "cutout")
+    assert settings == ((), ((0.3, 1.0),), ((0.4, 0.3, 0.2, 0.1),), (0.2,), (3,))
+    for seen, expected in zip(images, [PIXELS, *[PIXELS / 255] * 3, NORMALIZED], strict=True):
+        np.testing.assert_allclose(seen, expected, atol=1e-5)
+    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 5
+
+
+@pytest.mark.parametrize("field", EVERYTHING)
+def test_every_field_changes_images(field):
+    changed = _augmented(**{field: EVERYTHING[field]})
+    assert (np.abs(changed - NORMALIZED) > 1e-5).any(axis=(1, 2, 3)).mean() > 0.4
+
+
+def test_a_key_decides_everything():
+    first, again, other = (_augmented(key, **EVERYTHING) for key in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any(axis=(1, 2, 3)).all()
+
+
+def test_every_image_has_its_own_draws():
+    found = _augmented(images=jnp.tile(IMAGES[:1], (64, 1, 1, 1)), **EVERYTHING)
+    assert len(np.unique(found.reshape(64, -1), axis=0)) == 64
+
+
+def test_grey_images():
+    jittered = _augmented(images=IMAGES[..., :1], color_jitter=(0.4, 0.4, 0, 0), cutout=2)
+    assert jittered.shape == (64, 5, 6, 1)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_cutout_is_a_square_around_any_pixel(side):
+    height, width, count = 5, 7, 3500
+    images = jnp.ones((count, height, width, 2))
+    cut = np.asarray(jax.jit(augment.cutout, static_argnums=2)(_key(0), images, side)) == 0
+    np.testing.assert_array_equal(cut[..., 0], cut[..., 1])
+    patterns, counts = np.unique(cut[..., 0], axis=0, return_counts=True)
+    expected = set()
+    for centre in np.ndindex(height, width):
+        square = np.zeros((height, width), bool)
+        top, left = (max(at - side // 2, 0) for at in centre)
+        bottom, right = (at - side // 2 + side for at in centre)
+        square[top:bottom, left:right] = True
+        expected.add(square.tobytes())
+    assert {pattern.tobytes() for pattern in patterns} == expected
+    assert len(expected) == height * width  # so that every centre is as likely as any other
+    assert np.abs(counts - 100).max() < 45
+
+
+@pytest.mark.parametrize(
+    ("changes", "channels", "message"),
+    [
+        ({"lighting": 0.1}, 1, "lighting=0.1 .* images of 1 channel.* set it to 0"),
+        ({"color_jitter": (0.1, 0, 0.5, 0)}, 1, "color_jitter=.* set saturation and hue"),
+        ({"color_jitter": (0, 0, 0, 0.1)}, 1, "color_jitter=.* set saturation and hue"),
+        ({"color_jitter": (0.4, 0.4, 0.4)}, 3, "color_jitter=.*: give brightness, contrast"),
+        ({"color_jitter": (1.1, 0, 0, 0)}, 3, "color_jitter=.*: give brightness, contrast"),
+        ({"color_jitter": (0.4, 0.4, 0.4, 0.6)}, 3, "color_jitter=.*: give brightness, contrast"),
+        ({"color_jitter": (0, -0.1, 0, 0)}, 3, "color_jitter=.*: give brightness, contrast"),
+        ({"crop_scale": (0.08,)}, 3, "crop_scale=.*: give the least and the greatest"),
+        ({"crop_scale": (0.9, 0.5)}, 3, "crop_scale=.*: give the least and the greatest"),
+        ({"crop_scale": (0.0, 1.0)}, 3, "crop_scale=.*: give the least and the greatest"),
+        ({"crop_scale": (0.5, 1.5)}, 3, "crop_scale=.*: give the least and the greatest"),
+        ({"crop_scale": (0.5, 1.0), "crop_padding": 4}, 3, "crop_padding=4 .* another kind"),
+        ({"crop_padding": -1}, 3, "crop_padding=-1 .* cannot be negative"),
+        ({"lighting": -0.1}, 3, "lighting=-0.1 .* cannot be negative"),
+        ({"cutout": -1}, 3, "cutout=-1 .* cannot be negative"),
+    ],
+)
+def test_what_makes_no_sense(changes, channels, message):
+    recipe = common.recipe(**{"crop_padding": 0, **changes})
+    with pytest.raises(UserError, match=message):
+        augment.make(recipe, MEAN[:channels], STD[:channels])

@@ -27,7 +27,8 @@ def _torchvision():
     return torchvision
 
 
-models = _torchvision().models
+torchvision = _torchvision()
+models = torchvision.models
 
 
 class OptionABlock(nn.Module):

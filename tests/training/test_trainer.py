@@ -43,6 +43,11 @@ def test_hard_labels_have_nothing_soft():
     assert _batch(_recipe(labels="hard")).soft is None
 
 
+def test_augmentation_that_grey_images_cannot_have():
+    with pytest.raises(UserError, match=r"lighting=0.1 .* not RGB"):
+        trainer.make_sampler(_teacher, PREPROCESS, _recipe(lighting=0.1))
+
+
 def test_stored_logits_that_are_not_there():
     with pytest.raises(UserError, match="labels='stored' needs images that carry"):
         trainer.data_of(IMAGES._replace(logits=None), None, _recipe(labels="stored"))
