@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError, did_you_mean
 
 SPLITS = ("train", "test")
 DIGITS_TRAIN = 1297  # of 1797; the other 500 are held out
+BORDER = 0.0625  # of a photograph, left out on every side: 224 of 256 pixels are seen
 HOLD_OUT_EVERY = 5  # where a source has no splits, every fifth image is a test image
 
 Size = tuple[int, int, int]
@@ -25,7 +26,8 @@ def load(source: str, split: str, size: Size, data_dir: str = "") -> ImageSet:
             `train/` and `test/` if these exist) or `npz:FILE` (`train_images`, `train_labels`,
             `test_images`, `test_labels`, or `images` and `labels`).
         split: `train` or `test`. Without splits in the source, every fifth image is for testing.
-        size: `(h, w, c)` of the teacher's images. Files in a folder are resized to it.
+        size: `(h, w, c)` of the teacher's images. Files in a folder, and data sets of TFDS whose
+            images have many sizes, are resized to it: the middle, as ImageNet is evaluated.
         data_dir: where TFDS finds its data sets.
 
     Raises:
@@ -34,7 +36,7 @@ def load(source: str, split: str, size: Size, data_dir: str = "") -> ImageSet:
     kind, _, place = source.partition(":")
     readers: dict[str, Callable[[], ImageSet]] = {
         "digits": lambda: _digits(split),
-        "tfds": lambda: _tfds(place, split, data_dir),
+        "tfds": lambda: _tfds(place, split, size, data_dir),
         "folder": lambda: _folder(Path(place), split, size),
         "npz": lambda: _npz(Path(place), split),
     }
@@ -58,7 +60,7 @@ def _digits(split: str) -> ImageSet:
     return ImageSet(images[part], digits.target.astype(np.int32)[part])
 
 
-def _tfds(name: str, split: str, data_dir: str) -> ImageSet:
+def _tfds(name: str, split: str, size: Size, data_dir: str) -> ImageSet:
     import tensorflow_datasets as tfds
 
     try:
@@ -69,9 +71,14 @@ def _tfds(name: str, split: str, data_dir: str) -> ImageSet:
             f"tfds:{name}, split {split!r}, is not in {data_dir or '~/tensorflow_datasets'} "
             f"({reason}); set config.data.data_dir, or prepare it with the tfds command"
         ) from None
-    rows = [records[i] for i in range(len(records))]
-    images = np.stack([row["image"] for row in rows])
-    return ImageSet(images, np.array([row["label"] for row in rows], np.int32))
+    one_size = None not in records.dataset_info.features["image"].shape
+    images, labels = [], []
+    for i in range(len(records)):
+        row = records[i]
+        image = row["image"] if one_size else _fitted(Image.fromarray(row["image"]), size)
+        images.append(image)
+        labels.append(row["label"])
+    return ImageSet(np.stack(images), np.array(labels, np.int32))
 
 
 def _held_out(count: int, split: str) -> np.ndarray:
@@ -97,15 +104,19 @@ def _folder(directory: Path, split: str, size: Size) -> ImageSet:
 
 
 def _read_image(file: Path, size: Size) -> np.ndarray:
-    height, width, channels = size
     try:
         with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BICUBIC)
-            return np.asarray(image, np.uint8).reshape(size)
+            return _fitted(opened, size)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{file} is no readable image ({error}); mend or remove it") from None
+
+
+def _fitted(image: Image.Image, size: Size) -> np.ndarray:
+    height, width, channels = size
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC, bleed=BORDER)
+    return np.asarray(image, np.uint8).reshape(size)
 
 
 def _npz(file: Path, split: str) -> ImageSet:

@@ -162,11 +162,11 @@ def test_folders_with_nothing_in_them(tmp_path):
 # tfds
 
 
-def _write_tfds(directory, images, labels):
+def _write_tfds(directory, images, labels, shape=SIZE):
     directory.mkdir(parents=True)
     features = tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(shape=SIZE, encoding_format="png"),
+            "image": tfds.features.Image(shape=shape, encoding_format="png"),
             "label": tfds.features.ClassLabel(num_classes=3),
         }
     )
@@ -196,6 +196,19 @@ def test_tfds(tmp_path):
         sources.load("tfds:small", "test", SIZE, str(tmp_path))
     with pytest.raises(UserError, match="tfds:other, split 'train', is not in"):
         sources.load("tfds:other", "train", SIZE, str(tmp_path))
+
+
+def test_tfds_of_many_sizes_is_seen_as_imagenet_is(tmp_path):
+    """The middle 224 of 256 pixels of the shorter side, at the teacher's size."""
+    wide = np.zeros((256, 400, 3), np.uint8)
+    wide[16:-16, 72 + 16 : -72 - 16] = 200  # what is seen of it
+    tall = np.full((90, 40, 3), 30, np.uint8)
+    _write_tfds(tmp_path / "small" / "1.0.0", [wide, tall], [0, 1], (None, None, 3))
+    found = sources.load("tfds:small", "train", (56, 56, 3), str(tmp_path))
+    assert found.images.shape == (2, 56, 56, 3)
+    assert (found.images[0] > 150).all(), "smoothed at most at its edge"
+    assert (found.images[0, 2:-2, 2:-2] == 200).all()
+    assert (found.images[1] == 30).all()
 
 
 @pytest.mark.skipif(
