@@ -70,15 +70,14 @@ def repeat(step: Step) -> Repeated:
 
 
 def alternate(
-    step: Step, other: Callable[[Any, Any], Any], every: int, counter: Callable[[Any], Any]
+    step: Step, other: Callable[[Any, Any], Any], due: Callable[[Any], jax.Array]
 ) -> Repeated:
     """Like `repeat`, with something else now and then.
 
     Args:
         step: pure `(state, data) -> (state, metrics)`, one iteration.
-        other: pure `(state, data) -> state`, done after every so many iterations of `step`.
-        every: how many.
-        counter: `state -> iterations so far`, which `step` counts.
+        other: pure `(state, data) -> state`.
+        due: pure, `state after an iteration -> whether other comes next`.
     """
     if on_cpu():
         one, two = jax.jit(step, donate_argnums=0), jax.jit(other, donate_argnums=0)
@@ -87,7 +86,7 @@ def alternate(
             metrics = None
             for _ in range(n):
                 state, metrics = one(state, data)
-                if int(counter(state)) % every == 0:
+                if due(state):
                     state = two(state, data)
             return state, metrics
 
@@ -95,8 +94,7 @@ def alternate(
 
     def both(state: Any, data: Any) -> tuple[Any, Any]:
         state, metrics = step(state, data)
-        due = counter(state) % every == 0
-        return jax.lax.cond(due, lambda s: other(s, data), lambda s: s, state), metrics
+        return jax.lax.cond(due(state), lambda s: other(s, data), lambda s: s, state), metrics
 
     return repeat(both)
 

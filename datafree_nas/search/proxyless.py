@@ -80,17 +80,15 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
 
     step = _make_step(problem, sample, transform)
     alpha_step = _make_alpha_step(problem, sample)
-    warmup, every = config.proxyless.warmup, config.train.log_every
-    both = backend.alternate(
-        step, alpha_step, config.proxyless.every, lambda state: state.train.step
-    )
-    phases = [
-        Phase("warm-up", warmup, backend.repeat(step), every=every),
-        Phase("supernet", steps - warmup, both, every=every),
-    ]
+    warmup, every = config.proxyless.warmup, config.proxyless.every
+
+    def due(state: ProxylessState) -> Array:
+        return (state.train.step > warmup) & (state.train.step % every == 0)
+
+    both = backend.alternate(step, alpha_step, due)
     return Strategy(
         init,
-        [phase for phase in phases if phase.iterations],
+        [Phase("supernet", steps, both, every=config.train.log_every)],
         derive=lambda state: architecture.derive(state.alphas, space),
         history=lambda state: [],
         probabilities=lambda s: architecture.describe(s.trace, s.alphas, space, steps),

@@ -114,7 +114,7 @@ def test_recalibration_is_the_true_average_and_scoring_compiles_once(space, imag
     agreement = jnp.mean(jnp.argmax(by_hand, -1) == jnp.argmax(logits, -1))
     np.testing.assert_allclose(found["agreement"], agreement)
     with caplog.at_level(logging.WARNING), jax.log_compiles():
-        for seed in range(5):
+        for seed in range(100):
             score(params, batch_stats, data, space.sample(jax.random.key(seed)))
     compiled = [m for m in caplog.messages if "Compiling" in m]
     assert not [m for m in compiled if "statistics" in m or "compare" in m], compiled
