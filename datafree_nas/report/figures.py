@@ -90,7 +90,7 @@ def scores(history: Rows) -> Figure:
 
 @drawn
 def tradeoff(history: Rows, found: Row) -> Figure:
-    """Score against MACs, with the found architecture and the limit on MACs.
+    """Score against MACs, with the Pareto front, the found architecture and the limit on MACs.
 
     Args:
         history: rows with `score` and `macs`.
@@ -100,6 +100,9 @@ def tradeoff(history: Rows, found: Row) -> Figure:
     axes = figure.subplots()
     macs = [row["macs"] for row in history]
     axes.plot(macs, _scores(history), ".", color=DOTS, markersize=5, label="evaluated")
+    if front := pareto(history):
+        costs, best = zip(*front, (max(macs), front[-1][1]), strict=True)  # to the costliest
+        axes.step(costs, best, where="post", color=DOTS, label="Pareto front")
     axes.plot(found["macs"], found["score"], "*", color=ACCENT, markersize=12, label="found")
     if found["max_macs"] is not None:
         axes.axvline(found["max_macs"], color=INK, linewidth=1, linestyle="--", label="limit")
@@ -107,6 +110,24 @@ def tradeoff(history: Rows, found: Row) -> Figure:
     axes.xaxis.set_major_formatter(EngFormatter())
     _legend(figure, axes)
     return figure
+
+
+def pareto(history: Rows) -> list[tuple[int, float]]:
+    """What the best score is for at most so many MACs.
+
+    Args:
+        history: rows with `score`, of which one may be not finite, and `macs`.
+
+    Returns:
+        MACs and score of every architecture that no other beats or equals at the same MACs or
+        fewer; both ascend.
+    """
+    front: list[tuple[int, float]] = []
+    scored = zip((row["macs"] for row in history), _scores(history).tolist(), strict=True)
+    for macs, score in sorted(scored, key=lambda point: (point[0], -point[1])):
+        if math.isfinite(score) and (not front or score > front[-1][1]):
+            front.append((macs, score))
+    return front
 
 
 def _terms(rows: Rows) -> list[str]:

@@ -268,6 +268,25 @@ def test_curves_are_averaged_over_batches():
     ]
 
 
+def test_pareto_front_is_the_best_for_at_most_so_many_macs():
+    points = [(5, 0.7), (3, 0.5), (3, 0.6), (4, 0.6), (1, float("nan")), (2, 0.2), (9, 0.1)]
+    history = [{"macs": macs, "score": score} for macs, score in points]
+    assert figures.pareto(history) == [(2, 0.2), (3, 0.6), (5, 0.7)]
+    assert figures.pareto([{"macs": 1, "score": float("nan")}]) == []
+
+
+def test_tradeoff_shows_the_front_up_to_the_costliest():
+    points = [(5, 0.7), (3, 0.5), (9, 0.1)]
+    history = [{"macs": macs, "score": score} for macs, score in points]
+    found = {"macs": 5, "score": 0.7, "max_macs": None}
+    figure = figures.tradeoff.__wrapped__(history, found)
+    (front,) = [line for line in figure.axes[0].lines if line.get_label() == "Pareto front"]
+    assert front.get_drawstyle() == "steps-post"
+    assert list(map(tuple, front.get_xydata())) == [(3, 0.5), (5, 0.7), (9, 0.7)]
+    assert "Pareto front" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "Pareto" not in figures.tradeoff("t", [{"macs": 1, "score": float("nan")}], found)
+
+
 def test_any_number_of_nodes_can_be_drawn():
     chain = [(i, i + 1, f"op {i}") for i in range(11)]
     complete = [(a, b, "conv") for b in range(7) for a in range(b)]
