@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from datafree_nas.report import figures, graph, text
+from datafree_nas.report import colours, figures, graph, text
 from datafree_nas.report.artifacts import Artifacts, read
 from datafree_nas.report.summary import headline, summarize
 from datafree_nas.runtime.files import write_bytes, write_json
@@ -83,7 +83,8 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
     if artifacts.history:
         svg["scores"] = figures.scores("scores", artifacts.history)
     if found := artifacts.architecture:
-        svg["network"] = graph.network("network", **found["graph"])
+        colour = colours.of_ops([op for _, _, op in found["graph"]["edges"]])
+        svg["network"] = graph.network("network", **found["graph"], colours=colour)
         if artifacts.history:
             svg["tradeoff"] = figures.tradeoff("tradeoff", artifacts.history, found)
     return svg

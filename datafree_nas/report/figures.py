@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from datafree_nas.report.artifacts import Row, Rows
-from datafree_nas.report.svg import ACCENT, INK, drawn
+from datafree_nas.report.svg import ACCENT, INK, WIDTH, drawn
 
-WIDTH = 9.4  # inches, of every figure
 LETTERS_ACROSS, LETTERS_OF_MARK = 130, 8  # what a row of a legend holds, and a mark takes of it
 DOTS = "#8da2c0"
 LOG_FROM = 30.0  # an axis is logarithmic where its largest value is so many times its smallest
