@@ -65,7 +65,7 @@ def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
     for axes in grid[len(terms) :]:
         axes.set_axis_off()
     if len(lines) > 1:
-        _legend(figure, grid[0])
+        legend(figure, grid[0])
     return figure
 
 
@@ -83,7 +83,7 @@ def scores(history: Rows) -> Figure:
     axes.plot(order, values, ".", color=DOTS, markersize=4, label="score")
     axes.step(order, best, where="post", color=ACCENT, label="best so far")
     axes.set(xlabel="architectures evaluated", ylabel="score")
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
@@ -107,7 +107,7 @@ def tradeoff(history: Rows, found: Row) -> Figure:
         axes.axvline(found["max_macs"], color=INK, linewidth=1, linestyle="--", label="limit")
     axes.set(xlabel="MACs", ylabel="score")
     axes.xaxis.set_major_formatter(EngFormatter())
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
@@ -149,8 +149,13 @@ def _scale(axes: Axes) -> None:
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Names the lines of some axes above the figure, as many in a row as fit."""
+def legend(figure: Figure, axes: Axes) -> None:
+    """Names lines above a figure, as many in a row as fit.
+
+    Args:
+        figure: has a constrained layout.
+        axes: whose lines are named.
+    """
     handles, labels = axes.get_legend_handles_labels()
     columns = int(LETTERS_ACROSS / (max(map(len, labels)) + LETTERS_OF_MARK))
     figure.legend(handles, labels, loc="outside upper left", ncols=max(columns, 1))

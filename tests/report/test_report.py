@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 from rich.console import Console
 
-from datafree_nas.report import figures, text
+from datafree_nas.report import colours, figures, text
 from datafree_nas.report.build import build
 from datafree_nas.report.table import print_table
 from datafree_nas.runtime.errors import UserError
@@ -26,6 +26,7 @@ EDGES = [
     *([0, 1, "nor_conv_3x3"], [0, 2, "none"], [1, 2, "skip_connect"]),
     *([0, 3, "nor_conv_1x1"], [1, 3, "none"], [2, 3, "nor_conv_3x3"]),
 ]
+OPS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 URLS = re.compile(r"""(?:src|href)\s*=\s*["']?([^"'>\s]*)|url\(\s*["']?([^"')]*)""")
 
@@ -99,6 +100,10 @@ def _search(workdir: Path, name: str = GENOTYPE) -> None:
     nodes = ["input", "node 1", "node 2", "output"]
     found |= {"max_macs": 8_000_000, "seed": 3, "graph": {"nodes": nodes, "edges": EDGES}}
     write_json(directory / "architecture.json", found)
+    names = [f"{nodes[a]} → {nodes[b]}" for a, b, _ in EDGES]
+    values = [[[0.2] * 5] * 6, [[0.4, 0.3, 0.1, 0.1, 0.1]] * 6]
+    recorded = {"steps": [0, 9], "ops": OPS, "positions": names, "values": values}
+    write_json(directory / "probabilities.json", recorded)
 
 
 def _students(workdir: Path, accuracy: float | None = 0.9519) -> None:
@@ -142,7 +147,7 @@ def test_page_is_whole_and_needs_no_network(run, either_way):
     html = _page(run)
     page = Page(html)
     assert page.open == []
-    assert page.tags.count("svg") == 7
+    assert page.tags.count("svg") == 8
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert len(page.ids) == len(set(page.ids))
     assert "http" not in html
@@ -234,6 +239,25 @@ def test_a_missing_file_is_said(run, file, sentence):
     (run / file).unlink()
     build(run, CONFIG)
     assert sentence in _page(run)
+
+
+def test_a_search_without_probabilities_shows_none(run):
+    (run / "search" / "probabilities.json").unlink()
+    build(run, CONFIG)
+    html = _page(run)
+    assert "robabilit" not in html
+    assert "not run" not in html
+
+
+def test_an_op_has_one_colour_in_all_drawings(run, either_way):
+    build(run, CONFIG)
+    html = _page(run)
+    colour = colours.of_ops(OPS)["nor_conv_1x1"]  # not that of the first op of the graph alone
+    assert colour != colours.of_ops([op for _, _, op in EDGES])["nor_conv_1x1"]
+    network = re.search(r'<figure class="network">.*?</figure>', html, flags=re.DOTALL)[0]
+    assert re.search(rf"<text[^>]*{colour}[^>]*>\s*nor_conv_1x1", network)
+    figure = re.search(r'<figure class="probabilities">.*?</figure>', html, flags=re.DOTALL)[0]
+    assert f"stroke: {colour}" in figure
 
 
 def test_a_broken_file_is_named(run):
