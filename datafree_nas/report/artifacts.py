@@ -22,6 +22,8 @@ class Artifacts:
         rounds: one row of measurements for each round of synthesis.
         grid: a PNG file's content.
         search_metrics: of all phases of the search.
+        probabilities: of every op at every position over the search; `None` where a strategy has
+            none.
         history: every evaluated architecture, in order.
         architecture: the one that was found.
         results: by folder, that of every trained network, sorted by `order`; the teacher's is
@@ -35,6 +37,7 @@ class Artifacts:
     rounds: Rows
     grid: bytes | None
     search_metrics: Rows
+    probabilities: Row | None
     history: Rows
     architecture: Row | None
     results: dict[str, Row]
@@ -62,6 +65,7 @@ def read(workdir: Path) -> Artifacts:
         rounds=_json(workdir / "synthetic" / "rounds.json") or [],
         grid=grid.read_bytes() if grid.exists() else None,
         search_metrics=read_jsonl(workdir / "search" / "metrics.jsonl"),
+        probabilities=_json(workdir / "search" / "probabilities.json"),
         history=read_jsonl(workdir / "search" / "history.jsonl"),
         architecture=_json(workdir / "search" / "architecture.json"),
         results=results,

@@ -6,8 +6,9 @@ from typing import Any
 
 import jinja2
 
-from datafree_nas.report import figures, graph, text
+from datafree_nas.report import colours, figures, graph, text
 from datafree_nas.report.artifacts import Artifacts, read
+from datafree_nas.report.probabilities import probabilities
 from datafree_nas.report.summary import headline, summarize
 from datafree_nas.runtime.files import write_bytes, write_json
 
@@ -82,8 +83,18 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
     svg = {name: figures.panels(name, of) for name, of in present.items() if of}
     if artifacts.history:
         svg["scores"] = figures.scores("scores", artifacts.history)
+    colour = _colours(artifacts)
+    if artifacts.probabilities:
+        svg["probabilities"] = probabilities("probabilities", artifacts.probabilities, colour)
     if found := artifacts.architecture:
-        svg["network"] = graph.network("network", **found["graph"])
+        svg["network"] = graph.network("network", **found["graph"], colours=colour)
         if artifacts.history:
             svg["tradeoff"] = figures.tradeoff("tradeoff", artifacts.history, found)
     return svg
+
+
+def _colours(artifacts: Artifacts) -> dict[str, str]:
+    """One colour for each op, whichever drawings it is in."""
+    found, recorded = artifacts.architecture, artifacts.probabilities
+    in_graph = [op for _, _, op in found["graph"]["edges"]] if found else []
+    return colours.of_ops([*in_graph, *(recorded["ops"] if recorded else [])])

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from datafree_nas.report.artifacts import Row, Rows
-from datafree_nas.report.svg import ACCENT, INK, drawn
+from datafree_nas.report.svg import ACCENT, INK, WIDTH, drawn
 
-WIDTH = 9.4  # inches, of every figure
 LETTERS_ACROSS, LETTERS_OF_MARK = 130, 8  # what a row of a legend holds, and a mark takes of it
 DOTS = "#8da2c0"
 LOG_FROM = 30.0  # an axis is logarithmic where its largest value is so many times its smallest
@@ -66,7 +65,7 @@ def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
     for axes in grid[len(terms) :]:
         axes.set_axis_off()
     if len(lines) > 1:
-        _legend(figure, grid[0])
+        legend(figure, grid[0])
     return figure
 
 
@@ -84,13 +83,13 @@ def scores(history: Rows) -> Figure:
     axes.plot(order, values, ".", color=DOTS, markersize=4, label="score")
     axes.step(order, best, where="post", color=ACCENT, label="best so far")
     axes.set(xlabel="architectures evaluated", ylabel="score")
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
 @drawn
 def tradeoff(history: Rows, found: Row) -> Figure:
-    """Score against MACs, with the found architecture and the limit on MACs.
+    """Score against MACs, with the Pareto front, the found architecture and the limit on MACs.
 
     Args:
         history: rows with `score` and `macs`.
@@ -100,13 +99,34 @@ def tradeoff(history: Rows, found: Row) -> Figure:
     axes = figure.subplots()
     macs = [row["macs"] for row in history]
     axes.plot(macs, _scores(history), ".", color=DOTS, markersize=5, label="evaluated")
+    if front := pareto(history):
+        costs, best = zip(*front, (max(macs), front[-1][1]), strict=True)  # to the costliest
+        axes.step(costs, best, where="post", color=DOTS, label="Pareto front")
     axes.plot(found["macs"], found["score"], "*", color=ACCENT, markersize=12, label="found")
     if found["max_macs"] is not None:
         axes.axvline(found["max_macs"], color=INK, linewidth=1, linestyle="--", label="limit")
     axes.set(xlabel="MACs", ylabel="score")
     axes.xaxis.set_major_formatter(EngFormatter())
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
+
+
+def pareto(history: Rows) -> list[tuple[int, float]]:
+    """What the best score is for at most so many MACs.
+
+    Args:
+        history: rows with `score`, of which one may be not finite, and `macs`.
+
+    Returns:
+        MACs and score of every architecture that no other beats or equals at the same MACs or
+        fewer; both ascend.
+    """
+    front: list[tuple[int, float]] = []
+    scored = zip((row["macs"] for row in history), _scores(history).tolist(), strict=True)
+    for macs, score in sorted(scored, key=lambda point: (point[0], -point[1])):
+        if math.isfinite(score) and (not front or score > front[-1][1]):
+            front.append((macs, score))
+    return front
 
 
 def _terms(rows: Rows) -> list[str]:
@@ -129,8 +149,13 @@ def _scale(axes: Axes) -> None:
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Names the lines of some axes above the figure, as many in a row as fit."""
+def legend(figure: Figure, axes: Axes) -> None:
+    """Names lines above a figure, as many in a row as fit.
+
+    Args:
+        figure: has a constrained layout.
+        axes: whose lines are named.
+    """
     handles, labels = axes.get_legend_handles_labels()
     columns = int(LETTERS_ACROSS / (max(map(len, labels)) + LETTERS_OF_MARK))
     figure.legend(handles, labels, loc="outside upper left", ncols=max(columns, 1))

@@ -1,4 +1,4 @@
-"""A matplotlib figure as inline SVG: the same bytes for the same data."""
+"""A figure as inline SVG: the same bytes for the same data."""
 
 import io
 import re
@@ -9,7 +9,8 @@ from typing import Any, Concatenate, ParamSpec
 from matplotlib import style
 from matplotlib.figure import Figure
 
-INK, PALE, ACCENT = "#374151", "#d1d5db", "#c2410c"
+WIDTH = 9.4  # inches, of every figure at most
+INK, PALE, PAPER, ACCENT = "#374151", "#d1d5db", "#f3f4f6", "#c2410c"
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": PALE,
@@ -54,14 +55,21 @@ def drawn(paint: Callable[P, Figure]) -> Callable[Concatenate[str, P], str]:
         file = io.StringIO()
         with style.context(["default", STYLE | {"svg.hashsalt": name}]):
             paint(*args, **kwargs).savefig(file, format="svg", metadata={"Date": None})
-        return _inline(file.getvalue())
+        return inline(file.getvalue())
 
     return svg
 
 
-def _inline(document: str) -> str:
-    """An SVG file as a part of HTML: no prologue, namespaces or metadata, no ids nobody uses."""
+def inline(document: str) -> str:
+    """An SVG file as a part of HTML, where ids and namespaces of two figures would clash.
+
+    Args:
+        document: as matplotlib or Graphviz writes it.
+
+    Returns:
+        Its `<svg>` element without namespaces, metadata, comments, tooltips or ids nobody uses.
+    """
     element = document[document.index("<svg") :]
-    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    element = re.sub(r"<(metadata|title)>.*?</\1>|<!--.*?-->\n?", "", element, flags=re.DOTALL)
     element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element, count=2)
     return re.sub(r'<g id="[^"]*"', "<g", element)

@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 from rich.console import Console
 
-from datafree_nas.report import figures, graph, text
+from datafree_nas.report import colours, figures, text
 from datafree_nas.report.build import build
 from datafree_nas.report.table import print_table
 from datafree_nas.runtime.errors import UserError
@@ -26,6 +26,7 @@ EDGES = [
     *([0, 1, "nor_conv_3x3"], [0, 2, "none"], [1, 2, "skip_connect"]),
     *([0, 3, "nor_conv_1x1"], [1, 3, "none"], [2, 3, "nor_conv_3x3"]),
 ]
+OPS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 URLS = re.compile(r"""(?:src|href)\s*=\s*["']?([^"'>\s]*)|url\(\s*["']?([^"')]*)""")
 
@@ -99,6 +100,10 @@ def _search(workdir: Path, name: str = GENOTYPE) -> None:
     nodes = ["input", "node 1", "node 2", "output"]
     found |= {"max_macs": 8_000_000, "seed": 3, "graph": {"nodes": nodes, "edges": EDGES}}
     write_json(directory / "architecture.json", found)
+    names = [f"{nodes[a]} → {nodes[b]}" for a, b, _ in EDGES]
+    values = [[[0.2] * 5] * 6, [[0.4, 0.3, 0.1, 0.1, 0.1]] * 6]
+    recorded = {"steps": [0, 9], "ops": OPS, "positions": names, "values": values}
+    write_json(directory / "probabilities.json", recorded)
 
 
 def _students(workdir: Path, accuracy: float | None = 0.9519) -> None:
@@ -137,12 +142,12 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_page_is_whole_and_needs_no_network(run):
+def test_page_is_whole_and_needs_no_network(run, either_way):
     build(run, CONFIG)
     html = _page(run)
     page = Page(html)
     assert page.open == []
-    assert page.tags.count("svg") == 7
+    assert page.tags.count("svg") == 8
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert len(page.ids) == len(set(page.ids))
     assert "http" not in html
@@ -167,7 +172,7 @@ def test_page_says_what_was_found(run):
     assert html.count("student · real") == 1
 
 
-def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run):
+def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run, either_way):
     build(run, CONFIG)
     before = [file.read_bytes() for file in sorted((run / "report").iterdir())]
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "svg.fonttype": "path"}):
@@ -236,13 +241,32 @@ def test_a_missing_file_is_said(run, file, sentence):
     assert sentence in _page(run)
 
 
+def test_a_search_without_probabilities_shows_none(run):
+    (run / "search" / "probabilities.json").unlink()
+    build(run, CONFIG)
+    html = _page(run)
+    assert "robabilit" not in html
+    assert "not run" not in html
+
+
+def test_an_op_has_one_colour_in_all_drawings(run, either_way):
+    build(run, CONFIG)
+    html = _page(run)
+    colour = colours.of_ops(OPS)["nor_conv_1x1"]  # not that of the first op of the graph alone
+    assert colour != colours.of_ops([op for _, _, op in EDGES])["nor_conv_1x1"]
+    network = re.search(r'<figure class="network">.*?</figure>', html, flags=re.DOTALL)[0]
+    assert re.search(rf"<text[^>]*{colour}[^>]*>\s*nor_conv_1x1", network)
+    figure = re.search(r'<figure class="probabilities">.*?</figure>', html, flags=re.DOTALL)[0]
+    assert f"stroke: {colour}" in figure
+
+
 def test_a_broken_file_is_named(run):
     (run / "synthetic" / "rounds.json").write_text("[")
     with pytest.raises(UserError, match=r"rounds\.json is not valid JSON"):
         build(run, CONFIG)
 
 
-def test_hostile_names_are_escaped(run):
+def test_hostile_names_are_escaped(run, either_way):
     hostile = "<script>alert('$x_$')</script>"
     _search(run, hostile)
     graph_file = run / "search" / "architecture.json"
@@ -268,13 +292,23 @@ def test_curves_are_averaged_over_batches():
     ]
 
 
-def test_any_number_of_nodes_can_be_drawn():
-    chain = [(i, i + 1, f"op {i}") for i in range(11)]
-    complete = [(a, b, "conv") for b in range(7) for a in range(b)]
-    for nodes, edges in ((12, chain), (7, complete), (2, [(0, 1, "none")])):
-        svg = graph.network("name", [f"node {i}" for i in range(nodes)], edges)
-        assert svg.count(">node ") == nodes
-        assert ">none<" not in svg
+def test_pareto_front_is_the_best_for_at_most_so_many_macs():
+    points = [(5, 0.7), (3, 0.5), (3, 0.6), (4, 0.6), (1, float("nan")), (2, 0.2), (9, 0.1)]
+    history = [{"macs": macs, "score": score} for macs, score in points]
+    assert figures.pareto(history) == [(2, 0.2), (3, 0.6), (5, 0.7)]
+    assert figures.pareto([{"macs": 1, "score": float("nan")}]) == []
+
+
+def test_tradeoff_shows_the_front_up_to_the_costliest():
+    points = [(5, 0.7), (3, 0.5), (9, 0.1)]
+    history = [{"macs": macs, "score": score} for macs, score in points]
+    found = {"macs": 5, "score": 0.7, "max_macs": None}
+    figure = figures.tradeoff.__wrapped__(history, found)
+    (front,) = [line for line in figure.axes[0].lines if line.get_label() == "Pareto front"]
+    assert front.get_drawstyle() == "steps-post"
+    assert list(map(tuple, front.get_xydata())) == [(3, 0.5), (5, 0.7), (9, 0.7)]
+    assert "Pareto front" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "Pareto" not in figures.tradeoff("t", [{"macs": 1, "score": float("nan")}], found)
 
 
 def test_table_prints_every_row():

@@ -1,0 +1,43 @@
+"""How a search makes up its mind: the probability of every op at every position."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from datafree_nas.report.artifacts import Row
+from datafree_nas.report.figures import legend
+from datafree_nas.report.svg import WIDTH, drawn
+
+COLUMNS = (7, 6, 5, 4)  # what is tried, the first of those that leave the fewest places empty
+
+
+@drawn
+def probabilities(recorded: Row, colours: Mapping[str, str]) -> Figure:
+    """One panel for each position, in it one line for each op; lines show a narrow lead as well.
+
+    Args:
+        recorded: `steps`, names of `ops` and of `positions`, and `values` [steps positions ops] in
+            [0, 1]; an op that a position lacks is 0 throughout, and has no line there.
+        colours: by op.
+    """
+    values = np.array(recorded["values"], dtype=float)
+    values[:, ~values.any(axis=0)] = np.nan
+    count = len(recorded["positions"])
+    columns = min(COLUMNS, key=lambda columns: -count % columns)
+    height = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, 1.25 * height + 0.6))
+    grid = list(figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True).flat)
+    for i, name in enumerate(recorded["positions"]):
+        for op, line in zip(recorded["ops"], values[:, i].T, strict=True):
+            grid[i].plot(recorded["steps"], line, color=colours[op], label=op)
+        grid[i].set_title(name, fontsize=8)
+        grid[i].tick_params(labelbottom=i >= count - columns)  # the lowest of its column
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    grid[0].set_ylim(bottom=0)
+    grid[0].xaxis.set_major_formatter(EngFormatter())
+    legend(figure, grid[0])
+    return figure

@@ -1,0 +1,71 @@
+"""A graph in rows that fit the page: one for each cell, several for a long chain."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ACROSS = 5  # edges of a chain in one row
+Edge = Sequence[Any]  # from, to, op; a list, as JSON gives it
+
+
+@dataclass(frozen=True)
+class Row:
+    """A part of a graph that is drawn from left to right.
+
+    Attributes:
+        title: of the cell; empty if it has none.
+        nodes: names in topological order.
+        edges: from, to, op; indices into `nodes`.
+    """
+
+    title: str
+    nodes: Sequence[str]
+    edges: Sequence[Edge]
+
+
+def rows(nodes: Sequence[str], edges: Sequence[Edge]) -> list[Row]:
+    """Takes a graph apart.
+
+    Args:
+        nodes: names in topological order; the first line of a name, if all nodes of a cell share
+            it, becomes the title of the cell.
+        edges: from, to, op; indices into `nodes`.
+
+    Returns:
+        The connected components from top to bottom. A chain too long for the page is several rows,
+        each of which begins with the node that the one before ends with.
+    """
+    return [
+        row
+        for members in _components(len(nodes), edges)
+        for row in _wrap(_component(members, nodes, edges))
+    ]
+
+
+def _components(count: int, edges: Sequence[Edge]) -> list[list[int]]:
+    """The nodes of each connected component; both are in the order of the nodes."""
+    component = list(range(count))  # of every node, called by its first one
+    for start, end, _ in edges:
+        first, other = sorted((component[start], component[end]))
+        component = [first if c == other else c for c in component]
+    return [[i for i in range(count) if component[i] == c] for c in sorted(set(component))]
+
+
+def _component(members: Sequence[int], nodes: Sequence[str], edges: Sequence[Edge]) -> Row:
+    names, index = [nodes[i] for i in members], {node: i for i, node in enumerate(members)}
+    inside = [[index[a], index[b], op] for a, b, op in edges if a in index]
+    titles = {name.partition("\n")[0] for name in names}
+    if len(titles) > 1 or not all("\n" in name for name in names):
+        return Row("", names, inside)
+    return Row(titles.pop(), [name.partition("\n")[2] for name in names], inside)
+
+
+def _wrap(row: Row) -> Iterator[Row]:
+    if len(row.edges) <= ACROSS or any(end - start != 1 for start, end, _ in row.edges):
+        yield row
+        return
+    by_start = sorted(row.edges, key=lambda edge: edge[0])
+    for first in range(0, len(by_start), ACROSS):
+        edges = [[a - first, b - first, op] for a, b, op in by_start[first : first + ACROSS]]
+        title = row.title if first == 0 else ""
+        yield Row(title, row.nodes[first : first + len(edges) + 1], edges)
