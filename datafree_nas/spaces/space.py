@@ -39,6 +39,8 @@ class Space(ABC):
     Attributes:
         name: in the registry.
         ops: names of the candidates.
+        num_classes: of the head.
+        image_size: `(h, w, c)`.
         positions: places where one of them is chosen.
         choices: how many options each choice of an architecture has. In most spaces a choice is the
             op of a position; where only some combinations are networks it is not, see `gates`.
@@ -48,6 +50,8 @@ class Space(ABC):
 
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]]
+    num_classes: int
+    image_size: tuple[int, int, int]
     positions: int
     choices: tuple[int, ...]
     macs_cost: Cost
