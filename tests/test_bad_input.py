@@ -97,6 +97,11 @@ def test_port_torch_needs_its_flags():
     assert re.search("--checkpoint", _fails("port_torch", "--out=x"))
 
 
+def test_a_student_that_is_not_there(tmp_path):
+    line = _fails("export_onnx", f"--workdir={tmp_path}", "--row=real", f"--out={tmp_path}/a.onnx")
+    assert f"{tmp_path}/student/real/student.json does not exist" in line
+
+
 def test_a_word_where_numbers_belong(tmp_path):
     line = _main(f"--workdir={tmp_path}/run", "--config.teacher.mean=dark")
     assert "config.teacher.mean=('dark',)" in line

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     },
     "main": {"runtime", "pipeline"},
     "port_torch": {"runtime", "interop", "teachers"},
+    "export_onnx": {"runtime", "students"},
 }
 
 

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.export
 import numpy as np
 import pytest
 import safetensors
 import tensorflow_datasets as tfds
 
 from datafree_nas import pipeline, teachers
+from datafree_nas.data import sources
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
 
@@ -81,6 +84,17 @@ def test_students_leave_their_weights_for_pytorch(finished):
         assert file.metadata()["architecture"] == found
         assert file.get_tensor("stem.0.weight").shape == (4, 1, 3, 3)
         assert file.get_tensor("classifier.weight").shape == (10, 16)
+
+
+def test_a_student_elsewhere_is_as_good_as_in_the_table(finished):
+    workdir, _, _ = finished
+    test = sources.load("digits", "test", (8, 8, 1))
+    for name in ("synthetic", "real", "noise", "random"):
+        folder = workdir / "student" / name
+        student = jax.export.deserialize((folder / "student.stablehlo").read_bytes())
+        logits = np.asarray(student.call(test.images))
+        result = json.loads((folder / "result.json").read_text())
+        assert np.mean(logits.argmax(-1) == test.labels) == result["test_accuracy"]
 
 
 def test_a_checkpoint_says_itself_what_it_is(finished, tmp_path):

@@ -7,14 +7,14 @@ GPU and TPU want the opposite: long scanned loops, and any control flow.
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-_plain = ContextVar("plain", default=False)  # see `plain_convolutions`
+_for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # `convolutions_for`
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -100,18 +100,28 @@ def alternate(
 
 
 @contextmanager
-def plain_convolutions() -> Iterator[None]:
-    """Inside, every convolution is stated as one, whatever the backend; for counting them."""
-    token = _plain.set(True)
+def convolutions_for(cpu: bool) -> Iterator[None]:
+    """Inside, convolutions are stated for a CPU or for an accelerator, whatever runs here."""
+    token = _for_cpu.set(cpu)
     try:
         yield
     finally:
-        _plain.reset(token)
+        _for_cpu.reset(token)
+
+
+def plain_convolutions() -> AbstractContextManager[None]:
+    """Inside, every convolution is stated as one, as accelerators have it; for counting them."""
+    return convolutions_for(cpu=False)
+
+
+def _stated_for_cpu() -> bool:
+    chosen = _for_cpu.get()
+    return on_cpu() if chosen is None else chosen
 
 
 def matmul_convolutions_in_switch() -> bool:
     """Whether a convolution inside `lax.switch` should be stated as a matrix product."""
-    return on_cpu() and not _plain.get()
+    return _stated_for_cpu()
 
 
 def depthwise_as_shifts() -> bool:
@@ -119,4 +129,4 @@ def depthwise_as_shifts() -> bool:
 
     XLA:CPU takes 10 to 60 times longer for the convolution itself.
     """
-    return on_cpu() and not _plain.get()
+    return _stated_for_cpu()

@@ -49,6 +49,7 @@ class Space(ABC):
         image_size: `(h, w, c)` of the images that the networks are for.
         ops: names of the candidates.
         regularizers: those of `REGULARIZERS` that its networks can be trained with.
+        num_classes: of the head.
         positions: places where one of them is chosen.
         choices: how many options each choice of an architecture has. In most spaces a choice is the
             op of a position; where only some combinations are networks it is not, see `gates`.
@@ -59,6 +60,7 @@ class Space(ABC):
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]]
     regularizers: ClassVar[tuple[str, ...]] = ()
+    num_classes: int
     image_size: tuple[int, int, int]
     positions: int
     choices: tuple[int, ...]

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 
 from datafree_nas.data.images import ImageSet
-from datafree_nas.interop import torch_file
-from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import checkpoint, interrupt, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.spaces.space import Architecture, Space
+from datafree_nas.students import export
+from datafree_nas.students.student import Student
 from datafree_nas.training import fit
 from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
@@ -110,7 +110,7 @@ def _train(
         return model.apply(variables, x, train=False)
 
     checkpoint.save_variables(directory / "variables", variables)
-    _export(directory / "student.safetensors", variables, row, inputs)
+    export.write(directory, Student(space, row.architecture, inputs.preprocess, variables))
     result = {
         "name": row.title,
         "data": row.data,
@@ -123,18 +123,6 @@ def _train(
     }
     write_json(directory / RESULT, result)
     checkpoint.discard(directory / "working")
-
-
-def _export(path: Path, variables: Any, row: _Row, inputs: Inputs) -> None:
-    """The weights under the names of the space's PyTorch release."""
-    metadata = {
-        "space": inputs.space.name,
-        "architecture": inputs.space.encode(row.architecture),
-        "mean": str(inputs.preprocess.mean),
-        "std": str(inputs.preprocess.std),
-    }
-    host = jax.device_get(variables)
-    torch_file.write(path, state_dict(host, inputs.space.torch_name), metadata)
 
 
 def _accuracy(logits_fn: LogitsFn, variables: Any, inputs: Inputs) -> dict[str, float | None]:

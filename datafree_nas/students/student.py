@@ -1,0 +1,81 @@
+"""A trained student: what it computes, and its card, from which it is built again."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from datafree_nas import spaces
+from datafree_nas.runtime import checkpoint
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_json
+from datafree_nas.spaces.space import Architecture, Space
+from datafree_nas.training.trainer import Preprocessing
+
+CARD = "student.json"
+
+
+class Student(NamedTuple):
+    """A network with its weights.
+
+    Attributes:
+        space: of the architecture.
+        architecture: of the network.
+        preprocess: of bytes.
+        variables: `params` and `batch_stats`.
+    """
+
+    space: Space
+    architecture: Architecture
+    preprocess: Preprocessing
+    variables: Any
+
+    def logits(self, images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
+        """Of a batch of bytes; jittable."""
+        with jax.ensure_compile_time_eval():  # some spaces compute what network it is
+            network = self.space.network(self.architecture)
+        return network.apply(self.variables, self.preprocess(images), train=False)
+
+
+def card(student: Student) -> dict[str, Any]:
+    """What `load` needs beside the variables, ready for JSON.
+
+    Returns:
+        `space`: its name and settings, `image_size` and `num_classes` among them. `architecture`:
+        as the space writes it. `mean`, `std`: per channel, of pixels in [0, 1].
+    """
+    space = student.space
+    assert dataclasses.is_dataclass(space)
+    return {
+        "space": {"name": space.name, **dataclasses.asdict(space)},
+        "architecture": space.encode(student.architecture),
+        **student.preprocess._asdict(),
+    }
+
+
+def load(directory: Path) -> Student:
+    """Reads a student that the train stage left.
+
+    Args:
+        directory: e.g. `runs/digits_spos/student/synthetic`.
+
+    Raises:
+        UserError: there is none, or its card is damaged.
+    """
+    found = read_json(directory / CARD)
+    try:
+        space = spaces.create(**{name: _hashable(v) for name, v in found["space"].items()})
+        architecture = space.decode(found["architecture"])
+        preprocess = Preprocessing(tuple(found["mean"]), tuple(found["std"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{directory / CARD} is no card of a student: {error!r}") from None
+    variables = checkpoint.load_variables(directory / "variables")
+    return Student(space, architecture, preprocess, jax.tree.map(jnp.asarray, variables))
+
+
+def _hashable(value: Any) -> Any:
+    """Tuples for JSON's lists: Linen modules want settings that hash."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -1,0 +1,120 @@
+"""What a student leaves for others says the same as the student."""
+
+import re
+import subprocess
+import sys
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+import safetensors
+
+from datafree_nas.runtime import backend, checkpoint
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import write_json
+from datafree_nas.students import export, student
+
+# neither this package nor Flax is there, however it is installed
+ALONE = """
+import sys
+for name in ("datafree_nas", "flax"):
+    sys.modules[name] = None
+try:
+    import datafree_nas
+except ImportError:
+    pass
+else:
+    raise AssertionError
+"""
+
+
+def test_stablehlo_runs_without_this_package(one_student, example, images, logits, tmp_path):
+    export.write(tmp_path, one_student)
+    np.save(tmp_path / "images.npy", images)
+    code = f"{ALONE}\n{example('student.stablehlo')}\nnp.save('logits.npy', logits)"
+    subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True)
+    found = np.load(tmp_path / "logits.npy")
+    np.testing.assert_allclose(found, logits(one_student), rtol=0, atol=1e-5)
+
+
+def test_stablehlo_of_every_space(any_student, images, logits):
+    written = export.exported(any_student)
+    assert written.platforms == ("cpu", "cuda", "rocm", "tpu")
+    expected = logits(any_student)
+    found = jax.jit(jax.export.deserialize(written.serialize()).call)(images)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("any_student", ["nasbench_macro"], indirect=True)
+def test_stablehlo_is_the_same_wherever_it_is_written(any_student, monkeypatch):
+    here = export.exported(any_student).serialize()
+    assert b".py" not in here, "names of files on this machine"
+    monkeypatch.setattr(backend, "on_cpu", lambda: False)
+    assert export.exported(any_student).serialize() == here
+
+
+@pytest.mark.parametrize("any_student", ["nasbench_macro"], indirect=True)
+def test_a_cpu_gets_no_depthwise_convolutions_and_others_do(any_student, images):
+    grouped = r"feature_group_count ?= ?(?!1\b)\d"
+    written = export.exported(any_student)
+    assert re.search(grouped, written.mlir_module())
+    on_cpu = jax.jit(written.call).lower(images).compile().as_text()
+    assert "convolution" in on_cpu
+    assert not re.search(grouped, on_cpu)
+
+
+def test_files_are_written_anew_from_the_variables(one_student, tmp_path):
+    checkpoint.save_variables(tmp_path / "variables", one_student.variables)
+    export.write(tmp_path, one_student)
+    files = [tmp_path / "student.json", tmp_path / "student.stablehlo"]
+    before = [file.read_bytes() for file in files]
+    export.write(tmp_path, student.load(tmp_path))
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_the_folder_is_enough_to_go_on_here(any_student, images, logits, tmp_path):
+    checkpoint.save_variables(tmp_path / "variables", any_student.variables)
+    export.write(tmp_path, any_student)
+    found = student.load(tmp_path)
+    assert found.space == any_student.space
+    assert found.preprocess == any_student.preprocess
+    np.testing.assert_array_equal(found.architecture, any_student.architecture)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, any_student.variables)
+
+
+def test_the_example_of_loading_it_here(
+    one_student, example, images, logits, tmp_path, monkeypatch
+):
+    folder = tmp_path / "student" / "synthetic"
+    checkpoint.save_variables(folder / "variables", one_student.variables)
+    export.write(folder, one_student)
+    np.save(tmp_path / "images.npy", images)
+    monkeypatch.chdir(tmp_path)
+    exec(example("student/synthetic"), names := {})
+    np.testing.assert_allclose(names["logits"], logits(one_student), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "none"}, "no card of a student: ValueError"),
+        ({"space": {"name": "nasbench2"}}, "'nasbench2' is unknown; did you mean 'nasbench201'"),
+        ({"space": {"name": "nasbench201", "depth": 3}}, "no card of a student: TypeError"),
+        ({"mean": None}, "no card of a student: TypeError"),
+    ],
+    ids=str,
+)
+def test_a_damaged_card(change, message, one_student, tmp_path):
+    write_json(tmp_path / student.CARD, student.card(one_student) | change)
+    with pytest.raises(UserError, match=message):
+        student.load(tmp_path)
+
+
+def test_safetensors_say_what_they_are(one_student, tmp_path):
+    export.write(tmp_path, one_student)
+    with safetensors.safe_open(tmp_path / "student.safetensors", "numpy") as file:
+        text = one_student.space.encode(one_student.architecture)
+        assert file.metadata()["architecture"] == text
+        assert file.metadata()["mean"] == "(0.3,)"
+        assert file.get_tensor("stem.0.weight").shape == (4, 1, 3, 3)
