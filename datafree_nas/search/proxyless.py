@@ -56,7 +56,7 @@ def make(
     """
     supernet = space.supernet()
     transform = recipe.only_used(recipe.optimizer(config.train))
-    adam, cost = architecture.optimizer(config.alphas), hardware.of(space, config.hardware)
+    adam, cost = architecture.optimizer(config.alphas), hardware.of(space, config)
     sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
     turns = dict(zip(GRADIENTS, (_full, _two, _reinforce), strict=True))
     turn = turns[config.proxyless.gradient]

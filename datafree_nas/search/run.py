@@ -13,7 +13,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
-from datafree_nas.search import darts, proxyless, scoring, spos
+from datafree_nas.search import darts, hardware, proxyless, scoring, spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import trainer
@@ -58,7 +58,7 @@ def run(
     if config.strategy not in _STRATEGIES:
         hint = did_you_mean(config.strategy, _STRATEGIES)
         raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
-    image_size = tuple(images.images.shape[1:])
+    image_size, latency = tuple(images.images.shape[1:]), hardware.latency(space, config)
     make = _STRATEGIES[config.strategy]
     strategy = make(space, teacher[0], preprocess, image_size, config)
     key = seeds.key_for(seed, "search")
@@ -76,6 +76,9 @@ def run(
         score = scoring.make_scorer(space.supernet(), preprocess, config)
         values = score(state.train.params, state.train.batch_stats, data, space.gates(found))
         history.append(scoring.row(space, found, values, config))
+    if latency is not None:
+        for row in history:
+            row["latency_ms"] = space.latency(space.decode(row["architecture"]), latency)
     row = next(r for r in history if r["architecture"] == space.encode(found))
     result = {
         "space": space.name,
