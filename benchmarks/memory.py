@@ -40,7 +40,7 @@ def rows(config: ConfigDict) -> list[results.Row]:
     teacher = teachers.create(config.teacher.arch, config.teacher.num_classes)
     image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
     variables = _on_all(jax.eval_shape(teacher.model.init, jax.random.key(0), image))
-    space, teacher_fn = pipeline.space_of(config, teacher), pipeline.logits_fn(teacher)
+    space, teacher_fn = pipeline.space_of(config), pipeline.logits_fn(teacher)
     preprocess, key = Preprocessing(teacher.mean, teacher.std), jax.random.key(0)
     total = config.synthesis.images * config.synthesis.rounds
     count = round(total * config.search.held_out)

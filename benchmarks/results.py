@@ -25,11 +25,12 @@ from datafree_nas.runtime.files import make_directory, write_json
 Row = dict[str, Any]
 
 
-def destination(text: str) -> Path | None:
-    """Where `--json` says, checked before hours of work would be lost.
+def destination(text: str, flag: str = "json") -> Path | None:
+    """Where a flag says, checked before hours of work would be lost.
 
     Args:
-        text: the flag; empty: no file is wanted.
+        text: the flag's value; empty: no file is wanted.
+        flag: its name.
 
     Raises:
         UserError: no file can be written there.
@@ -38,7 +39,7 @@ def destination(text: str) -> Path | None:
         return None
     path = Path(text)
     if path.is_dir():
-        raise UserError(f"--json={text} is a directory; name a file")
+        raise UserError(f"--{flag}={text} is a directory; name a file")
     make_directory(path.parent)
     return path
 
@@ -64,10 +65,14 @@ def report(
         table.add_row(*map(_shown, row.values()))
     console.print(table)
     if path:
-        command = shlex.join(["python", *sys.orig_argv[1:]])
-        where = {"command": command, "commit": commit(Path(__file__).parent), "device": device()}
-        write_json(path, {**where, "rows": [{**row, **settings} for row in rows]})
+        write_json(path, {**origin(), "rows": [{**row, **settings} for row in rows]})
         console.print(f"written to {path}", highlight=False, soft_wrap=True)
+
+
+def origin() -> Row:
+    """Where numbers come from: command, commit and device."""
+    command = shlex.join(["python", *sys.orig_argv[1:]])
+    return {"command": command, "commit": commit(Path(__file__).parent), "device": device()}
 
 
 def _words(field: str) -> str:

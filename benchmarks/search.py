@@ -55,7 +55,7 @@ def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) ->
         repeats: turns of each side.
     """
     teacher = teachers.create(config.teacher.arch, config.teacher.num_classes)
-    space, sides, memory = pipeline.space_of(config, teacher), {}, {}
+    space, sides, memory = pipeline.space_of(config), {}, {}
     images = _random_images(space, teacher.num_classes)
     for name in names:
         side = config.search.copy_and_resolve_references()

@@ -139,9 +139,10 @@ def get_config() -> ConfigDict:
     config.search.proxyless.every = 5  # weight steps for a step of the alphas
     config.search.proxyless.baseline_decay = 0.99  # of REINFORCE's mean reward
     config.search.proxyless.reward_exponent = 0.1  # of reference / cost
+    config.search.latency_table = ""  # of this space, by python -m benchmarks.latency
     config.search.hardware = ConfigDict()
-    config.search.hardware.cost = "none"  # or "macs", "params"
-    config.search.hardware.reference = 100e6  # what it should be
+    config.search.hardware.cost = "none"  # or "macs", "params", "latency"
+    config.search.hardware.reference = 100e6  # what it should be; of latency in ms
     config.search.hardware.form = "mul#log"  # or "add#linear"
     config.search.hardware.alpha = 0.2  # of "mul#log"
     config.search.hardware.beta = 0.3  # exponent of "mul#log"
@@ -157,6 +158,7 @@ def get_config() -> ConfigDict:
     config.search.evolution.mutation_probability = 0.1  # of every choice
     config.search.evolution.max_macs = 0  # 0: no limit
     config.search.evolution.max_params = 0  # 0: no limit
+    config.search.evolution.max_latency = 0.0  # ms, by the latency table; 0: no limit
 
     config.student = ConfigDict()
     config.student.rows = ("synthetic", "real", "noise", "random")  # of the table

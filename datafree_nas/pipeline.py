@@ -4,6 +4,7 @@ A stage's folder holds `config.json` (the fields it depends on, written first) a
 (written last). A done stage is skipped; a folder begun with other fields is an error.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def _check(config: ConfigDict) -> None:
     )
     _check_choice("search.hardware.cost", config.search.hardware.cost, hardware.COSTS)
     _check_choice("search.hardware.form", config.search.hardware.form, hardware.FORMS)
+    hardware.check_table(config.search)
     for field in ("teacher", "search", "student"):
         _check_choice(f"{field}.train.schedule", config[field].train.schedule, SCHEDULES)
     for field in ("search", "student"):
@@ -161,7 +163,15 @@ def _relevant(stage: str, config: ConfigDict) -> dict[str, Any]:
         names += _BLOCKS[each]
     if not config.teacher.checkpoint or (stage == "search" and config.search.data == "real"):
         names.append("data")
-    return flatten({name: config[name] for name in names})
+    fields = flatten({name: config[name] for name in names})
+    if fields.get("search.latency_table"):
+        fields["search.latency_table"] = _fingerprint(Path(config.search.latency_table))
+    return fields
+
+
+def _fingerprint(file: Path) -> str:
+    """Of its content: a file that was edited is another one, one that was moved is not."""
+    return f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -211,19 +221,11 @@ def _settings(config: ConfigDict) -> dict[str, Any]:
 
 
 def _teacher(config: ConfigDict, workdir: Path) -> None:
-    directory, block, arch = workdir / "teacher", config.teacher, _arch(config)
-    place = Path(block.checkpoint)
-    if block.checkpoint and place.is_dir():
-        teacher, variables = teachers.load(place)
-        source = read_json(place / teacher_store.FILE)["source"]
-        if arch not in ("auto", teacher.arch):
-            raise UserError(f"{place} holds a {teacher.arch}, config.teacher.arch is {arch}")
-    elif block.checkpoint:
-        teacher, variables, source = port.port(
-            arch, place, block.num_classes, block.prefix, **_settings(config)
-        )
+    directory, block = workdir / "teacher", config.teacher
+    if block.checkpoint:
+        teacher, variables, source = _given(config)
     else:
-        teacher = teachers.create(arch, block.num_classes, **_settings(config))
+        teacher = teachers.create(_arch(config), block.num_classes, **_settings(config))
         variables = _train_teacher(teacher, config, directory)
         source = {"trained_on": config.data.source}
     card = teachers.save(directory, teacher, variables, source)
@@ -231,6 +233,17 @@ def _teacher(config: ConfigDict, workdir: Path) -> None:
         if not check["passed"]:
             print(f"warning: {check['name']}: {check['message']}", flush=True)
     checkpoint.discard(directory / "working")
+
+
+def _given(config: ConfigDict) -> tuple[Teacher, Any, dict[str, Any]]:
+    """The teacher that the config's checkpoint holds, with its variables and where it is from."""
+    block, arch, place = config.teacher, _arch(config), Path(config.teacher.checkpoint)
+    if not place.is_dir():
+        return port.port(arch, place, block.num_classes, block.prefix, **_settings(config))
+    teacher, variables = teachers.load(place)
+    if arch not in ("auto", teacher.arch):
+        raise UserError(f"{place} holds a {teacher.arch}, config.teacher.arch is {arch}")
+    return teacher, variables, read_json(place / teacher_store.FILE)["source"]
 
 
 def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any:
@@ -256,6 +269,7 @@ def _natural(config: ConfigDict, teacher: Teacher, split: str) -> ImageSet:
 
 def _synthesize(config: ConfigDict, workdir: Path) -> None:
     teacher, variables = teachers.load(workdir / "teacher")
+    hardware.of(_space(config, teacher), config.search)  # a wrong table shows before the work
     competitor = None
     if config.synthesis.competition and config.synthesis.competitor:
         competitor = teachers.load(Path(config.synthesis.competitor))
@@ -263,7 +277,20 @@ def _synthesize(config: ConfigDict, workdir: Path) -> None:
     synthesize.run(directory, teacher, variables, config.synthesis, config.seed, competitor)
 
 
-def space_of(config: ConfigDict, teacher: Teacher) -> Space:
+def space_of(config: ConfigDict) -> Space:
+    """The space that a config searches, before anything has been run.
+
+    Raises:
+        UserError: the config names no teacher or no space that there is.
+    """
+    _check_teacher(config)
+    if config.teacher.checkpoint:
+        return _space(config, _given(config)[0])
+    block = config.teacher
+    return _space(config, teachers.create(_arch(config), block.num_classes, **_settings(config)))
+
+
+def _space(config: ConfigDict, teacher: Teacher) -> Space:
     settings = dict(config.search.space)
     name = settings.pop("name")
     return spaces.create(
@@ -279,7 +306,7 @@ def _search(config: ConfigDict, workdir: Path) -> None:
         images = synthetic_store.load(workdir / DIRECTORIES["synthesize"])
     found = search.run(
         workdir / "search",
-        space_of(config, teacher),
+        _space(config, teacher),
         (logits_fn(teacher), variables),
         Preprocessing(teacher.mean, teacher.std),
         images,
@@ -291,7 +318,7 @@ def _search(config: ConfigDict, workdir: Path) -> None:
 
 def _train(config: ConfigDict, workdir: Path) -> None:
     teacher, variables = teachers.load(workdir / "teacher")
-    space = space_of(config, teacher)
+    space = _space(config, teacher)
     card = read_json(workdir / "teacher" / teacher_store.FILE)
     inputs = rows.Inputs(
         space=space,

@@ -102,6 +102,19 @@ def test_a_student_that_is_not_there(tmp_path):
     assert f"{tmp_path}/student/real/student.json does not exist" in line
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("latency_table=none.json", "none.json does not exist"),
+        ("evolution.max_latency=3", "max_latency needs config.search.latency_table"),
+        ("hardware.cost=latency", "hardware.cost=latency needs config.search.latency_table"),
+    ],
+)
+def test_a_latency_table_that_is_not_there(flag, message, tmp_path):
+    assert message in _main(f"--workdir={tmp_path}/run", f"--config.search.{flag}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_word_where_numbers_belong(tmp_path):
     line = _main(f"--workdir={tmp_path}/run", "--config.teacher.mean=dark")
     assert "config.teacher.mean=('dark',)" in line

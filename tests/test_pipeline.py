@@ -14,9 +14,11 @@ import pytest
 import safetensors
 import tensorflow_datasets as tfds
 
-from datafree_nas import pipeline, teachers
+from datafree_nas import pipeline, spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import write_json
+from datafree_nas.spaces import latency
 from tests import tiny
 
 COMMAND = [sys.executable, "-m", "datafree_nas.main", "--config=tests/tiny.py"]
@@ -146,6 +148,29 @@ def test_another_config_is_refused_and_nothing_is_lost(finished):
     assert "synthesis.rounds was 2, is 3" in err
     assert "Traceback" not in err
     assert (workdir / "report" / "summary.json").exists()
+
+
+def test_a_latency_table_counts_by_its_content(tmp_path):
+    config, fields = tiny.get_config(), []
+    for name, content in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).write_text(content)
+        config.search.latency_table = str(tmp_path / name)
+        fields.append(pipeline._relevant("search", config))
+    assert fields[0] == fields[1] != fields[2]
+    assert "search.latency_table" not in pipeline._relevant("synthesize", config)
+
+
+def test_a_latency_table_of_another_space_is_refused_before_the_synthesis(finished, tmp_path):
+    workdir, _, _ = finished
+    os.symlink(workdir / "teacher", tmp_path / "teacher")
+    space = spaces.create("nasbench201", image_size=(8, 8, 1), channels=16, cells=1)
+    content = {"fixed": 1.0, "table": np.ones(space.has.shape).tolist()}
+    write_json(tmp_path / "table.json", {**latency.header(space), **content})
+    process = _start(tmp_path, f"--config.search.latency_table={tmp_path}/table.json")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert "of another space: channels is 16, not 4" in err
+    assert not list((tmp_path / "synthetic").glob("**/*array_record*"))
 
 
 def test_search_on_real_images(finished, tmp_path):

@@ -25,12 +25,14 @@ def read_json(path: Path) -> Any:
     """Reads JSON.
 
     Raises:
-        UserError: the file is missing or is no JSON.
+        UserError: the file is missing, cannot be read or is no JSON.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 

@@ -1,13 +1,19 @@
 """What an architecture costs on average, as a term of a loss (Cai et al. 2019, section 3.3)."""
 
+from pathlib import Path
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_json
+from datafree_nas.spaces import latency as tables
 from datafree_nas.spaces.space import Cost, Space
 
 FORMS = ("mul#log", "add#linear")
-COSTS = ("none", "macs", "params")
+COSTS = ("none", "macs", "params", "latency")
 
 
 def expected(probabilities: Float[Array, "positions ops"], cost: Cost) -> Float[Array, ""]:
@@ -16,8 +22,67 @@ def expected(probabilities: Float[Array, "positions ops"], cost: Cost) -> Float[
 
 
 def of(space: Space, config: Config) -> Cost | None:
-    """The cost that `config.search.hardware.cost` names."""
-    return {"none": None, "macs": space.macs_cost, "params": space.params_cost}[config.cost]
+    """The cost that `config.search.hardware.cost` names.
+
+    Args:
+        space: searched.
+        config: `config.search`.
+
+    Raises:
+        UserError: the latency table is not one of the space, or `hardware` does not fit it.
+    """
+    known = {
+        "none": None,
+        "macs": space.macs_cost,
+        "params": space.params_cost,
+        "latency": latency(space, config),
+    }
+    cost = known[config.hardware.cost]
+    if cost is not None and config.hardware.cost == "latency":
+        _check_milliseconds(cost, space, config.hardware)
+    return cost
+
+
+def latency(space: Space, config: Config) -> Cost | None:
+    """What the table `config.search.latency_table` says, in ms; None if none is given.
+
+    Raises:
+        UserError: see `check_table`; or the table is of another space.
+    """
+    check_table(config)
+    return tables.load(Path(config.latency_table), space) if config.latency_table else None
+
+
+def check_table(config: Config) -> None:
+    """Sees that there is a latency table if `config.search` asks for it, of whatever space.
+
+    Raises:
+        UserError: it is not named, or not there.
+    """
+    if config.latency_table:
+        read_json(Path(config.latency_table))
+    elif config.hardware.cost == "latency" or config.evolution.max_latency:
+        field = "evolution.max_latency" if config.evolution.max_latency else "hardware.cost=latency"
+        raise UserError(
+            f"config.search.{field} needs config.search.latency_table; measure one with "
+            "python -m benchmarks.latency"
+        )
+
+
+def _check_milliseconds(cost: Cost, space: Space, config: Config) -> None:
+    """Refuses a reference out of reach, and logarithms that are not positive."""
+    least = cost.fixed + float(np.sum(np.min(cost.table, axis=1, where=space.has, initial=np.inf)))
+    most = cost.fixed + float(np.sum(np.max(cost.table, axis=1)))
+    if not least <= config.reference <= most:
+        raise UserError(
+            f"config.search.hardware.reference={config.reference:g} is in ms; networks of "
+            f"config.search.latency_table take {least:.3g} to {most:.3g}"
+        )
+    if config.form == "mul#log" and least <= 1:
+        raise UserError(
+            "config.search.hardware.form='mul#log' needs networks of more than 1 ms; those of "
+            f"config.search.latency_table take {least:.3g} and more; set form=add#linear"
+        )
 
 
 def loss(

@@ -65,7 +65,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
         config: `config.search`, with `proxyless`, `hardware` and `alphas`.
     """
     transform = recipe.only_used(recipe.optimizer(config.train))
-    cost, adam = hardware.of(space, config.hardware), architecture.optimizer(config.alphas)
+    cost, adam = hardware.of(space, config), architecture.optimizer(config.alphas)
     problem = _Problem(space, cost, adam, config)
     sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
     steps = config.train.steps

@@ -13,7 +13,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
-from datafree_nas.search import darts, proxyless, scoring, spos
+from datafree_nas.search import darts, hardware, proxyless, scoring, spos
 from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import trainer
@@ -55,7 +55,7 @@ def run(
         UserError: the config does not fit.
         Interrupted: a signal came; the state is saved.
     """
-    space = space.regularized(config.train)
+    space, latency = space.regularized(config.train), hardware.latency(space, config)
     strategy = create(space, teacher[0], preprocess, config)
     key = seeds.key_for(seed, "search")
     data = _data(images, teacher, preprocess, config, seed)
@@ -72,6 +72,9 @@ def run(
         score = scoring.make_scorer(space.supernet(), preprocess, config)
         values = score(state.train.params, state.train.batch_stats, data, space.gates(found))
         history.append(scoring.row(space, found, values, config))
+    if latency is not None:
+        for row in history:
+            row["latency_ms"] = space.latency(space.decode(row["architecture"]), latency)
     row = next(r for r in history if r["architecture"] == space.encode(found))
     result = {
         "space": space.name,

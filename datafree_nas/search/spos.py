@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from datafree_nas.runtime import backend, mesh, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
-from datafree_nas.search import evolution, sampling, scoring
+from datafree_nas.search import evolution, hardware, sampling, scoring
 from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import recipe, trainer
@@ -132,12 +132,15 @@ def _scores(state: SposState, config: Config) -> np.ndarray:
 
 
 def _make_generations(space: Space, score: Any, config: Config) -> Any:
-    limits = config.evolution
+    limits, latency = config.evolution, hardware.latency(space, config)
 
     def allowed(architecture: Architecture) -> bool:
         small = not limits.max_macs or space.macs(architecture) <= limits.max_macs
         light = not limits.max_params or space.params(architecture) <= limits.max_params
-        return small and light and space.connected(architecture)
+        within = small and light and space.connected(architecture)
+        if latency is None or not limits.max_latency:
+            return within
+        return within and space.latency(architecture, latency) <= limits.max_latency
 
     def generation(state: SposState, data: SearchData) -> SposState:
         key = jax.random.fold_in(state.train.key, state.generation + (1 << 30))

@@ -9,7 +9,7 @@ every pool; the stems are affine in both. Modules bear the names that they have 
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -268,7 +268,8 @@ class _Cell(nn.Module):
                 if self.chosen is None:
                     assert gates is not None
                     build = partial(_op, stride=stride, **shared)
-                    mixed = ops.Mixed(OPS, build, name=f"edge{edge}")
+                    position = len(EDGES) * reduction + edge
+                    mixed = ops.Mixed(OPS, build, position, name=f"edge{edge}")
                     arriving.append(mixed(x, gates[edge], train))
                 elif (op := OPS[self.chosen[edge]]) != "none":
                     y = _op(op, stride=stride, **shared, name=f"_ops.{next(kept)}")(x, train)
@@ -450,6 +451,10 @@ class Darts(Space):
     def supernet(self) -> Network:
         """See `Space.supernet`."""
         return Network(self.channels, self.cells, self.num_classes, self.imagenet)
+
+    def network_supernet(self) -> Network:
+        """See `Space.network_supernet`; of `network_channels` and `network_cells`."""
+        return replace(self, channels=self.network_channels, cells=self.network_cells).supernet()
 
     def network(self, architecture: Architecture) -> Network:
         """See `Space.network`; of `network_channels` and `network_cells`."""

@@ -130,7 +130,7 @@ class Network(nn.Module):
                 y = _Op(op, in_supernet=False, name=edge_name)(nodes[source], train)
             else:
                 assert gates is not None
-                y = ops.Mixed(OPS, _candidate, name=edge_name)(
+                y = ops.Mixed(OPS, _candidate, position, name=edge_name)(
                     nodes[source], gates[position], train
                 )
             nodes[target] = nodes[target] + y
@@ -219,6 +219,16 @@ class NasBench201(Space):
             if OPS[op] != "none" and source in reached:
                 reached.add(target)
         return NODES - 1 in reached
+
+    def without_unused(self, architecture: Architecture) -> Architecture:
+        """See `Space.without_unused`: ops on edges to nodes that lead nowhere become `none`."""
+        left, used = architecture.copy(), {NODES - 1}
+        for position, (source, target) in reversed(list(enumerate(EDGES))):
+            if target not in used:
+                left[position] = OPS.index("none")
+            elif OPS[left[position]] != "none":
+                used.add(source)
+        return left
 
     @cached_property
     def _stages(self) -> list[tuple[int, int]]:

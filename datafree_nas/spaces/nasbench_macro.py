@@ -111,7 +111,7 @@ class Network(nn.Module):
                 x = _Layer(place, op, in_supernet=False, name=name)(x, train)
             else:
                 assert gates is not None
-                mixed = ops.Mixed(OPS, partial(_candidate, place), name=name)
+                mixed = ops.Mixed(OPS, partial(_candidate, place), position, name=name)
                 x = mixed(x, gates[position], train)
         x = nn.Conv(LAST, (1, 1), use_bias=False, name="last_conv")(x)
         x = nn.relu(ops.Norm(in_supernet, epsilon=EPSILON, name="last_bn")(x, train))

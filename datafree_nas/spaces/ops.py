@@ -44,10 +44,12 @@ class Mixed(nn.Module):
         ops: names of the candidates.
         build: `(op, as_matmul, name=..., parent=...) -> module`, called as `module(x, train)`.
             `as_matmul` is for its `Conv`s.
+        position: of the space; `candidates.collect` asks for it.
     """
 
     ops: tuple[str, ...]
     build: Callable[..., nn.Module]
+    position: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], gate: Gate, train: bool) -> Array:
@@ -150,7 +152,7 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     it compiles, for seconds.
     """
     rows, columns = (_neighbours(side) for side in x.shape[1:3])
-    counts = np.outer(rows, columns)[None, :, :, None].astype(np.float32)
+    counts = np.outer(rows, columns)[None, :, :, None].astype(x.dtype)
     return nn.pool(x, 0.0, jax.lax.add, (3, 3), (1, 1), "SAME") / counts
 
 

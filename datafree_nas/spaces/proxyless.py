@@ -130,7 +130,8 @@ class Network(nn.Module):
             y = _block(_BLOCKS[op], place, in_supernet=False, name=name)(x, train)
         else:
             assert gates is not None
-            mixed = ops.Mixed(OPS[: _options(place)], partial(_candidate, place), name=name)
+            options = OPS[: _options(place)]
+            mixed = ops.Mixed(options, partial(_candidate, place), position, name=name)
             y = mixed(x, gates[position], train)
         return x + y if place.has_shortcut else y
 

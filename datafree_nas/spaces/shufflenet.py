@@ -169,7 +169,7 @@ class Network(nn.Module):
                 x = _Block(op, place, in_supernet=False, name=name)(x, train)
             else:
                 assert gates is not None
-                mixed = ops.Mixed(OPS, partial(_candidate, place), name=name)
+                mixed = ops.Mixed(OPS, partial(_candidate, place), position, name=name)
                 x = mixed(x, gates[position], train)
         x = jnp.mean(self._end("last", self.channels[-1], 1, 1, x, train), axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from datafree_nas.layers import initial
 from datafree_nas.runtime.config import Config
@@ -29,12 +29,12 @@ class Cost(NamedTuple):
         table: of every op at every position; 0 where the position does not have it.
     """
 
-    fixed: int
-    table: Int[np.ndarray, "positions ops"]
+    fixed: float
+    table: Real[np.ndarray, "positions ops"]
 
-    def of(self, gates: Int[np.ndarray, "positions"]) -> int:
-        """The cost of one path."""
-        return int(self.fixed + np.sum(self.table[np.arange(len(gates)), gates]))
+    def of(self, gates: Int[np.ndarray, "positions"]) -> float:
+        """The cost of one path; an integer, and exact, if all costs are."""
+        return self.fixed + np.sum(self.table[np.arange(len(gates)), gates]).item()
 
 
 class Space(ABC):
@@ -99,6 +99,10 @@ class Space(ABC):
         train mode the collection `batch_stats` holds that batch's own statistics.
         """
 
+    def network_supernet(self) -> nn.Module:
+        """`supernet` at the size of `network`, where the space searches at a smaller one."""
+        return self.supernet()
+
     @abstractmethod
     def network(self, architecture: Architecture) -> nn.Module:
         """One architecture on its own: `apply(variables, x, train)`."""
@@ -149,10 +153,18 @@ class Space(ABC):
         """A uniformly random architecture; jittable."""
         return jax.random.randint(key, (len(self.choices),), 0, jnp.array(self.choices))
 
+    def without_unused(self, architecture: Architecture) -> Architecture:
+        """The same network without ops whose outputs reach no head; a compiler leaves them out."""
+        return architecture
+
     def macs(self, architecture: Architecture) -> int:
         """Multiply-accumulates of one image in convolutions and linear layers."""
-        return self.macs_cost.of(np.asarray(self.gates(architecture)))
+        return int(self.macs_cost.of(np.asarray(self.gates(architecture))))
 
     def params(self, architecture: Architecture) -> int:
         """Trainable weights of the network on its own."""
-        return self.params_cost.of(np.asarray(self.gates(architecture)))
+        return int(self.params_cost.of(np.asarray(self.gates(architecture))))
+
+    def latency(self, architecture: Architecture, cost: Cost) -> float:
+        """What a table of latencies says, in its unit; only what is run counts."""
+        return cost.of(np.asarray(self.gates(self.without_unused(architecture))))

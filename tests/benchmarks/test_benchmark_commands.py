@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from datafree_nas import teachers
+from datafree_nas import spaces, teachers
 from datafree_nas.data.images import ImageSet
+from datafree_nas.spaces import latency
 from datafree_nas.synthesis import store
 from datafree_nas.teachers import store as teacher_store
 
@@ -103,6 +104,41 @@ def test_quality_refuses(quality_inputs, tmp_path):
     dataset, teacher = f"--dataset={quality_inputs / 'synthetic'}", quality_inputs / "teacher"
     refuses(benchmark("quality", dataset, f"--teacher={quality_inputs / 'colour'}"), "(8, 8, 3)")
     refuses(benchmark("quality", f"--dataset={tmp_path}", f"--teacher={teacher}"), "no finished")
+
+
+def test_latency_measures_the_space_of_a_config(tmp_path):
+    file = tmp_path / "new" / "table.json"
+    arguments = ["--config=tests/tiny.py", f"--out={file}", "--checks=2", "--repeats=3"]
+    done = benchmark("latency", *arguments, "--config.search.space.channels=6")
+    assert done.returncode == 0, done.stderr
+    assert "Kendall's tau" in done.stdout
+    space = spaces.create("nasbench201", image_size=(8, 8, 1), channels=6, cells=1)
+    cost, written = latency.load(file, space), json.loads(file.read_text())
+    assert np.all(np.ptp(cost.table, axis=0) == 0), "an op takes as long on any edge of a cell"
+    assert cost.table[0, space.ops.index("nor_conv_3x3")] > 0
+    assert {"date", "commit", "device", "command"} < written.keys()
+    assert (written["batch"], written["dtype"], len(written["checks"])) == (1, "float32", 2)
+    for row in written["checks"]:
+        found = space.decode(row["architecture"])
+        assert row["predicted"] == pytest.approx(space.latency(found, cost))
+        assert row["measured"] > 0
+        assert row["macs"] == space.macs(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--out=x.json", "--config.search.space.name=nasbench"], ["'nasbench' is unknown"]),
+        (["--out=x.json", "--config.teacher.arch=auto"], ["auto needs config.teacher.checkpoint"]),
+        (["--out=x.json", "--dtype=int8"], ["dtype", "int8"]),
+        (["--out="], ["--out names no file"]),
+        (["--out=tests"], ["--out=tests is a directory"]),
+        ([], ["--out"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_latency_refuses(arguments, texts):
+    refuses(benchmark("latency", *arguments), *texts)
 
 
 def test_on_gpu_says_that_there_is_no_gpu(tmp_path):

@@ -7,8 +7,9 @@ import pytest
 
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime.files import read_jsonl
+from datafree_nas.runtime.files import read_jsonl, write_json
 from datafree_nas.search import run as search
+from datafree_nas.spaces import latency
 from datafree_nas.training.trainer import Preprocessing
 from tests import tiny
 
@@ -46,6 +47,9 @@ def test_search(strategy, name, tmp_path):
     space = spaces.create(name, num_classes=10, image_size=(8, 8, 1), **SPACES[name])
     pixels = jax.random.randint(jax.random.key(5), (32, 8, 8, 1), 0, 256).astype(jnp.uint8)
     images = ImageSet(np.asarray(pixels), np.arange(32, dtype=np.int32) % 10)
+    table = {"fixed": 1.0, "table": np.ones(space.has.shape).tolist()}
+    write_json(tmp_path / "table.json", {**latency.header(space), **table})
+    config.latency_table = str(tmp_path / "table.json")
     teacher, preprocess = (_bright, jnp.float32(5)), Preprocessing((0.3,), (0.4,))
     found = search.run(tmp_path, space, teacher, preprocess, images, config, 0)
     architecture = space.decode(found["architecture"])
@@ -54,3 +58,4 @@ def test_search(strategy, name, tmp_path):
     history = read_jsonl(tmp_path / "history.jsonl")
     assert len(history) == (4 if strategy in ("spos", "random") else 1)
     assert found["strategy"] == strategy
+    assert {row["latency_ms"] for row in [found, *history]} == {1 + space.positions}

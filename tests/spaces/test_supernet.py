@@ -68,7 +68,7 @@ def test_all_gates_share_one_program(variables, by_index, by_weights):
 @pytest.fixture(scope="module")
 def edge(random_variables):
     """Loss and gradients of one edge, by weights and by index in both lowerings."""
-    module, x = ops.Mixed(OPS, _candidate), jax.random.normal(jax.random.key(2), (3, 4, 4, 2))
+    module, x = ops.Mixed(OPS, _candidate, 0), jax.random.normal(jax.random.key(2), (3, 4, 4, 2))
     variables = random_variables(module, x, jnp.zeros((), jnp.int32), train=True)
 
     def loss(params, gate, x):

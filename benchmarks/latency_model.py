@@ -1,0 +1,89 @@
+"""The latency of networks as a sum over their ops, from measurements of the ops on their own."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from benchmarks.stopwatch import Program
+from datafree_nas.spaces import Space
+from datafree_nas.spaces.candidates import Candidate, collect
+from datafree_nas.spaces.space import Architecture, Cost
+
+CALIBRATION = 5  # networks that the fixed part is taken from
+Measure = Callable[[Sequence[Program]], list[float]]
+
+
+def build(
+    space: Space, measure: Measure, batch: int, dtype: str, checks: int
+) -> tuple[Cost, list[dict[str, Any]]]:
+    """Measures all ops and some whole networks.
+
+    An op's cost is that of calling it less that of calling nothing. What whole networks take beyond
+    their ops is `fixed`: the median over a few random networks. Predictions are checked on others.
+
+    Args:
+        space: of the networks.
+        measure: the cost of a call of each program, e.g. in milliseconds.
+        batch: images of a call.
+        dtype: of weights and images.
+        checks: networks to check.
+
+    Returns:
+        The cost, and for every network checked `architecture`, `macs`, `measured`, `predicted`.
+    """
+    program = partial(_program, batch=batch, dtype=dtype)
+    candidates = collect(space)
+    distinct = list(dict.fromkeys((each.module, each.shape) for each in candidates))
+    networks = _random(space, CALIBRATION + checks)
+    nothing = Program(lambda x: x, (jax.ShapeDtypeStruct((batch,), dtype),))
+    programs = [nothing, *(program(module, shape) for module, shape in distinct)]
+    programs += [program(space.network(each), space.image_size) for each in networks]
+
+    empty, *costs = measure(programs)
+    alone = [max(0.0, cost - empty) for cost in costs[: len(distinct)]]
+    ops = Cost(0.0, _table(space, candidates, dict(zip(distinct, alone, strict=True))))
+    whole = list(zip(networks, costs[len(distinct) :], strict=True))
+    beyond = [measured - space.latency(each, ops) for each, measured in whole[:CALIBRATION]]
+    cost = ops._replace(fixed=float(np.median(beyond)))
+    rows = [
+        {
+            "architecture": space.encode(each),
+            "macs": space.macs(each),
+            "measured": measured,
+            "predicted": space.latency(each, cost),
+        }
+        for each, measured in whole[CALIBRATION:]
+    ]
+    return cost, rows
+
+
+def _program(module: nn.Module, shape: tuple[int, ...], batch: int, dtype: str) -> Program:
+    """An application of an op or of a network in eval mode."""
+    image = jax.ShapeDtypeStruct((batch, *shape), dtype)
+    variables = jax.eval_shape(partial(module.init, train=False), jax.random.key(0), image)
+    cast = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), variables)
+    return Program(partial(module.apply, train=False), (cast, image))
+
+
+def _table(
+    space: Space, candidates: Sequence[Candidate], costs: dict[Any, float]
+) -> np.ndarray[Any, Any]:
+    table = np.zeros(space.has.shape)
+    for each in candidates:
+        table[each.position, each.op] += costs[each.module, each.shape]
+    return table
+
+
+def _random(space: Space, count: int) -> list[Architecture]:
+    """Different ones, the same in every run, through which the image passes."""
+    drawn = map(space.sample, jax.random.split(jax.random.key(0), 100 * count))
+    found: dict[str, Architecture] = {}
+    while len(found) < count:
+        architecture = np.asarray(next(drawn))
+        if space.connected(architecture):
+            found[space.encode(architecture)] = architecture
+    return list(found.values())

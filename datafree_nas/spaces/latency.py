@@ -1,0 +1,78 @@
+"""Tables of how long every op of a space takes on one device, as `benchmarks.latency` writes them.
+
+A table is a JSON file:
+
+    {
+      "space": "nasbench201", "settings": {"num_classes": 10, ...}, "ops": ["none", ...],
+      "unit": "ms",
+      "fixed": 0.21,                          of all that is not searched
+      "table": [[0.0, ...], ...],             [positions][ops], 0 where a position lacks the op
+      "batch": 1, "dtype": "float32", "device": "...",
+      "checks": [{"architecture": "...", "macs": 7783040, "measured": 1.3, "predicted": 1.2}, ...],
+      "command": "...", "commit": "...", "date": "2026-11-22"
+    }
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_json
+from datafree_nas.spaces.space import Cost, Space
+
+_HINT = "measure one with python -m benchmarks.latency"
+
+
+def header(space: Space) -> dict[str, Any]:
+    """The fields of a table that say what it is of; `load` wants them as they are."""
+    instance: Any = space  # every space is a dataclass
+    settings = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
+    return {"space": space.name, "settings": settings, "ops": space.ops, "unit": "ms"}
+
+
+def load(path: Path, space: Space) -> Cost:
+    """Reads the table of a space.
+
+    Returns:
+        Costs in milliseconds.
+
+    Raises:
+        UserError: no such file, no table, or one of another space.
+    """
+    content = read_json(path)
+    try:
+        found = {name: content[name] for name in ("space", "settings", "ops", "unit")}
+        cost = Cost(float(content["fixed"]), np.array(content["table"], np.float64))
+        differences = _differences(found, _plain(header(space)))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no latency table ({error!r}); {_HINT}") from None
+    if differences:
+        raise UserError(f"{path} is of another space: {', '.join(differences)}; {_HINT}")
+    possible = np.all(np.isfinite(cost.table) & (cost.table >= 0)) and np.isfinite(cost.fixed)
+    if cost.table.shape != space.has.shape or not possible:
+        rows, columns = space.has.shape
+        raise UserError(
+            f"{path}: the table must have {rows} rows of {columns} numbers, none of them negative; "
+            f"{_HINT}"
+        )
+    return cost
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON gives them back."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """`cells is 5, not 3`, for everything that differs."""
+    here, there = ({**fields, **fields["settings"], "settings": None} for fields in (found, wanted))
+    return [
+        f"{name} is {here.get(name)!r}, not {there.get(name)!r}"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    ]

@@ -1,0 +1,113 @@
+"""What is collected of a supernet is what its networks are made of; nothing is computed."""
+
+import collections
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import latency_model
+from datafree_nas import spaces
+from datafree_nas.runtime import backend, costs
+from datafree_nas.spaces import candidates, ops
+from datafree_nas.spaces.darts import EDGES
+
+SPACES = {
+    "nasbench201": {"channels": 4, "cells": 2},
+    "nasbench_macro": {"channels": 4},
+    "shufflenet": {"channels": (4, 8, 16, 32), "repeats": (2, 1), "stem_stride": 1},
+    "proxyless": {"width": 0.1, "stem_stride": 1, "cells": (2, 1, 1, 1, 1, 1)},
+    "darts": {"channels": 4, "cells": 3, "network_channels": 6, "network_cells": 4},
+}
+# at every position, of all cells
+PLACES = {"nasbench201": 3 * 2, "nasbench_macro": 1, "shufflenet": 1, "proxyless": 1, "darts": 2}
+
+
+@pytest.fixture(params=SPACES)
+def space(request):
+    return spaces.create(
+        request.param, num_classes=7, image_size=(12, 8, 2), **SPACES[request.param]
+    )
+
+
+def test_every_op_is_collected_once_a_place(space):
+    found = collections.Counter((each.position, each.op) for each in candidates.collect(space))
+    assert found.keys() == set(zip(*np.nonzero(space.has), strict=True))
+    assert set(found.values()) == {PLACES[space.name]}
+
+
+def _live_macs(program):
+    """Of a program without what does not reach its results."""
+    with backend.plain_convolutions():
+        closed = jax.make_jaxpr(program.function)(*program.arguments)
+    live, used = jax.interpreters.partial_eval.dce_jaxpr(closed.jaxpr, [True])
+    inputs = [v for v, wanted in zip(closed.in_avals, used, strict=True) if wanted]
+    return costs.macs(functools.partial(jax.core.eval_jaxpr, live, closed.consts), *inputs)
+
+
+def test_costs_add_up(space, monkeypatch):
+    """If a call takes as long as it has MACs, the table is that of MACs, of every op and place."""
+    monkeypatch.setattr(latency_model, "CALIBRATION", 1)
+    cost, checks = latency_model.build(
+        space, lambda programs: list(map(_live_macs, programs)), 1, "float32", 2
+    )
+    assert cost.fixed == space.macs_cost.fixed
+    np.testing.assert_array_equal(cost.table, space.macs_cost.table)
+    for row in checks:
+        assert row["measured"] == row["predicted"] <= row["macs"]
+        left = space.without_unused(space.decode(row["architecture"]))
+        assert row["measured"] == space.macs(left)
+
+
+def test_an_empty_call_is_taken_off_and_nothing_gets_negative():
+    space = spaces.create("nasbench_macro", image_size=(8, 8, 1), channels=4)
+
+    def measure(programs):
+        return [3.0, *(5.0 if "Network" in str(p.function) else 2.0 for p in programs[1:])]
+
+    cost, checks = latency_model.build(space, measure, 1, "float32", 2)
+    assert (cost.fixed, np.max(cost.table)) == (5.0, 0.0)
+    assert [row["predicted"] for row in checks] == [5.0, 5.0]
+
+
+class _Named(ops.Paths):
+    """Gates that say which position they are of."""
+
+    def __init__(self, positions):
+        object.__setattr__(self, "positions", positions)
+
+    def __getitem__(self, position):
+        return _Named(self.positions[position])
+
+
+def test_a_position_is_that_of_its_gate(space):
+    found = []
+
+    def remember(call, args, kwargs, context):
+        if isinstance(context.module, ops.Mixed):
+            found.append((context.module.position, args[1].positions))
+        return call(*args, **kwargs)
+
+    image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
+    gates = _Named(np.arange(space.positions))
+    with nn.intercept_methods(remember):
+        jax.eval_shape(lambda x: space.supernet().init(jax.random.key(0), x, gates), image)
+    assert {position for position, _ in found} == set(range(space.positions))
+    assert all(position == of_gate for position, of_gate in found)
+
+
+def test_darts_is_measured_at_the_size_of_its_networks():
+    space = spaces.create("darts", image_size=(8, 8, 1), **SPACES["darts"])
+    found = candidates.collect(space)
+    assert len(found) == 4 * len(EDGES) * len(space.ops)
+    assert {each.shape[-1] for each in found} == {6, 12, 24}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_network_computes_in_the_type_of_its_input(space, dtype):
+    network = space.network(np.asarray(space.sample(jax.random.key(1))))
+    program = latency_model._program(network, space.image_size, 2, dtype)
+    assert jax.eval_shape(program.function, *program.arguments).dtype == dtype
