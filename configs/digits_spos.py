@@ -4,7 +4,7 @@
 
 A ResNet-8 teacher is trained on 1297 of scikit-learn's digits; after that nothing sees real data
 until the last evaluation, on the other 500. Two and a half minutes on two CPU cores; a student
-trained on synthetic images alone gets about 96.5 % of them right (docs/results.md).
+trained on synthetic images alone gets about 97 % of them right (docs/results.md).
 """
 
 from configs import common

@@ -18,11 +18,13 @@ class DepthwiseConv(nn.Module):
         kernel: side.
         stride: in both directions.
         padding: `"SAME"`, as TensorFlow has it, or pixels on every side, as PyTorch has it.
+        dilation: pixels from one that the kernel sees to the next.
     """
 
     kernel: int
     stride: int = 1
     padding: str | int = "SAME"
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
@@ -32,27 +34,32 @@ class DepthwiseConv(nn.Module):
         if isinstance(self.padding, int):
             padding = [(self.padding, self.padding)] * 2
         else:
-            padding = jax.lax.padtype_to_pads(x.shape[1:3], (k, k), stride, self.padding)
+            seen = ((k - 1) * self.dilation + 1,) * 2
+            padding = jax.lax.padtype_to_pads(x.shape[1:3], seen, stride, self.padding)
         if backend.depthwise_as_shifts():
-            return _shifted(x, kernel, self.stride, padding)
+            return _shifted(x, kernel, self.stride, padding, self.dilation)
         return jax.lax.conv_general_dilated(
             x,
             kernel,
             stride,
             padding,
+            rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=x.shape[-1],
         )
 
 
-def _shifted(x: Array, kernel: Array, stride: int, padding: Sequence[tuple[int, int]]) -> Array:
+def _shifted(
+    x: Array, kernel: Array, stride: int, padding: Sequence[tuple[int, int]], dilation: int
+) -> Array:
     """A sum over the kernel's places of the shifted input times one weight a channel."""
     k = kernel.shape[0]
+    reach = (k - 1) * dilation
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = ((side - k) // stride * stride + 1 for side in x.shape[1:3])
+    height, width = ((side - reach - 1) // stride * stride + 1 for side in x.shape[1:3])
     terms = [
-        x[:, i : i + height : stride, j : j + width : stride] * kernel[i, j, 0]
-        for i in range(k)
-        for j in range(k)
+        x[:, top : top + height : stride, left : left + width : stride] * kernel[i, j, 0]
+        for i, top in enumerate(range(0, reach + 1, dilation))
+        for j, left in enumerate(range(0, reach + 1, dilation))
     ]
     return sum(terms[1:], terms[0])

@@ -17,11 +17,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.linen.initializers import he_normal
 from jaxtyping import Array, Bool, Float, Int
 
 from datafree_nas.layers.depthwise import DepthwiseConv
-from datafree_nas.runtime import backend
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import ops
 from datafree_nas.spaces.space import Architecture, Choices, Cost, Space
@@ -110,36 +108,6 @@ class _Weightless(nn.Module):
         return ops.Norm(True, affine=False, name="bn")(y, train) if self.in_supernet else y
 
 
-class _DilatedConv(nn.Module):
-    """As `DepthwiseConv`, of every other pixel, and padded so that stride 1 keeps the size."""
-
-    kernel: int
-    stride: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        k, stride, channels = self.kernel, self.stride, x.shape[-1]
-        kernel = self.param("kernel", he_normal(), (k, k, 1, channels))
-        if not backend.depthwise_as_shifts():
-            return jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                (stride, stride),
-                [(k - 1, k - 1)] * 2,
-                rhs_dilation=(2, 2),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                feature_group_count=channels,
-            )
-        height, width = x.shape[1:3]
-        x = jnp.pad(x, ((0, 0), (k - 1, k - 1), (k - 1, k - 1), (0, 0)))
-        terms = [
-            x[:, 2 * i : 2 * i + height : stride, 2 * j : 2 * j + width : stride] * kernel[i, j, 0]
-            for i in range(k)
-            for j in range(k)
-        ]
-        return _sum(terms)
-
-
 class _Separable(nn.Module):
     """ReLU, depthwise and pointwise convolution and BatchNorm, once or twice."""
 
@@ -155,10 +123,8 @@ class _Separable(nn.Module):
             depthwise, pointwise, norm = (f"op.{4 * i + layer}" for layer in (1, 2, 3))
             stride = 1 if i else self.stride
             x = nn.relu(x)
-            if dilation == 1:
-                x = DepthwiseConv(kernel, stride, padding=kernel // 2, name=depthwise)(x)
-            else:
-                x = _DilatedConv(kernel, stride, name=depthwise)(x)
+            padding = dilation * (kernel // 2)
+            x = DepthwiseConv(kernel, stride, padding, dilation, name=depthwise)(x)
             x = ops.Conv(x.shape[-1], 1, as_matmul=self.as_matmul, name=pointwise)(x)
             x = ops.Norm(self.in_supernet, affine=not self.in_supernet, name=norm)(x, train)
         return x

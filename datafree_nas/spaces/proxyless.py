@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from datafree_nas.layers.width import scaled
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv, ops
 from datafree_nas.spaces.mbconv import MBConv, Place
@@ -136,12 +137,6 @@ class Network(nn.Module):
         return x + y if place.has_shortcut else y
 
 
-def _scaled(features: int, width: float) -> int:
-    """A multiple of 8, and no more than a tenth below what was asked for."""
-    rounded = max(8, int(features * width + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * features * width else rounded
-
-
 @dataclass(frozen=True)
 class Proxyless(Space):
     """The space.
@@ -231,12 +226,12 @@ class Proxyless(Space):
 
     @cached_property
     def _last(self) -> int:
-        return _scaled(LAST, self.width) if self.width > 1 else LAST
+        return scaled(LAST, self.width) if self.width > 1 else LAST
 
     @cached_property
     def _places(self) -> tuple[Place, ...]:
         """Of all blocks, the first one too."""
-        stem, first = (_scaled(features, self.width) for features in (STEM, FIRST))
+        stem, first = (scaled(features, self.width) for features in (STEM, FIRST))
         size = mbconv.smaller(self.image_size[:2], self.stem_stride)
         places = [Place(stem, first, 1, size)]
         for features, count, first_stride in zip(FEATURES, self.cells, self.strides, strict=True):
@@ -244,7 +239,7 @@ class Proxyless(Space):
                 before = places[-1]
                 size = mbconv.smaller(before.size, before.stride)
                 stride = first_stride if block == 0 else 1
-                places.append(Place(before.features, _scaled(features, self.width), stride, size))
+                places.append(Place(before.features, scaled(features, self.width), stride, size))
         return tuple(places)
 
     @cached_property

@@ -9,9 +9,9 @@ from datafree_nas.runtime import backend, costs
 
 @pytest.mark.parametrize("padding", ["SAME", 0, 1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_both_lowerings_are_the_same(kernel, stride, padding):
-    layer = DepthwiseConv(kernel, stride, padding)
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (5, 1), (3, 2), (5, 2)])
+def test_both_lowerings_are_the_same(kernel, dilation, stride, padding):
+    layer = DepthwiseConv(kernel, stride, padding, dilation)
     x = jax.random.normal(jax.random.key(0), (2, 9, 12, 4))
     variables = layer.init(jax.random.key(1), x)
     assert variables["params"]["kernel"].shape == (kernel, kernel, 1, 4)

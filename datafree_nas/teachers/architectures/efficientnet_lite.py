@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from datafree_nas.interop.torch_names import same
 from datafree_nas.layers.depthwise import DepthwiseConv
+from datafree_nas.layers.width import scaled
 from datafree_nas.teachers.teacher import Teacher
 from datafree_nas.teachers.torch_layers import batch_norm
 
@@ -37,12 +38,6 @@ STAGES = (
 )
 STEM, HEAD = 32, 1280  # the same in all five
 EPSILON = 1e-3
-
-
-def _scaled_features(features: int, width: float) -> int:
-    """A multiple of 8, and no more than a tenth below what was asked for."""
-    rounded = max(8, int(features * width + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * features * width else rounded
 
 
 def _scaled_blocks(depth: float) -> list[int]:
@@ -94,11 +89,11 @@ class EfficientNetLite(nn.Module):
         x = _conv(STEM, 3, 2, "_conv_stem")(x)
         x = nn.relu6(batch_norm(train, "_bn0", EPSILON)(x))
         number = 0
-        scaled = zip(_scaled_blocks(self.depth), STAGES, strict=True)
-        for blocks, (_, kernel, first_stride, expansion, features) in scaled:
+        stages = zip(_scaled_blocks(self.depth), STAGES, strict=True)
+        for blocks, (_, kernel, first_stride, expansion, features) in stages:
             for block in range(blocks):
                 stride = first_stride if block == 0 else 1
-                width = _scaled_features(features, self.width)
+                width = scaled(features, self.width)
                 x = MBConv(kernel, stride, expansion, width, name=f"_blocks.{number}")(x, train)
                 number += 1
         x = _conv(HEAD, 1, 1, "_conv_head")(x)
