@@ -33,5 +33,7 @@ def quick_search(config):
     config.search.evolution.update(
         population=8, generations=2, parents=4, mutations=4, crossovers=2, max_macs=0
     )
-    config.student.train.update(steps=100, batch_size=32, warmup=0, log_every=10)
+    config.student.train.update(
+        steps=100, batch_size=32, warmup=0, log_every=10, calibration_batches=0
+    )
     config.student.rows = ("synthetic", "random")

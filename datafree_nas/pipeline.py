@@ -259,6 +259,7 @@ def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any
 
 
 def logits_fn(teacher: Teacher) -> LogitsFn:
+    """The teacher as whoever gives labels."""
     return lambda variables, x: teacher.model.apply(variables, x, train=False)
 
 
