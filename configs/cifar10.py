@@ -29,6 +29,7 @@ def start(name, arg):
 def quick_search(config):
     """A few steps and a few architectures: the whole path, and accuracies that mean nothing."""
     config.search.train.update(steps=60, batch_size=32, warmup=0, log_every=10)
+    config.search.alphas.learning_rate = 0.03
     config.search.calibration_batches = 4
     config.search.evolution.update(
         population=8, generations=2, parents=4, mutations=4, crossovers=2, max_macs=0

@@ -81,14 +81,15 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
     }
     present = {name: [(label, rows) for label, rows in of if rows] for name, of in lines.items()}
     svg = {name: figures.panels(name, of) for name, of in present.items() if of}
-    if artifacts.history:
+    several = len(artifacts.history) > 1
+    if several:
         svg["scores"] = figures.scores("scores", artifacts.history)
     colour = _colours(artifacts)
     if artifacts.probabilities:
         svg["probabilities"] = probabilities("probabilities", artifacts.probabilities, colour)
     if found := artifacts.architecture:
         svg["network"] = graph.network("network", **found["graph"], colours=colour)
-        if artifacts.history:
+        if several:
             svg["tradeoff"] = figures.tradeoff("tradeoff", artifacts.history, found)
     return svg
 

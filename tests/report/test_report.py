@@ -15,7 +15,7 @@ from datafree_nas.report import colours, figures, text
 from datafree_nas.report.build import build
 from datafree_nas.report.table import print_table
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import write_bytes, write_json, write_jsonl
+from datafree_nas.runtime.files import read_json, write_bytes, write_json, write_jsonl
 
 CONFIG = {"name": "digits", "seed": 3, "search": {"max_macs": None, "space": {"cells": (1, 2)}}}
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
@@ -334,3 +334,16 @@ def test_quantities_have_three_digits(count, shown):
 
 def test_numbers_have_four_digits():
     assert [text.number(v) for v in (0.97, 1234.5, 7, None)] == ["0.9700", "1234", "7", "—"]
+
+
+def test_a_search_that_scores_one_architecture_draws_no_points(tmp_path):
+    _search(tmp_path)
+    place = tmp_path / "search"
+    found = read_json(place / "architecture.json") | {"evaluated": 1, "scored_by": "agreement"}
+    write_json(place / "architecture.json", found)
+    write_jsonl(place / "history.jsonl", [{"architecture": GENOTYPE, "macs": 1, "score": 0.8}])
+    build(tmp_path, CONFIG)
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert "it alone was scored:\n0.8000, by agreement with the teacher" in html
+    assert '<figure class="scores">' not in html
+    assert "not run" not in html.partition("<h2>Search</h2>")[2].partition("</section>")[0]
