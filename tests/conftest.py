@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,13 @@ install_import_hook(
 from datafree_nas import teachers  # noqa: E402  # after the hook, which changes the import
 
 RandomVariables = Callable[..., Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """Compiled programs of all modules together would take all memory there is."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

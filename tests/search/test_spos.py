@@ -12,8 +12,10 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.search import run as search
+from datafree_nas.search import spos
 from datafree_nas.search.scoring import make_scorer
 from datafree_nas.search.strategy import SearchData
+from datafree_nas.training import trainer
 from datafree_nas.training.trainer import Preprocessing, TrainData
 from tests import tiny
 
@@ -69,6 +71,27 @@ def test_same_seed_same_history(tmp_path, space, images, config):
     a, b, c = ((tmp_path / n / "history.jsonl").read_bytes() for n in "abc")
     assert a == b
     assert a != c
+
+
+def test_fair_sampling_changes_the_weights_once_a_round(space, images, config):
+    config.spos.sampling = "fair"
+    teacher_fn, half = _bright, images.take(np.arange(48))
+    strategy = spos.make(space, teacher_fn, PREPROCESS, config)
+    part = trainer.data_of(half, jnp.float32(5), config.train)
+    data = SearchData(part, part, jnp.zeros((48, 10)))
+    state = strategy.init(jax.random.key(0))
+    begun = jax.tree.map(np.array, state.train.params)
+    step = strategy.phases[0].advance
+    state, _ = step(state, data, 4)
+    same = jax.tree.map(lambda a, b: bool(np.all(a == b)), begun, state.train.params)
+    assert all(jax.tree.leaves(same)), "cells have five ops"
+    state, _ = step(state, data, 1)
+    kernels = [
+        bool(np.all(a == b))
+        for a, b in zip(jax.tree.leaves(begun), jax.tree.leaves(state.train.params), strict=True)
+        if a.ndim == 4
+    ]
+    assert np.mean(kernels) < 0.3, "each op was used, but where only `none` follows it"
 
 
 def test_score_by_kl_prefers_the_smallest(tmp_path, space, images, config):
