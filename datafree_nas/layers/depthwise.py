@@ -1,4 +1,4 @@
-"""Depthwise convolution, in one of two lowerings with the same weights."""
+"""Depthwise convolution, in one of three lowerings with the same weights."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,21 @@ from datafree_nas.runtime import backend
 
 
 class DepthwiseConv(nn.Module):
-    """A square kernel for every channel; stated as `backend.depthwise_as_shifts` decides.
+    """A square kernel for every channel; stated as `backend.depthwise` decides.
 
     Attributes:
         kernel: side.
         stride: in both directions.
         padding: `"SAME"`, as TensorFlow has it, or pixels on every side, as PyTorch has it.
         dilation: pixels from one that the kernel sees to the next.
+        in_switch: whether it is in control flow, see `backend.depthwise`.
     """
 
     kernel: int
     stride: int = 1
     padding: str | int = "SAME"
     dilation: int = 1
+    in_switch: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j c"]:
@@ -36,16 +38,18 @@ class DepthwiseConv(nn.Module):
         else:
             seen = ((k - 1) * self.dilation + 1,) * 2
             padding = jax.lax.padtype_to_pads(x.shape[1:3], seen, stride, self.padding)
-        if backend.depthwise_as_shifts():
+        channels = x.shape[-1]
+        lowering = backend.depthwise(channels, self.in_switch)
+        if lowering == "shifts":
             return _shifted(x, kernel, self.stride, padding, self.dilation)
         return jax.lax.conv_general_dilated(
             x,
-            kernel,
+            kernel * jnp.eye(channels, dtype=kernel.dtype) if lowering == "dense" else kernel,
             stride,
             padding,
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=x.shape[-1],
+            feature_group_count=1 if lowering == "dense" else channels,
         )
 
 

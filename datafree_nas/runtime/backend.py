@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 _for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # `convolutions_for`
 
+_DENSE_CHANNELS = 64  # up to here its useless products cost nothing
+Depthwise = Literal["grouped", "dense", "shifts"]
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
@@ -124,9 +126,18 @@ def matmul_convolutions_in_switch() -> bool:
     return _stated_for_cpu()
 
 
-def depthwise_as_shifts() -> bool:
-    """Whether a depthwise convolution should be stated as a sum of shifted products.
+def depthwise(channels: int, in_switch: bool) -> Depthwise:
+    """How a depthwise convolution should be stated.
 
-    XLA:CPU takes 10 to 60 times longer for the convolution itself.
+    XLA:CPU takes 10 to 60 times longer for the grouped convolution itself than for a sum of shifted
+    products. For few channels a dense convolution, whose kernel is 0 between channels, is as quick
+    as that sum or up to three times quicker, and one operation where the sum is dozens: of the
+    hundreds in a search network of DARTS, XLA would compile for ten minutes and take as many GB.
+
+    Args:
+        channels: of the image.
+        in_switch: whether it is in control flow, where convolutions are slow.
     """
-    return _stated_for_cpu()
+    if not _stated_for_cpu():
+        return "grouped"
+    return "dense" if channels <= _DENSE_CHANNELS and not in_switch else "shifts"

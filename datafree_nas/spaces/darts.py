@@ -124,8 +124,9 @@ class _Separable(nn.Module):
             stride = 1 if i else self.stride
             x = nn.relu(x)
             padding = dilation * (kernel // 2)
-            x = DepthwiseConv(kernel, stride, padding, dilation, name=depthwise)(x)
-            x = ops.Conv(x.shape[-1], 1, as_matmul=self.as_matmul, name=pointwise)(x)
+            in_switch = self.as_matmul
+            conv = DepthwiseConv(kernel, stride, padding, dilation, in_switch, name=depthwise)
+            x = ops.Conv(x.shape[-1], 1, as_matmul=in_switch, name=pointwise)(conv(x))
             x = ops.Norm(self.in_supernet, affine=not self.in_supernet, name=norm)(x, train)
         return x
 

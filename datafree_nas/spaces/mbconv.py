@@ -76,7 +76,11 @@ class MBConv(nn.Module):
         if self.expansion > 1:
             x = conv(x.shape[-1] * self.expansion, "expand")(x)
             x = self.activation(norm(x, "expand_bn"))
-        x = DepthwiseConv(self.kernel, self.stride, self.kernel // 2, name="depthwise")(x)
+        kernel, stride = self.kernel, self.stride
+        depthwise = DepthwiseConv(
+            kernel, stride, kernel // 2, in_switch=self.as_matmul, name="depthwise"
+        )
+        x = depthwise(x)
         x = self.activation(norm(x, "depthwise_bn"))
         return norm(conv(self.features, "project")(x), "project_bn")
 

@@ -125,7 +125,10 @@ class _Block(nn.Module):
                 x = nn.relu(norm(conv(x), train))
                 slot += 3
             else:
-                x = norm(DepthwiseConv(kernel, stride, kernel // 2, name=conv_name)(x), train)
+                depthwise = DepthwiseConv(
+                    kernel, stride, kernel // 2, in_switch=self.as_matmul, name=conv_name
+                )
+                x = norm(depthwise(x), train)
                 slot += 2
         return x
 

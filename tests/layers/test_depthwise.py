@@ -7,11 +7,12 @@ from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.runtime import backend, costs
 
 
+@pytest.mark.parametrize("in_switch", [False, True], ids=["dense", "shifts"])
 @pytest.mark.parametrize("padding", ["SAME", 0, 1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (5, 1), (3, 2), (5, 2)])
-def test_both_lowerings_are_the_same(kernel, dilation, stride, padding):
-    layer = DepthwiseConv(kernel, stride, padding, dilation)
+def test_all_lowerings_are_the_same(kernel, dilation, stride, padding, in_switch):
+    layer = DepthwiseConv(kernel, stride, padding, dilation, in_switch)
     x = jax.random.normal(jax.random.key(0), (2, 9, 12, 4))
     variables = layer.init(jax.random.key(1), x)
     assert variables["params"]["kernel"].shape == (kernel, kernel, 1, 4)
@@ -21,15 +22,16 @@ def test_both_lowerings_are_the_same(kernel, dilation, stride, padding):
         return jnp.sum(jnp.sin(y)), y
 
     results = jax.value_and_grad(run, (0, 1), has_aux=True)
-    assert backend.depthwise_as_shifts()
-    shifted = results(variables, x)
+    assert backend.depthwise(4, in_switch) == ("shifts" if in_switch else "dense")
+    here = results(variables, x)
     with backend.plain_convolutions():
-        assert not backend.depthwise_as_shifts()
+        assert backend.depthwise(4, in_switch) == "grouped"
         plain = results(variables, x)
-    assert backend.depthwise_as_shifts()
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), shifted, plain
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), here, plain)
+
+
+def test_many_channels_are_not_dense():
+    assert backend.depthwise(1000, False) == "shifts"
 
 
 def test_macs_do_not_depend_on_the_lowering():
