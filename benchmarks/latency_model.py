@@ -7,13 +7,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from scipy import optimize
 
 from benchmarks.stopwatch import Program
 from datafree_nas.spaces import Space
 from datafree_nas.spaces.candidates import Candidate, collect
 from datafree_nas.spaces.space import Architecture, Cost
 
-CALIBRATION = 5  # networks that the fixed part is taken from
+CALIBRATION = 10  # networks that the fixed part and the scale are taken from
 Measure = Callable[[Sequence[Program]], list[float]]
 
 
@@ -22,8 +23,9 @@ def build(
 ) -> tuple[Cost, list[dict[str, Any]]]:
     """Measures all ops and some whole networks.
 
-    An op's cost is that of calling it less that of calling nothing. What whole networks take beyond
-    their ops is `fixed`: the median over a few random networks. Predictions are checked on others.
+    An op's cost is that of calling it less that of calling nothing, times a scale: on several cores
+    a device runs ops of a network at once. Scale and `fixed`, what networks take beside their ops,
+    are fitted to a few random networks. Predictions are checked on others.
 
     Args:
         space: of the networks.
@@ -47,8 +49,7 @@ def build(
     alone = [max(0.0, cost - empty) for cost in costs[: len(distinct)]]
     ops = Cost(0.0, _table(space, candidates, dict(zip(distinct, alone, strict=True))))
     whole = list(zip(networks, costs[len(distinct) :], strict=True))
-    beyond = [measured - space.latency(each, ops) for each, measured in whole[:CALIBRATION]]
-    cost = ops._replace(fixed=float(np.median(beyond)))
+    cost = _calibrated(space, ops, whole[:CALIBRATION])
     rows = [
         {
             "architecture": space.encode(each),
@@ -59,6 +60,18 @@ def build(
         for each, measured in whole[CALIBRATION:]
     ]
     return cost, rows
+
+
+def _calibrated(space: Space, ops: Cost, whole: list[tuple[Architecture, float]]) -> Cost:
+    """What a network takes beside its ops, and what it saves where some of them run at once.
+
+    Of all `fixed + scale · Σ ops`, neither negative, the one of least squared relative error.
+    """
+    measured = np.array([each for _, each in whole])
+    sums = np.array([space.latency(architecture, ops) for architecture, _ in whole])
+    relative = np.stack([np.ones(len(whole)), sums], axis=1) / measured[:, None]
+    (fixed, scale), _ = optimize.nnls(relative, np.ones(len(whole)))
+    return Cost(float(fixed), scale * ops.table)
 
 
 def _program(module: nn.Module, shape: tuple[int, ...], batch: int, dtype: str) -> Program:

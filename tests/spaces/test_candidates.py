@@ -48,16 +48,16 @@ def _live_macs(program):
     return costs.macs(functools.partial(jax.core.eval_jaxpr, live, closed.consts), *inputs)
 
 
-def test_costs_add_up(space, monkeypatch):
+def test_costs_add_up(space):
     """If a call takes as long as it has MACs, the table is that of MACs, of every op and place."""
-    monkeypatch.setattr(latency_model, "CALIBRATION", 1)
     cost, checks = latency_model.build(
         space, lambda programs: list(map(_live_macs, programs)), 1, "float32", 2
     )
-    assert cost.fixed == space.macs_cost.fixed
-    np.testing.assert_array_equal(cost.table, space.macs_cost.table)
+    assert cost.fixed == pytest.approx(space.macs_cost.fixed, rel=1e-6)
+    np.testing.assert_allclose(cost.table, space.macs_cost.table, rtol=1e-6)
     for row in checks:
-        assert row["measured"] == row["predicted"] <= row["macs"]
+        assert row["predicted"] == pytest.approx(row["measured"], rel=1e-6)
+        assert row["measured"] <= row["macs"]
         left = space.without_unused(space.decode(row["architecture"]))
         assert row["measured"] == space.macs(left)
 
@@ -69,8 +69,22 @@ def test_an_empty_call_is_taken_off_and_nothing_gets_negative():
         return [3.0, *(5.0 if "Network" in str(p.function) else 2.0 for p in programs[1:])]
 
     cost, checks = latency_model.build(space, measure, 1, "float32", 2)
-    assert (cost.fixed, np.max(cost.table)) == (5.0, 0.0)
-    assert [row["predicted"] for row in checks] == [5.0, 5.0]
+    assert (cost.fixed, np.max(cost.table)) == (pytest.approx(5), 0)
+    assert [row["predicted"] for row in checks] == [pytest.approx(5)] * 2
+
+
+def test_what_runs_at_once_is_scaled():
+    space = spaces.create("nasbench_macro", image_size=(8, 8, 1), channels=4)
+
+    def measure(programs):
+        networks = ["Network" in str(p.function) for p in programs]
+        macs = map(_live_macs, programs)
+        return [1000 + m / 2 if whole else m for m, whole in zip(macs, networks, strict=True)]
+
+    cost, checks = latency_model.build(space, measure, 1, "float32", 2)
+    np.testing.assert_allclose(cost.table, space.macs_cost.table / 2, rtol=1e-6)
+    for row in checks:
+        assert row["predicted"] == pytest.approx(row["measured"], rel=1e-6)
 
 
 class _Named(ops.Paths):
