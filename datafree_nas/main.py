@@ -20,12 +20,23 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="an experiment, FILE.py[:arg]; default: configs/digits_spos.py"
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "for all artifacts; default: runs/<config's name>")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of process 0, if a run has several that find no cluster"
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many they are", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is", lower_bound=0)
+_START_TIMEOUT = flags.DEFINE_integer(
+    "start_timeout", 300, "seconds that they wait for each other at the start", lower_bound=1
+)
 _STAGES = flags.DEFINE_string("stages", "", "e.g. synthesize,search; default: all five")
 
 
 def _run() -> None:
     from datafree_nas import pipeline  # after the flags: a mistake there should show at once
+    from datafree_nas.runtime import processes
 
+    place = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    processes.initialize(place, _START_TIMEOUT.value)
     stages = stages_from(_STAGES.value, pipeline.STAGES)
     workdir = Path(_WORKDIR.value or f"runs/{_CONFIG.value.name}")
     with deferred_signals():
@@ -33,9 +44,15 @@ def _run() -> None:
         pipeline.show_result(workdir)
 
 
+def _leave(status: int, line: str) -> None:
+    from datafree_nas.runtime import processes
+
+    processes.leave(status, line)
+
+
 def main(_argv: list[str]) -> None:
     """Runs the stages that the flags name."""
-    exit_cleanly(_run, resume="Run the same command again to go on.")
+    exit_cleanly(_run, resume="Run the same command again to go on.", leave=_leave)
 
 
 if __name__ == "__main__":

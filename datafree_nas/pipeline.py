@@ -4,8 +4,9 @@ A stage's folder holds `config.json` (the fields it depends on, written first) a
 (written last). A done stage is skipped; a folder begun with other fields is an error.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
 from datafree_nas.report import build, table
-from datafree_nas.runtime import checkpoint, seeds
+from datafree_nas.runtime import checkpoint, mesh, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.search import darts, hardware, proxyless, sampling
@@ -71,18 +72,31 @@ def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
     """
     _check(config)
     make_directory(workdir)
-    lock = filelock.FileLock(workdir / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError(
-            f"another process is at work in {workdir}; wait for it, or choose another --workdir"
-        ) from None
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled"))
-    with lock:
+    with _locked(workdir):
         for number, stage in enumerate(stages, start=1):
             _run_stage(stage, f"[{number}/{len(stages)}] {stage}", config, workdir)
+
+
+@contextlib.contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
+    """One run at a time; the system takes the lock from a process that dies."""
+    lock = filelock.FileLock(workdir / ".lock")
+
+    def acquire() -> None:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise UserError(
+                f"another run is at work in {workdir}; wait for it, or choose another --workdir"
+            ) from None
+
+    processes.once(acquire)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check(config: ConfigDict) -> None:
@@ -140,11 +154,11 @@ def _check_choice(field: str, value: str, known: tuple[str, ...]) -> None:
 
 def _run_stage(stage: str, title: str, config: ConfigDict, workdir: Path) -> None:
     directory = make_directory(workdir / DIRECTORIES[stage])
-    _check_same_config(stage, directory, config)
-    if (directory / "done.json").exists():
-        print(f"{title}: done before", flush=True)
+    processes.once(lambda: _check_same_config(stage, directory, config))
+    if processes.as_first((directory / "done.json").exists()):
+        processes.say(f"{title}: done before")
         return
-    print(title, flush=True)
+    processes.say(title)
     bodies: dict[str, Callable[[ConfigDict, Path], None]] = {
         "teacher": _teacher,
         "synthesize": _synthesize,
@@ -153,7 +167,7 @@ def _run_stage(stage: str, title: str, config: ConfigDict, workdir: Path) -> Non
         "report": _report,
     }
     bodies[stage](config, workdir)
-    write_json(directory / "done.json", {"stage": stage})
+    processes.once(lambda: write_json(directory / "done.json", {"stage": stage}))
 
 
 def _relevant(stage: str, config: ConfigDict) -> dict[str, Any]:
@@ -228,10 +242,17 @@ def _teacher(config: ConfigDict, workdir: Path) -> None:
         teacher = teachers.create(_arch(config), block.num_classes, **_settings(config))
         variables = _train_teacher(teacher, config, directory)
         source = {"trained_on": config.data.source}
-    card = teachers.save(directory, teacher, variables, source)
+    processes.once(lambda: _save_teacher(directory, teacher, variables, source))
+
+
+def _save_teacher(
+    directory: Path, teacher: Teacher, variables: Any, source: dict[str, Any]
+) -> None:
+    with processes.alone():
+        card = teachers.save(directory, teacher, mesh.replicated_here(variables), source)
     for check in card["checks"]:
         if not check["passed"]:
-            print(f"warning: {check['name']}: {check['message']}", flush=True)
+            processes.say(f"warning: {check['name']}: {check['message']}")
     checkpoint.discard(directory / "working")
 
 
@@ -314,7 +335,7 @@ def _search(config: ConfigDict, workdir: Path) -> None:
         config.search,
         config.seed,
     )
-    print(f"found {found['architecture']}  ({found['evaluated']} scored)", flush=True)
+    processes.say(f"found {found['architecture']}  ({found['evaluated']} scored)")
 
 
 def _train(config: ConfigDict, workdir: Path) -> None:
@@ -335,12 +356,12 @@ def _train(config: ConfigDict, workdir: Path) -> None:
 
 
 def _report(config: ConfigDict, workdir: Path) -> None:
-    build.build(workdir, config.to_dict())
+    processes.once(lambda: build.build(workdir, config.to_dict()))
 
 
 def show_result(workdir: Path) -> None:
     """Prints the table of students, and where the report is, once there is one."""
     page = workdir / "report" / "report.html"
-    if page.exists():
+    if processes.primary() and page.exists():
         table.print_table(read_json(workdir / "report" / "summary.json")["rows"])
         print(f"report: {page}", flush=True)

@@ -1,20 +1,44 @@
-"""Orbax behind three verbs; nothing else imports it."""
+"""Orbax behind a few verbs; nothing else imports it.
 
+What is saved is the same in every process, or belongs to one of them: the first of those who work
+together writes, as arrays of the host. So a run may go on with another number of devices or
+processes.
+"""
+
+import json
 import shutil
+import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from datafree_nas.runtime import mesh, processes
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import make_directory, write_json
+
+KEEP = 2  # the newest, and the one before it in case that one is damaged
+_SEAL = "seal.json"  # checksums of a checkpoint's files, written when it is whole
+_CHUNK = 1 << 22
+
+
+def _by_itself() -> ocp.options.MultiprocessingOptions:
+    """Orbax would wait for all processes else."""
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
 
 
 def save_variables(directory: Path, variables: Any) -> None:
     """Writes a pytree of arrays; an earlier one there is replaced only once this one is whole."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory.absolute(), variables, force=True)
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=_by_itself())
+    with ocp.Checkpointer(handler, multiprocessing_options=_by_itself()) as checkpointer:
+        checkpointer.save(directory.absolute(), _on_host(variables), force=True)
 
 
 def load_variables(directory: Path) -> Any:
@@ -26,45 +50,131 @@ def load_variables(directory: Path) -> Any:
     if not directory.is_dir():
         raise UserError(f"no variables at {directory}")
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
-            shapes = checkpointer.metadata(directory.absolute()).item_metadata.tree
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-            return checkpointer.restore(directory.absolute(), restore_args=as_numpy)
+        return _read(directory)
     except (ValueError, KeyError, OSError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"the variables at {directory} cannot be read: {reason}") from error
 
 
+def _read(directory: Path) -> Any:
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_by_itself())
+    shapes = handler.metadata(directory.absolute()).tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+    return handler.restore(directory.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+
+def _on_host(tree: Any) -> Any:
+    """NumPy arrays; of keys, their data."""
+
+    def leaf(value: Any) -> np.ndarray:
+        return np.asarray(jax.random.key_data(value) if mesh.is_key(value) else value)
+
+    return jax.tree.map(leaf, tree)
+
+
 class Progress:
-    """The resumable state of one loop: the newest checkpoint and no other."""
+    """The resumable state of one loop: its newest checkpoints.
+
+    They are written in the background. One counts as soon as it is sealed, which `settle` does;
+    one that is not, or whose files have changed since, is left out with a warning.
+    """
 
     def __init__(self, directory: Path):
-        self.directory = directory.absolute()
+        self.directory = make_directory(directory.absolute())
+        self._unsealed: int | None = None
         self._manager = ocp.CheckpointManager(
             self.directory,
-            options=ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=KEEP, create=False, multiprocessing_options=_by_itself()
+            ),
         )
 
     def restore(self, state: Any) -> tuple[int, Any]:
-        """The newest saved state and its iteration, or `(0, state)` if there is none.
+        """The newest good state and its iteration, or `(0, state)` if there is none.
 
         Args:
             state: a state of the same structure, shapes, dtypes and shardings.
         """
-        latest = self._manager.latest_step()
+        latest = processes.as_first(self._newest() if processes.primary() else None)
         if latest is None:
             return 0, state
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        return latest, self._manager.restore(latest, args=ocp.args.StandardRestore(abstract))
+        leaves, structure = jax.tree.flatten(state)
+        saved = _read(self.directory / str(latest) / "default")
+        values = [saved[name] for name in _names(leaves)]
+        return latest, jax.tree.unflatten(structure, map(_like, values, leaves))
+
+    def _newest(self) -> int | None:
+        """The newest good one; those that are not are removed."""
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            if _is_sealed(self.directory / str(step)):
+                return step
+            print(
+                f"warning: the checkpoint {self.directory / str(step)} is unfinished or damaged; "
+                "going on from the one before it",
+                file=sys.stderr,
+            )
+            self._manager.delete(step)
+        return None
 
     def save(self, iteration: int, state: Any) -> None:
-        """Saves, then drops the one before."""
-        self._manager.save(iteration, args=ocp.args.StandardSave(state), force=True)
+        """Begins to save, once the save before is done; drops all but the newest `KEEP`."""
+        if not processes.primary():
+            return
+        self.settle(wait=True)
+        leaves = jax.tree.leaves(_on_host(state))
+        content = dict(zip(_names(leaves), leaves, strict=True))
+        self._manager.save(iteration, args=ocp.args.PyTreeSave(content), force=True)
+        self._unsealed = iteration
+
+    def settle(self, wait: bool = False) -> None:
+        """Seals the checkpoint that was begun, if it has been written; or waits until it is."""
+        if self._unsealed is None or (self._manager.is_saving_in_progress() and not wait):
+            return
         self._manager.wait_until_finished()
+        folder = self.directory / str(self._unsealed)
+        write_json(folder / _SEAL, _checksums(folder))
+        self._unsealed = None
 
     def close(self) -> None:
         """Leaves the files for the next start."""
+        self.settle(wait=True)
         self._manager.close()
+
+
+def _names(leaves: list[Any]) -> list[str]:
+    return [f"{i:05d}" for i in range(len(leaves))]
+
+
+def _like(saved: np.ndarray, leaf: jax.Array) -> jax.Array:
+    """The saved value where, and as what, the state has it."""
+    value: Any = jnp.asarray(saved) if mesh.is_key(leaf) else saved
+    if mesh.is_key(leaf):
+        value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
+    if value.shape != leaf.shape or value.dtype != leaf.dtype:
+        was, wanted = f"{value.dtype}{value.shape}", f"{leaf.dtype}{leaf.shape}"
+        raise ValueError(f"{was} was saved where the state has {wanted}")
+    return mesh.put(value, leaf.sharding)
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL)
+    return {str(path.relative_to(folder)): _checksum(path) for path in files}
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32, which finds what disks and networks do to files."""
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            total = zlib.crc32(chunk, total)
+    return total
+
+
+def _is_sealed(folder: Path) -> bool:
+    try:
+        return json.loads((folder / _SEAL).read_text()) == _checksums(folder)
+    except (OSError, ValueError):
+        return False
 
 
 def discard(directory: Path) -> None:

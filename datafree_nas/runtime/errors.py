@@ -1,9 +1,13 @@
 """Errors that a user can mend, and the way they are shown."""
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
+
+_FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_MEND = "What was finished is kept; mend that and run the same command again"
 
 
 class UserError(Exception):
@@ -35,25 +39,40 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "; known: " + ", ".join(known)
 
 
-def exit_cleanly(body: Callable[[], None], resume: str = "") -> None:
+def exit_cleanly(
+    body: Callable[[], None],
+    resume: str = "",
+    leave: Callable[[int, str], None] = lambda status, line: None,
+) -> None:
     """Runs `body` and turns what a user can mend or asked for into one line and an exit status.
 
     Args:
         body: the program.
         resume: how to go on after an interruption, said in its line.
+        leave: `(status, line)`, called at the very end, whatever it was.
 
     Raises:
-        SystemExit: 2 after a `UserError`, 128 + signal after an interruption. Any other exception
-            is a bug and passes with its traceback.
+        SystemExit: 2 after a `UserError` or where files cannot be written, 128 + signal after an
+            interruption. Any other exception is a bug and passes with its traceback.
     """
     try:
         body()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        status, line = 2, f"error: {error}"
     except Interrupted as stop:
-        print(f"interrupted: everything done so far is saved. {resume}".strip(), file=sys.stderr)
-        raise SystemExit(128 + stop.signum) from None
+        status = 128 + stop.signum
+        line = f"interrupted: everything done so far is saved. {resume}".strip()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        status, line = 1, ""
+    except OSError as error:
+        if error.errno not in _FILE_SYSTEM:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        status, line = 2, f"error: cannot write{where}: {error.strerror}. {_MEND}"
+    else:
+        return leave(0, "")
+    if line:
+        print(line, file=sys.stderr, flush=True)
+    leave(status, line)
+    raise SystemExit(status)

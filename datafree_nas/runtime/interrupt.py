@@ -1,12 +1,13 @@
-"""Ctrl-C and SIGTERM, turned into a question that a loop asks between two iterations."""
+"""Ctrl-C and SIGTERM, turned into a question that a loop asks between two iterations.
+
+`processes.check_stop` asks it, for all processes of a run.
+"""
 
 import contextlib
 import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-
-from datafree_nas.runtime.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _received: list[int] = []  # signals belong to the process, and so does this
@@ -16,11 +17,14 @@ _received: list[int] = []  # signals belong to the process, and so does this
 def deferred_signals() -> Iterator[None]:
     """Within this block a first signal is remembered; a second one stops at once."""
 
+    own: list[int] = []
+
     def remember(signum: int, _frame: FrameType | None) -> None:
-        if _received:
+        if own:
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
-        _received.append(signum)
+        own.append(signum)
+        request(signum)
         print("\nstopping after this iteration; again to stop at once", file=sys.stderr)
 
     _received.clear()
@@ -33,12 +37,11 @@ def deferred_signals() -> Iterator[None]:
         _received.clear()
 
 
-def requested() -> bool:
-    """Whether a signal has asked the run to stop."""
-    return bool(_received)
+def request(signum: int) -> None:
+    """Asks for a stop, as a signal does; one that came to another process, for instance."""
+    _received.append(signum)
 
 
-def check() -> None:
-    """Between two pieces of finished work: raises `Interrupted` if a signal has come."""
-    if _received:
-        raise Interrupted(_received[0])
+def received() -> int:
+    """The signal that has asked this process to stop, 0 if none has."""
+    return _received[0] if _received else 0

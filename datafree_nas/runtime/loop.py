@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from datafree_nas.runtime import interrupt
+from datafree_nas.runtime import processes
 from datafree_nas.runtime.checkpoint import Progress
-from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.errors import Interrupted, UserError
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.progress import ProgressBar
 
@@ -66,7 +66,7 @@ def run(
     """
     progress = Progress(directory)
     done, state = progress.restore(state)
-    metrics_writer = writer(done) if writer else None
+    metrics_writer = writer(done) if writer and processes.primary() else None
     first = 0
     try:
         for phase in phases:
@@ -95,7 +95,7 @@ def _run_phase(
 ) -> Any:
     last = first + phase.iterations
     name = f"{label} · {phase.name}" if phase.name else label
-    bar = ProgressBar(name, phase.iterations, phase.unit, start=done - first)
+    bar = ProgressBar(name, phase.iterations, phase.unit, done - first, not processes.primary())
     saved = time.monotonic()
     try:
         while done < last:
@@ -107,11 +107,13 @@ def _run_phase(
             if writer:
                 writer.write(done, values, phase=phase.name)
             bar.update(done - first, values)
-            stop = interrupt.requested()
+            stop = processes.stop_requested()
+            progress.settle()
             if stop or (done < last and time.monotonic() - saved > CHECKPOINT_SECONDS):
                 progress.save(done, state)
                 saved = time.monotonic()
-            interrupt.check()
+            if stop:
+                raise Interrupted(stop)
     finally:
         bar.close()
     return state

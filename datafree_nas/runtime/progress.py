@@ -25,14 +25,16 @@ class ProgressBar:
         total: iterations in all.
         unit: what one iteration is called in the rate.
         start: iterations done before, by an earlier process.
+        quiet: shows nothing; of several processes one tells.
     """
 
-    def __init__(self, label: str, total: int, unit: str, start: int = 0):
+    def __init__(self, label: str, total: int, unit: str, start: int = 0, quiet: bool = False):
         self._label, self._total, self._unit = label, total, unit
         self._start = self._done = start
         self._began = self._said = time.monotonic()
         self._bar: RichProgress | None = None
-        if sys.stderr.isatty():
+        self._quiet = quiet
+        if sys.stderr.isatty() and not quiet:
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -62,6 +64,8 @@ class ProgressBar:
         return (self._done - self._start) / max(time.monotonic() - self._began, 1e-9)
 
     def _line(self, rest: str) -> None:
+        if self._quiet:
+            return
         self._said = time.monotonic()
         rate = self._rate()
         left = f"{(self._total - self._done) / rate:.0f} s left" if rate else "- s left"

@@ -58,7 +58,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
         alphas = architecture.init(alpha_key, space)
         trace = architecture.start_trace(space, steps)
         state = DartsState(train, alphas, adam.init(alphas), trace)
-        return jax.device_put(state, mesh.replicated())
+        return mesh.put(state, mesh.replicated())
 
     step = _make_step(space, sample, transform, adam, config)
     return Strategy(

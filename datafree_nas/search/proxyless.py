@@ -76,7 +76,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
         alphas = architecture.init(alpha_key, space)
         trace = architecture.start_trace(space, steps)
         state = ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()), trace)
-        return jax.device_put(state, mesh.replicated())
+        return mesh.put(state, mesh.replicated())
 
     step = _make_step(problem, sample, transform)
     alpha_step = _make_alpha_step(problem, sample)

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import checkpoint, loop, mesh, seeds
+from datafree_nas.runtime import checkpoint, loop, mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
@@ -70,7 +68,7 @@ def run(
     history, found = strategy.history(state), strategy.derive(state)
     if all(row["architecture"] != space.encode(found) for row in history):
         score = scoring.make_scorer(space.supernet(), preprocess, config)
-        values = score(state.train.params, state.train.batch_stats, data, space.gates(found))
+        values = scoring.score_all(score, state.train, data, [space.gates(found)])[0]
         history.append(scoring.row(space, found, values, config))
     if latency is not None:
         for row in history:
@@ -88,12 +86,21 @@ def run(
         "seed": seed,
         "graph": space.graph(found),
     }
+    processes.once(lambda: _write(directory, history, strategy.probabilities(state), result))
+    return result
+
+
+def _write(
+    directory: Path,
+    history: list[dict[str, Any]],
+    probabilities: dict[str, Any] | None,
+    result: dict[str, Any],
+) -> None:
     write_jsonl(directory / "history.jsonl", history)
-    if probabilities := strategy.probabilities(state):
+    if probabilities:
         write_json(directory / "probabilities.json", probabilities)
     write_json(directory / "architecture.json", result)
     checkpoint.discard(directory / "working")
-    return result
 
 
 def create(
@@ -127,9 +134,8 @@ def _data(
         )
     held_out, train = images.take(order[:count]), images.take(order[count:])
     logits = logits_of(*teacher, np.asarray(held_out.images), preprocess)
-    data = SearchData(
+    return SearchData(
         trainer.data_of(train, teacher[1], config.train),
         trainer.data_of(held_out, teacher[1], config.train),
-        jnp.asarray(logits),
+        mesh.put(logits, mesh.replicated()),
     )
-    return jax.device_put(data, mesh.replicated())

@@ -1,6 +1,6 @@
 """How well a path of a trained supernet does what the teacher does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt8
 
-from datafree_nas.runtime import mesh
+from datafree_nas.runtime import mesh, processes
 from datafree_nas.runtime.config import Config
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.training.trainer import Preprocessing, TrainState
 
 
 def make_scorer(
@@ -62,6 +62,24 @@ def make_scorer(
         return {"agreement": float(agreement), "kl": float(kl)}
 
     return score
+
+
+def score_all(
+    score: Callable[..., dict[str, float]],
+    train: TrainState,
+    data: SearchData,
+    gates: Sequence[Int[Array, "positions"]],
+) -> list[dict[str, float]]:
+    """Scores of several architectures; of several processes each takes some.
+
+    Args:
+        score: by `make_scorer`.
+        train: of the supernet.
+        data: of the search.
+        gates: one for each architecture.
+    """
+    train, data = mesh.replicated_here(train), mesh.replicated_here(data)
+    return processes.share(gates, lambda g: score(train.params, train.batch_stats, data, g))
 
 
 def row(

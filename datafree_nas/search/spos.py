@@ -73,7 +73,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
             scored=jnp.zeros((), jnp.int32),
             generation=jnp.zeros((), jnp.int32),
         )
-        return jax.device_put(empty, mesh.replicated())
+        return mesh.put(empty, mesh.replicated())
 
     sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
     step = _make_step(space, sample, transform, config)
@@ -154,10 +154,8 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
             limits,
             breed=config.strategy != "random",
         )
-        train = state.train
-        found = [
-            score(train.params, train.batch_stats, data, space.gates(jnp.asarray(a))) for a in born
-        ]
+        gates = [space.gates(jnp.asarray(a)) for a in born]
+        found = scoring.score_all(score, state.train, data, gates)
         new = slice(count, count + len(born))
         changed = state._replace(
             seen=state.seen.at[new].set(born),
@@ -167,7 +165,7 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
             scored=state.scored + len(born),
             generation=state.generation + 1,
         )
-        return jax.device_put(changed, mesh.replicated())
+        return mesh.put(changed, mesh.replicated())
 
     def advance(state: SposState, data: SearchData, n: int) -> tuple[SposState, dict[str, Any]]:
         for _ in range(n):

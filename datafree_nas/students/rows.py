@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import checkpoint, interrupt, seeds
+from datafree_nas.runtime import checkpoint, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.spaces.space import Architecture, Space
@@ -67,14 +67,19 @@ def run(
     Raises:
         Interrupted: a signal came; finished rows and the state of the current one are saved.
     """
-    if not (directory / "teacher" / RESULT).exists():
+    if not _has_result(directory / "teacher"):
         accuracy = _accuracy(*inputs.teacher, inputs)
         result = {"name": "teacher", "data": "real", **accuracy, **teacher_row, "seed": seed}
-        write_json(make_directory(directory / "teacher") / RESULT, {**result, "order": 0})
+        file = make_directory(directory / "teacher") / RESULT
+        processes.once(lambda: write_json(file, {**result, "order": 0}))
     for order, (name, row) in enumerate(_rows(inputs, config, seed).items(), start=1):
-        if name in config.rows and not (directory / name / RESULT).exists():
+        if name in config.rows and not _has_result(directory / name):
             _train(directory / name, row, inputs, config, seed, order)
-        interrupt.check()
+        processes.check_stop()
+
+
+def _has_result(directory: Path) -> bool:
+    return processes.as_first((directory / RESULT).exists())
 
 
 def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _Row]:
@@ -109,8 +114,6 @@ def _train(
     def logits_fn(variables: Any, x: jax.Array) -> Any:
         return model.apply(variables, x, train=False)
 
-    checkpoint.save_variables(directory / "variables", variables)
-    export.write(directory, Student(space, row.architecture, inputs.preprocess, variables))
     result = {
         "name": row.title,
         "data": row.data,
@@ -121,6 +124,15 @@ def _train(
         "order": order,
         "architecture": space.encode(row.architecture),
     }
+    student = Student(space, row.architecture, inputs.preprocess, variables)
+    processes.once(lambda: _write(directory, student, result))
+
+
+def _write(directory: Path, student: Student, result: dict[str, Any]) -> None:
+    """The result last: it says that the row is done."""
+    checkpoint.save_variables(directory / "variables", student.variables)
+    with processes.alone():
+        export.write(directory, student)
     write_json(directory / RESULT, result)
     checkpoint.discard(directory / "working")
 

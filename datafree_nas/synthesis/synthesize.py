@@ -1,7 +1,8 @@
 """The synthesis stage: rounds of work units, each one shard, each resumable.
 
 Unit (r, b) is the b-th batch of round r. Its key is `fold_in(seed, r, b)`, its targets come from
-the shard of unit (r − 1, b), and a shard that is there is never made again.
+the shard of unit (r − 1, b), and a shard that is there is never made again. Of several processes
+each makes the batches b of its own, in all rounds, so none waits for another before the end.
 """
 
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 
 from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import backend, checkpoint, interrupt, loop, mesh, seeds
+from datafree_nas.runtime import backend, checkpoint, loop, mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, read_jsonl, write_bytes, write_json
@@ -49,15 +50,34 @@ def run(
         UserError: the config does not fit the teacher or the devices.
         Interrupted: a signal came; finished units and the state of the current one are saved.
     """
-    _check(teacher, variables, config, competitor)
-    batches = config.images // config.batch_size
+    batches = _check(teacher, variables, config, competitor)
     layout = store.Layout(directory, config.rounds * batches)
-    unit = _UnitMaker(directory, teacher, variables, config, seed, competitor)
+    mine = range(processes.index(), batches, processes.count())
+    with processes.alone():
+        _make_units(layout, mine, teacher, variables, config, seed, competitor)
+    processes.check_stop()  # waits for the others
+    processes.once(lambda: _finish_set(layout, teacher, variables, config))
+    return store.load(directory)
+
+
+def _make_units(
+    layout: store.Layout,
+    mine: range,
+    teacher: Teacher,
+    variables: Any,
+    config: Config,
+    seed: int,
+    competitor: tuple[Teacher, Any] | None,
+) -> None:
+    """The missing units of these batches."""
+    mesh.check_divisible(config.batch_size, "config.synthesis.batch_size")
+    batches = config.images // config.batch_size
+    unit = _UnitMaker(layout.root, teacher, variables, config, seed, competitor)
     first_labels = labels.balanced(
         seeds.numpy_generator(seeds.key_for(seed, "labels")), config.images, teacher.num_classes
     ).reshape(batches, config.batch_size)
     for round_ in range(config.rounds):
-        for batch in range(batches):
+        for batch in mine:
             path = layout.shard(round_ * batches + batch)
             if not path.exists():
                 made_for, targets = first_labels[batch], first_labels[batch]
@@ -68,17 +88,20 @@ def run(
                         made_for, np.asarray(before.logits), config.label_temperature
                     )
                 unit.make(path, round_, batch, made_for, targets)
-            interrupt.check()
+            processes.check_stop()
+
+
+def _finish_set(layout: store.Layout, teacher: Teacher, variables: Any, config: Config) -> None:
+    """Makes a data set of all units, with its numbers and its picture; one process does."""
     store.write_metadata(layout, teacher, [config.batch_size] * layout.shards)
-    images = store.load(directory)
-    _describe(directory, images, teacher, variables)
-    return images
+    with processes.alone():
+        _describe(layout.root, store.load(layout.root), teacher, variables)
 
 
 def _check(
     teacher: Teacher, variables: Any, config: Config, competitor: tuple[Teacher, Any] | None
-) -> None:
-    mesh.check_divisible(config.batch_size, "config.synthesis.batch_size")
+) -> int:
+    """The number of batches a round has, if the config fits the teacher."""
     if config.images % config.batch_size or not config.images:
         raise UserError(
             f"config.synthesis.images={config.images} is not a multiple of "
@@ -107,6 +130,7 @@ def _check(
             f"the teacher {teacher.arch} has no BatchNorm layers, whose statistics synthesis "
             "matches; choose a teacher with BatchNorm (or set config.synthesis.batch_norm=0)"
         )
+    return config.images // config.batch_size
 
 
 class _UnitMaker:
@@ -123,7 +147,7 @@ class _UnitMaker:
     ):
         self._directory, self._teacher, self._config, self._seed = directory, teacher, config, seed
         student = competitor if config.competition else None
-        self._frozen = jax.device_put(
+        self._frozen = mesh.put(
             synthesizer.Frozen(variables, student[1] if student else None), mesh.replicated()
         )
         self._phases = [

@@ -71,11 +71,11 @@ def init(
     params = canvas(teacher, targets.shape[0], config).init(init_key, *window)["params"]
     return restart(
         SynthesisState(
-            key=jax.device_put(key, mesh.replicated()),
+            key=mesh.put(key, mesh.replicated()),
             iteration=jnp.zeros((), jnp.int32),
-            params=jax.device_put(params, mesh.split_over_data()),
+            params=mesh.put(params, mesh.split_over_data()),
             optimizer=None,
-            targets=jax.device_put(targets, mesh.split_over_data()),
+            targets=mesh.put(targets, mesh.split_over_data()),
         )
     )
 
@@ -83,7 +83,7 @@ def init(
 def restart(state: SynthesisState) -> SynthesisState:
     """The same pixels with a fresh Adam at iteration 0: the start of a resolution."""
     on_all = mesh.replicated()
-    zero = jax.device_put(jnp.zeros((), jnp.int32), on_all)
+    zero = mesh.put(jnp.zeros((), jnp.int32), on_all)
     moments = optax.scale_by_adam().init(state.params)._replace(count=zero)
     return state._replace(iteration=jnp.copy(zero), optimizer=moments)
 

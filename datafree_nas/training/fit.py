@@ -11,7 +11,7 @@ import numpy as np
 from datafree_nas.data.images import ImageSet
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
-from datafree_nas.runtime import backend, loop
+from datafree_nas.runtime import backend, loop, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
@@ -144,7 +144,7 @@ def _no_teacher(variables: Any, x: jax.Array) -> Any:
 def logits_of(
     logits_fn: LogitsFn, variables: Any, images: np.ndarray, preprocess: Preprocessing
 ) -> np.ndarray:
-    """Logits `[n k]` of all images, in batches.
+    """Logits `[n k]` of all images, in batches, each split over the devices.
 
     Args:
         logits_fn: `(variables, normalized images) -> logits`.
@@ -152,13 +152,18 @@ def logits_of(
         images: `[n h w c]`, bytes.
         preprocess: of bytes.
     """
-    size = min(EVALUATION_BATCH, len(images))
-    run = jax.jit(lambda variables, batch: logits_fn(variables, preprocess(batch)))
-    parts = []
+    across = len(mesh.devices())
+    size = across * -(-min(EVALUATION_BATCH, len(images)) // across)
+    run = jax.jit(
+        lambda variables, batch: logits_fn(variables, preprocess(batch)),
+        out_shardings=mesh.replicated(),
+    )
+    variables, parts = mesh.put(variables, mesh.replicated()), []
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         padded = np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * 3)
-        parts.append(np.asarray(run(variables, padded))[: len(batch)])
+        logits = run(variables, mesh.put(padded, mesh.split_over_data()))
+        parts.append(np.asarray(logits)[: len(batch)])
     return np.concatenate(parts)
 
 

@@ -107,7 +107,7 @@ def init(
         optimizer=transform.init(network["params"]),
         average=jax.tree.map(jnp.copy, network) if average else None,
     )
-    return jax.device_put(state, mesh.replicated())
+    return mesh.put(state, mesh.replicated())
 
 
 def distillation(
@@ -134,13 +134,13 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
             "labels='stored' needs images that carry the teacher's logits, which only synthetic "
             "ones do; choose labels='teacher' or 'hard'"
         )
-    data = TrainData(
-        jnp.asarray(images.images),
-        jnp.asarray(images.labels),
-        jnp.asarray(images.logits) if recipe.labels == "stored" else None,
+    parts = (
+        images.images,
+        images.labels,
+        images.logits if recipe.labels == "stored" else None,
         teacher if recipe.labels == "teacher" else None,
     )
-    return jax.device_put(data, mesh.replicated())
+    return TrainData(*mesh.put(parts, mesh.replicated()))
 
 
 def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config) -> Sampler:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from datafree_nas.runtime import interrupt
+from datafree_nas.runtime import interrupt, processes
 from datafree_nas.runtime.errors import Interrupted
 
 
@@ -12,16 +12,23 @@ from datafree_nas.runtime.errors import Interrupted
 def test_a_first_signal_is_remembered(signum, capsys):
     before = signal.getsignal(signum)
     with interrupt.deferred_signals():
-        interrupt.check()
-        assert not interrupt.requested()
+        processes.check_stop()
+        assert not interrupt.received()
         signal.raise_signal(signum)
-        assert interrupt.requested()
+        assert interrupt.received() == signum
         with pytest.raises(Interrupted) as stop:
-            interrupt.check()
+            processes.check_stop()
     assert stop.value.signum == signum
     assert "stopping after this iteration" in capsys.readouterr().err
     assert signal.getsignal(signum) is before
-    assert not interrupt.requested()
+    assert not interrupt.received()
+
+
+def test_that_of_another_process_does_not_count_as_a_second_one(capsys):
+    with interrupt.deferred_signals():
+        interrupt.request(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt.received() == signal.SIGTERM
 
 
 def test_a_second_one_stops_at_once():

@@ -8,7 +8,7 @@ from datafree_nas.runtime.errors import UserError
 
 
 def test_check_divisible(monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    monkeypatch.setattr(mesh, "devices", lambda: [None] * 4)
     mesh.check_divisible(12, "config.synthesis.batch_size")
     expected = r"config\.synthesis\.batch_size=10 does not divide over 4 devices; use a multiple"
     with pytest.raises(UserError, match=expected):

@@ -1,0 +1,236 @@
+"""Who works on a run: one process, or the hosts of a pod, which all run the same program.
+
+What the processes compute together goes over JAX's mesh; what they say to each other (numbers,
+decisions, that one of them is lost) over `rollcall`. Inside `alone()` a process works on its own.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+
+from datafree_nas.runtime import interrupt
+from datafree_nas.runtime.errors import Interrupted, UserError
+from datafree_nas.runtime.rollcall import Events, RollCall
+
+T = TypeVar("T")
+
+LOST = 75  # exit status: nothing wrong here, run the same command again
+PORT_BELOW = 1000  # the roll call's port lies so far below JAX's
+_GRACE_SECONDS = 2.0  # for a process to tell by itself what the others tell of, too
+_HEARTBEAT_SECONDS = 100  # JAX's own, which the roll call is quicker than
+_SHUTDOWN_SECONDS = 20
+
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+_rollcall: RollCall | None = None  # of the process, as JAX's runtime is
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of a process among all of a run; `count` is 1 where there is only one.
+
+    Attributes:
+        coordinator: `host:port` that process 0 will listen on.
+        count: of processes.
+        index: of this one.
+        local_devices: the devices it may use, None for all that it sees.
+    """
+
+    coordinator: str
+    count: int
+    index: int
+    local_devices: Sequence[int] | None = None
+
+
+def find(coordinator: str, num_processes: int | None, process_id: int | None) -> Place:
+    """What the flags say, or else the cluster: a TPU pod, GKE, SLURM, Open MPI.
+
+    Raises:
+        UserError: half of the flags, or numbers that make no sense.
+    """
+    given = [bool(coordinator), num_processes is not None, process_id is not None]
+    if any(given) and not all(given):
+        raise UserError("give --coordinator, --num_processes and --process_id, or none of them")
+    if num_processes is None or process_id is None:
+        from jax._src.clusters import ClusterEnv  # what `jax.distributed.initialize` itself asks
+
+        found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, 300)
+        address, count, index, devices = found
+        return Place(address, count, index or 0, devices) if address and count else Place("", 1, 0)
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not PORT_BELOW < int(port) < 1 << 16:
+        raise UserError(
+            f"--coordinator={coordinator} is not HOST:PORT with a port over {PORT_BELOW}"
+        )
+    if not 0 <= process_id < num_processes:
+        raise UserError(f"--process_id={process_id} is not below --num_processes={num_processes}")
+    return Place(coordinator, num_processes, process_id)
+
+
+def initialize(place: Place, timeout: float) -> None:
+    """Meets the other processes, if there are any; before anything else is done with JAX.
+
+    Args:
+        place: of this process.
+        timeout: seconds to wait for the others.
+
+    Raises:
+        UserError: not everyone came; names the coordinator and who is missing.
+    """
+    global _rollcall
+    if place.count == 1:
+        return
+    host, _, port = place.coordinator.rpartition(":")
+    address = (host.strip("[]"), int(port) - PORT_BELOW)
+    events = Events(stopped=interrupt.request, ended=_end_with_them)
+    sys.excepthook = _tell_of_bug
+    _rollcall = RollCall(address, place.count, place.index, timeout, events)
+    jax.distributed.initialize(
+        place.coordinator,
+        place.count,
+        place.index,
+        place.local_devices,
+        heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+    )
+
+
+def _end_with_them(process: int, status: int | None, line: str) -> None:
+    """Without one of its processes a run cannot go on; in a collective, it would wait for ever."""
+    if status == 0:
+        return
+    time.sleep(_GRACE_SECONDS if status else 0)
+    told = f"process {process} ended with status {status}: {line}"
+    lost = f"process {process} was lost; everything saved so far is kept. Start all of them again."
+    print(f"error: {lost if status is None else told}", file=sys.stderr, flush=True)
+    os._exit(LOST if status is None else status)  # the main thread may be deep in a collective
+
+
+def _tell_of_bug(*exception: Any) -> None:
+    """What an exception that nobody expected ends with, in a run of several processes."""
+    time.sleep(_GRACE_SECONDS)  # if another one is lost, that is the reason, and told by `events`
+    sys.__excepthook__(*exception)
+    leave(1, f"{exception[0].__name__}: {exception[1]}")
+
+
+def leave(status: int, line: str) -> None:
+    """Ends this process, in a run of several, in such a way that the others know why.
+
+    After a success everyone waits for everyone. A process that failed must not: JAX's own goodbye
+    would wait for the others, and then abort.
+    """
+    if _rollcall is None:
+        return
+    if status == 0:
+        _rollcall.gather(None)
+        _rollcall.leave()
+        jax.distributed.shutdown()
+        return
+    _rollcall.leave(status, line)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(_GRACE_SECONDS)  # the coordinator's end aborts whoever has not ended yet
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process works on its own: on its devices, for itself, at its own pace."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+def is_alone() -> bool:
+    """Whether this process has nobody to keep step with."""
+    return _alone.get() or _rollcall is None
+
+
+def count() -> int:
+    """How many processes work together here."""
+    return 1 if is_alone() else _rollcall.count  # type: ignore[union-attr]
+
+
+def index() -> int:
+    """Which of them this is, 0 to `count() - 1`."""
+    return 0 if is_alone() else _rollcall.index  # type: ignore[union-attr]
+
+
+def primary() -> bool:
+    """Whether it is this process that writes what they have in common, and shows progress."""
+    return index() == 0
+
+
+def gather(value: Any) -> list[Any]:
+    """Everyone's value, by process; it waits for everyone.
+
+    Args:
+        value: that JSON can carry; floats arrive bit for bit.
+    """
+    if is_alone() or _rollcall is None:
+        return json.loads(json.dumps([value]))
+    return _rollcall.gather(value)
+
+
+def as_first(value: T) -> T:
+    """What the first process has seen, for decisions that all must take alike."""
+    return gather(value if primary() else None)[0]
+
+
+def say(line: str) -> None:
+    """One line on standard output, from the first process."""
+    if primary():
+        print(line, flush=True)
+
+
+def once(action: Callable[[], Any]) -> None:
+    """The first process does it; all go on when it is done.
+
+    Raises:
+        UserError: it failed, everywhere.
+    """
+    failure = None
+    if primary():
+        try:
+            action()
+        except UserError as error:
+            failure = str(error)
+    if failure := gather(failure)[0]:
+        raise UserError(failure)
+
+
+def share(items: Sequence[T], work: Callable[[T], Any]) -> list[Any]:
+    """`[work(item) for item in items]`, each item done by one process, on its own devices.
+
+    Args:
+        items: the same ones everywhere.
+        work: whose results JSON can carry.
+    """
+    here, everyone = index(), count()
+    with alone():
+        done = [work(item) for item in items[here::everyone]]
+    parts = gather(done)
+    return [parts[i % everyone][i // everyone] for i in range(len(items))]
+
+
+def stop_requested() -> int:
+    """The signal that has asked any of those who work together to stop, 0 if none has."""
+    mine = interrupt.received()
+    if mine and _rollcall is not None:
+        _rollcall.stop(mine)  # some of them may work alone
+    return max(gather(mine))
+
+
+def check_stop() -> None:
+    """Between two pieces of finished work: raises `Interrupted` if a signal has come."""
+    if signum := stop_requested():
+        raise Interrupted(signum)
