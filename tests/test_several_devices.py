@@ -1,9 +1,9 @@
 """One run, on one device and on several, in one process and in two: the same images and search.
 
-Sums are split differently over devices, so floats differ in their last bits, and Adam enlarges that:
-its first steps have the size of the learning rate, whatever the size of a gradient. After 20
-iterations the losses below differ by some 1e-6 of their value; 1e-4 leaves room for other CPUs, and
-is far below what one pixel too many or a BatchNorm over a part of the batch would do.
+Sums are split differently over devices, so floats differ in their last bits, and Adam enlarges
+that: its first steps have the size of the learning rate, whatever the size of a gradient. After 20
+iterations the losses below differ by some 1e-6 of their value, and no byte of an image; 1e-4 leaves
+room for other CPUs, and is far below what a BatchNorm over a part of the batch would do.
 """
 
 import json

@@ -6,6 +6,7 @@ processes.
 """
 
 import json
+import logging
 import shutil
 import sys
 import zlib
@@ -19,11 +20,14 @@ import orbax.checkpoint as ocp
 
 from datafree_nas.runtime import mesh, processes
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import make_directory, write_json
+from datafree_nas.runtime.files import check_space, make_directory, write_json, writing
 
 KEEP = 2  # the newest, and the one before it in case that one is damaged
 _SEAL = "seal.json"  # checksums of a checkpoint's files, written when it is whole
 _CHUNK = 1 << 22
+_FILE_BYTES = 1 << 10
+# it repeats every failure to write, at its leisure, that Orbax has raised before
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _by_itself() -> ocp.options.MultiprocessingOptions:
@@ -36,9 +40,13 @@ def _by_itself() -> ocp.options.MultiprocessingOptions:
 
 def save_variables(directory: Path, variables: Any) -> None:
     """Writes a pytree of arrays; an earlier one there is replaced only once this one is whole."""
+    arrays = _on_host(variables)
+    check_space(directory, _size(arrays))
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=_by_itself())
-    with ocp.Checkpointer(handler, multiprocessing_options=_by_itself()) as checkpointer:
-        checkpointer.save(directory.absolute(), _on_host(variables), force=True)
+    checkpointer = ocp.Checkpointer(handler, multiprocessing_options=_by_itself())
+    with checkpointer, writing(directory):
+        checkpointer.save(directory.absolute(), arrays, force=True)
+        _seal(directory)
 
 
 def load_variables(directory: Path) -> Any:
@@ -49,6 +57,8 @@ def load_variables(directory: Path) -> Any:
     """
     if not directory.is_dir():
         raise UserError(f"no variables at {directory}")
+    if (directory / _SEAL).exists() and not _is_sealed(directory):
+        raise UserError(f"the variables at {directory} are damaged; their checksums differ")
     try:
         return _read(directory)
     except (ValueError, KeyError, OSError, AttributeError) as error:
@@ -70,6 +80,11 @@ def _on_host(tree: Any) -> Any:
         return np.asarray(jax.random.key_data(value) if mesh.is_key(value) else value)
 
     return jax.tree.map(leaf, tree)
+
+
+def _size(tree: Any) -> int:
+    """Bytes of arrays, with what a file takes beside them."""
+    return sum(leaf.nbytes + _FILE_BYTES for leaf in jax.tree.leaves(tree))
 
 
 class Progress:
@@ -122,17 +137,19 @@ class Progress:
             return
         self.settle(wait=True)
         leaves = jax.tree.leaves(_on_host(state))
+        check_space(self.directory, _size(leaves))
         content = dict(zip(_names(leaves), leaves, strict=True))
-        self._manager.save(iteration, args=ocp.args.PyTreeSave(content), force=True)
+        with writing(self.directory):
+            self._manager.save(iteration, args=ocp.args.PyTreeSave(content), force=True)
         self._unsealed = iteration
 
     def settle(self, wait: bool = False) -> None:
         """Seals the checkpoint that was begun, if it has been written; or waits until it is."""
         if self._unsealed is None or (self._manager.is_saving_in_progress() and not wait):
             return
-        self._manager.wait_until_finished()
-        folder = self.directory / str(self._unsealed)
-        write_json(folder / _SEAL, _checksums(folder))
+        with writing(self.directory):
+            self._manager.wait_until_finished()
+        _seal(self.directory / str(self._unsealed))
         self._unsealed = None
 
     def close(self) -> None:
@@ -168,6 +185,10 @@ def _checksum(path: Path) -> int:
         while chunk := file.read(_CHUNK):
             total = zlib.crc32(chunk, total)
     return total
+
+
+def _seal(folder: Path) -> None:
+    write_json(folder / _SEAL, _checksums(folder))
 
 
 def _is_sealed(folder: Path) -> bool:

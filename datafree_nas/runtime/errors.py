@@ -1,13 +1,10 @@
 """Errors that a user can mend, and the way they are shown."""
 
 import difflib
-import errno
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
-
-_FILE_SYSTEM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-_MEND = "What was finished is kept; mend that and run the same command again"
 
 
 class UserError(Exception):
@@ -39,6 +36,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "; known: " + ", ".join(known)
 
 
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """A library's thread that cannot write says so in a line; the main thread will hear of it."""
+    if isinstance(failure.exc_value, OSError):
+        print(f"warning: {failure.exc_value}", file=sys.stderr)
+    else:
+        threading.__excepthook__(failure)
+
+
 def exit_cleanly(
     body: Callable[[], None],
     resume: str = "",
@@ -52,9 +57,10 @@ def exit_cleanly(
         leave: `(status, line)`, called at the very end, whatever it was.
 
     Raises:
-        SystemExit: 2 after a `UserError` or where files cannot be written, 128 + signal after an
-            interruption. Any other exception is a bug and passes with its traceback.
+        SystemExit: 2 after a `UserError`, 128 + signal after an interruption. Any other exception
+            is a bug and passes with its traceback.
     """
+    threading.excepthook = _thread_failed
     try:
         body()
     except UserError as error:
@@ -65,11 +71,6 @@ def exit_cleanly(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status, line = 1, ""
-    except OSError as error:
-        if error.errno not in _FILE_SYSTEM:
-            raise
-        where = f" {error.filename}" if error.filename else ""
-        status, line = 2, f"error: cannot write{where}: {error.strerror}. {_MEND}"
     else:
         return leave(0, "")
     if line:

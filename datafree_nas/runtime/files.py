@@ -1,19 +1,73 @@
 """Files that are whole or absent, whenever the process dies."""
 
+import contextlib
+import errno
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from datafree_nas.runtime.errors import UserError
 
+MEND = "What was finished is kept; mend that and run the same command again"
+
+
+def check_space(path: Path, size: int) -> None:
+    """Raises `UserError` if the disk of `path` has less room than `size` bytes and a tenth more."""
+    place = next(each for each in (path, *path.parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    if free < 1.1 * size:
+        raise UserError(
+            f"cannot write {path}: {free / 1e6:.1f} MB are free, {1.1 * size / 1e6:.1f} MB are "
+            f"needed. {MEND}"
+        )
+
+
+# in the words of the system, which libraries pass on inside of their own
+_FAILURES = [
+    os.strerror(number)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+]
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside, libraries write to `path`; each has its own exception for a disk that is full.
+
+    Raises:
+        UserError: the file system does not let them.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reasons = [reason for reason in _FAILURES if reason in str(error)]
+        if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore leaves the reason out at times
+            reasons.append(os.strerror(errno.ENOSPC))
+        if not reasons:
+            raise
+        raise UserError(f"cannot write {path}: {reasons[0]}. {MEND}") from error
+
+
+def replacing(path: Path) -> Path:
+    """The temporary name beside `path` under which its new content is written; see `publish`."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Gives a whole file its name, once it is on the disk: after a power failure, too."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes under a temporary name beside `path`, then renames."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with writing(path):
+        partial = replacing(path)
+        partial.write_bytes(content)
+        publish(partial, path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,12 +1,16 @@
 """Numbers over time: `metrics.jsonl` beside the artifact, and TensorBoard events."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter  # SummaryWriter's, without its thread
+from tensorboardX.proto import event_pb2
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
-from datafree_nas.runtime.files import read_jsonl, write_jsonl
+from datafree_nas.runtime.files import make_directory, read_jsonl, write_jsonl, writing
 
 
 class MetricsWriter:
@@ -19,25 +23,36 @@ class MetricsWriter:
     """
 
     def __init__(self, directory: Path, resume_at: int = 0, events: bool = True):
-        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = make_directory(directory)
         path = directory / "metrics.jsonl"
         write_jsonl(path, [row for row in read_jsonl(path) if row["step"] <= resume_at])
         self._file = path.open("a")
         self._events = None
         if events:
-            self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=resume_at + 1)
+            make_directory(directory / "tensorboard")
+            self._events = EventsWriter(str(directory / "tensorboard" / "events"))
+            taken_back = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._add(Event(step=resume_at + 1, session_log=taken_back))
 
     def write(self, step: int, values: Mapping[str, float], **labels: int | str) -> None:
         """One row: `step`, the labels, and the values."""
         row = {"step": step, **labels, **{k: float(v) for k, v in values.items()}}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with writing(self._directory):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            if self._events:
+                for name, value in values.items():
+                    self._add(Event(step=step, summary=scalar(name, float(value))))
+                self._events.flush()
+
+    def _add(self, event: Event) -> None:
         if self._events:
-            for name, value in values.items():
-                self._events.add_scalar(name, float(value), step)
+            event.wall_time = time.time()
+            self._events.write_event(event)
 
     def close(self) -> None:
         """Flushes both."""
-        self._file.close()
-        if self._events:
-            self._events.close()
+        with writing(self._directory):
+            self._file.close()
+            if self._events:
+                self._events.close()

@@ -4,7 +4,6 @@ Needs no TensorFlow, neither to write nor to read.
 """
 
 import io
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import publish, replacing, writing
 from datafree_nas.teachers import Teacher
 
 NAME, VERSION, SPLIT = "synthetic", "1.0.0", "train"
@@ -73,11 +73,11 @@ def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> N
         teacher: gives the features' shapes.
     """
     kinds = features(teacher)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = replacing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
     assert images.logits is not None
     assert images.rounds is not None
+    examples = []
     for i in range(images.size):
         example = {
             "image": _png(np.asarray(images.images[i])),
@@ -86,9 +86,13 @@ def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> N
             "round": int(images.rounds[i]),
             "batch": batch,
         }
-        writer.write(kinds.serialize_example(kinds.encode_example(example)))
-    writer.close()
-    os.replace(partial, path)
+        examples.append(kinds.serialize_example(kinds.encode_example(example)))
+    with writing(path):
+        writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
+        for encoded in examples:
+            writer.write(encoded)
+        writer.close()
+        publish(partial, path)
 
 
 def read_shard(path: Path, teacher: Teacher) -> ImageSet:
@@ -97,14 +101,21 @@ def read_shard(path: Path, teacher: Teacher) -> ImageSet:
     Raises:
         UserError: the shard is damaged.
     """
-    kinds = features(teacher)
+    return _image_set(_rows(path, features(teacher)))
+
+
+def _rows(path: Path, kinds: Any) -> list[dict[str, Any]]:
     try:
         reader = array_record_module.ArrayRecordReader(str(path))
         rows = [kinds.deserialize_example_np(record) for record in reader.read_all()]
         reader.close()
-        return _image_set(rows)
     except Exception as error:  # the reader raises whatever its C++ side likes
-        raise UserError(f"{path} is damaged ({error}); remove it and run again") from None
+        done = path.parents[1] / "done.json"
+        raise UserError(
+            f"{path} is damaged ({error}); remove it, and {done} if that is there, and run the "
+            "same command again: only this shard will be made again"
+        ) from None
+    return rows
 
 
 def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -> None:
@@ -140,16 +151,17 @@ def load(root: Path) -> ImageSet:
         root: the stage's directory, the parent of the TFDS directory.
 
     Raises:
-        UserError: there is no finished data set.
+        UserError: there is no finished data set, or a shard is damaged.
     """
     import tensorflow_datasets as tfds
 
     directory = root / VERSION
     try:
-        source = tfds.builder_from_directory(directory).as_data_source(split=SPLIT)
+        info = tfds.builder_from_directory(directory).info
     except (FileNotFoundError, OSError) as error:
         raise UserError(f"no finished synthetic data set at {directory} ({error})") from None
-    return _image_set([source[i] for i in range(len(source))])
+    shards = sorted(Path(file) for file in info.splits[SPLIT].filepaths)
+    return _image_set([row for shard in shards for row in _rows(shard, info.features)])
 
 
 def _image_set(rows: list[dict[str, Any]]) -> ImageSet:

@@ -65,3 +65,66 @@ def test_discard(tmp_path):
     checkpoint.discard(tmp_path / "working")
     checkpoint.discard(tmp_path / "working")  # nothing there: nothing to do
     assert list(tmp_path.iterdir()) == []
+
+
+def _truncate(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _files(folder):
+    """The largest file holds the arrays."""
+    return sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+DAMAGES = {
+    "truncated": lambda folder: _truncate(_files(folder)[-1]),
+    "a bit flipped": lambda folder: _flip_a_bit(_files(folder)[-1]),
+    "a file gone": lambda folder: _files(folder)[-1].unlink(),
+    "never finished": lambda folder: (folder / "seal.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_left_out_for_the_one_before(damage, tmp_path, capsys):
+    progress = checkpoint.Progress(tmp_path)
+    progress.save(3, _state(3))
+    progress.save(5, _state(5))
+    progress.close()
+    DAMAGES[damage](tmp_path / "5")
+    for expected in (3, 0):
+        reopened = checkpoint.Progress(tmp_path)
+        done, state = reopened.restore(_state(0))
+        reopened.close()
+        assert done == expected
+        _assert_same(state, _state(expected))
+        assert f"{tmp_path}/{5 if expected else 3} is unfinished" in capsys.readouterr().err
+        if expected:
+            DAMAGES[damage](tmp_path / "3")
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip_a_bit])
+def test_damaged_variables(damage, tmp_path):
+    checkpoint.save_variables(tmp_path / "v", {"params": {"kernel": np.arange(100.0)}})
+    damage(_files(tmp_path / "v")[-1])
+    with pytest.raises(UserError, match=r"variables at .* are damaged; their checksums differ"):
+        checkpoint.load_variables(tmp_path / "v")
+
+
+def test_a_checkpoint_is_written_in_the_background(tmp_path):
+    progress = checkpoint.Progress(tmp_path)
+    state = {"x": jnp.ones((1000, 1000))}
+    for step in range(1, 6):
+        progress.save(step, jax.tree.map(lambda x, s=step: x * s, state))
+        progress.settle()
+    progress.close()
+    reopened = checkpoint.Progress(tmp_path)
+    assert reopened.restore(state)[0] == 5
+    assert float(reopened.restore(state)[1]["x"][0, 0]) == 5
+    reopened.close()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["4", "5"]

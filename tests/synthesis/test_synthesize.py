@@ -79,21 +79,8 @@ def test_same_seed_same_bytes_and_only_missing_shards_are_made(run, tmp_path):
 
 def test_interrupted_inside_a_unit_goes_on_to_the_same_bytes(run, tmp_path, monkeypatch):
     run("whole")
-    asked = iter([False] * 4 + [True] + [False] * 1000)
-
-    def check():
-        if stopped["now"]:
-            stopped["now"] = False
-            raise Interrupted(15)
-
-    stopped = {"now": False}
-
-    def requested():
-        stopped["now"] = next(asked)
-        return stopped["now"]
-
-    monkeypatch.setattr(interrupt, "requested", requested)
-    monkeypatch.setattr(interrupt, "check", check)
+    asked = iter([0] * 4 + [15] + [0] * 1000)
+    monkeypatch.setattr(interrupt, "received", lambda: next(asked))
     with pytest.raises(Interrupted):
         run("stopped")
     assert any((tmp_path / "stopped" / "working").iterdir()), "its state is kept"
@@ -101,12 +88,21 @@ def test_interrupted_inside_a_unit_goes_on_to_the_same_bytes(run, tmp_path, monk
     assert _shards(tmp_path / "stopped") == _shards(tmp_path / "whole")
 
 
-def test_a_damaged_shard_is_named(run, tmp_path, tiny_teacher):
+@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "gone"])
+def test_a_damaged_shard_is_named_and_only_it_is_made_again(run, tmp_path, damage):
     run()
-    shard = next((tmp_path / "synthetic" / "1.0.0").glob("*00000-of*"))
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(UserError, match="00000-of-00004"):
-        store.read_shard(shard, tiny_teacher[0])
+    whole = _shards(tmp_path / "synthetic")
+    shard = tmp_path / "synthetic" / "1.0.0" / list(whole)[1]
+    content = bytearray(whole[shard.name])
+    content[len(content) // 2] ^= 4
+    shard.write_bytes(bytes(content) if damage == "a bit flipped" else content[:2000])
+    if damage == "gone":
+        shard.unlink()
+    with pytest.raises(UserError, match=r"00001-of-00004 is damaged .*; remove it, .*done\.json"):
+        store.load(tmp_path / "synthetic")
+    shard.unlink(missing_ok=True)
+    run()
+    assert _shards(tmp_path / "synthetic") == whole
 
 
 @pytest.mark.parametrize(
