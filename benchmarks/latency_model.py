@@ -15,6 +15,7 @@ from datafree_nas.spaces.candidates import Candidate, collect
 from datafree_nas.spaces.space import Architecture, Cost
 
 CALIBRATION = 10  # networks that the fixed part and the scale are taken from
+_LEAST_SCALE = 0.1  # no device runs more than ten ops of a network at once
 Measure = Callable[[Sequence[Program]], list[float]]
 
 
@@ -65,12 +66,14 @@ def build(
 def _calibrated(space: Space, ops: Cost, whole: list[tuple[Architecture, float]]) -> Cost:
     """What a network takes beside its ops, and what it saves where some of them run at once.
 
-    Of all `fixed + scale · Σ ops`, neither negative, the one of least squared relative error.
+    Of all `fixed + scale · Σ ops` the one of least squared relative error; noise alone could make
+    `fixed` negative or the scale 0, which is prevented.
     """
     measured = np.array([each for _, each in whole])
     sums = np.array([space.latency(architecture, ops) for architecture, _ in whole])
     relative = np.stack([np.ones(len(whole)), sums], axis=1) / measured[:, None]
-    (fixed, scale), _ = optimize.nnls(relative, np.ones(len(whole)))
+    bounds = ([0, _LEAST_SCALE], [np.inf, np.inf])
+    fixed, scale = optimize.lsq_linear(relative, np.ones(len(whole)), bounds).x
     return Cost(float(fixed), scale * ops.table)
 
 
