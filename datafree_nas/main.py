@@ -33,15 +33,15 @@ _STAGES = flags.DEFINE_string("stages", "", "e.g. synthesize,search; default: al
 
 def _run() -> None:
     from datafree_nas import pipeline  # after the flags: a mistake there should show at once
-    from datafree_nas.runtime import processes
+    from datafree_nas.runtime import mirror, processes
 
-    place = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    processes.initialize(place, _START_TIMEOUT.value)
+    this = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    processes.initialize(this, _START_TIMEOUT.value)
     stages = stages_from(_STAGES.value, pipeline.STAGES)
-    workdir = Path(_WORKDIR.value or f"runs/{_CONFIG.value.name}")
-    with deferred_signals():
+    place = _WORKDIR.value or f"runs/{_CONFIG.value.name}"
+    with deferred_signals(), mirror.workdir(place) as workdir:
         pipeline.run(_CONFIG.value, workdir, stages)
-        pipeline.show_result(workdir)
+        pipeline.show_result(workdir, place)
 
 
 def _leave(status: int, line: str) -> None:

@@ -18,7 +18,7 @@ from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
 from datafree_nas.report import build, table
-from datafree_nas.runtime import checkpoint, mesh, processes, seeds
+from datafree_nas.runtime import checkpoint, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.search import darts, hardware, proxyless, sampling
@@ -167,6 +167,7 @@ def _run_stage(stage: str, title: str, config: ConfigDict, workdir: Path) -> Non
         "report": _report,
     }
     bodies[stage](config, workdir)
+    mirror.exchange(directory)
     processes.once(lambda: write_json(directory / "done.json", {"stage": stage}))
 
 
@@ -359,9 +360,13 @@ def _report(config: ConfigDict, workdir: Path) -> None:
     processes.once(lambda: build.build(workdir, config.to_dict()))
 
 
-def show_result(workdir: Path) -> None:
-    """Prints the table of students, and where the report is, once there is one."""
-    page = workdir / "report" / "report.html"
-    if processes.primary() and page.exists():
+def show_result(workdir: Path, place: str) -> None:
+    """Prints the table of students, and where the report is, once there is one.
+
+    Args:
+        workdir: of the run.
+        place: of it, as the user knows it.
+    """
+    if processes.primary() and (workdir / "report" / "report.html").exists():
         table.print_table(read_json(workdir / "report" / "summary.json")["rows"])
-        print(f"report: {page}", flush=True)
+        print(f"report: {place.rstrip('/')}/report/report.html", flush=True)

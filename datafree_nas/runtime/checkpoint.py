@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from datafree_nas.runtime import mesh, processes
+from datafree_nas.runtime import mesh, mirror, processes
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import check_space, make_directory, write_json, writing
 
@@ -47,6 +47,7 @@ def save_variables(directory: Path, variables: Any) -> None:
     with checkpointer, writing(directory):
         checkpointer.save(directory.absolute(), arrays, force=True)
         _seal(directory)
+        mirror.push(directory)
 
 
 def load_variables(directory: Path) -> Any:
@@ -97,6 +98,7 @@ class Progress:
     def __init__(self, directory: Path):
         self.directory = make_directory(directory.absolute())
         self._unsealed: int | None = None
+        self._pushed: set[int] = set()
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -136,6 +138,7 @@ class Progress:
         if not processes.primary():
             return
         self.settle(wait=True)
+        mirror.flush()
         leaves = jax.tree.leaves(_on_host(state))
         check_space(self.directory, _size(leaves))
         content = dict(zip(_names(leaves), leaves, strict=True))
@@ -149,7 +152,12 @@ class Progress:
             return
         with writing(self.directory):
             self._manager.wait_until_finished()
-        _seal(self.directory / str(self._unsealed))
+        folder = self.directory / str(self._unsealed)
+        _seal(folder)
+        mirror.push(folder)
+        for step in self._pushed - set(self._manager.all_steps()):
+            mirror.remove(self.directory / str(step))
+        self._pushed = {*self._manager.all_steps()}
         self._unsealed = None
 
     def close(self) -> None:
@@ -201,3 +209,4 @@ def _is_sealed(folder: Path) -> bool:
 def discard(directory: Path) -> None:
     """Removes a loop's saved state, once its result is safe elsewhere."""
     shutil.rmtree(directory, ignore_errors=True)
+    mirror.remove(directory)

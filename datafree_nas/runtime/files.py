@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from datafree_nas.runtime import mirror
 from datafree_nas.runtime.errors import UserError
 
 MEND = "What was finished is kept; mend that and run the same command again"
@@ -60,6 +61,7 @@ def publish(partial: Path, path: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
+    mirror.push(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -110,6 +110,8 @@ def _run_phase(
             stop = processes.stop_requested()
             progress.settle()
             if stop or (done < last and time.monotonic() - saved > CHECKPOINT_SECONDS):
+                if writer:
+                    writer.save()
                 progress.save(done, state)
                 saved = time.monotonic()
             if stop:

@@ -10,6 +10,7 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
+from datafree_nas.runtime import mirror
 from datafree_nas.runtime.files import make_directory, read_jsonl, write_jsonl, writing
 
 
@@ -50,9 +51,14 @@ class MetricsWriter:
             event.wall_time = time.time()
             self._events.write_event(event)
 
+    def save(self) -> None:
+        """Keeps what was written so far, where a checkpoint of now is kept."""
+        mirror.push(self._directory / "metrics.jsonl")
+
     def close(self) -> None:
         """Flushes both."""
         with writing(self._directory):
             self._file.close()
             if self._events:
                 self._events.close()
+        self.save()

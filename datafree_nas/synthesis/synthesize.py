@@ -15,7 +15,7 @@ import numpy as np
 
 from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import backend, checkpoint, loop, mesh, processes, seeds
+from datafree_nas.runtime import backend, checkpoint, loop, mesh, mirror, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, read_jsonl, write_bytes, write_json
@@ -56,7 +56,9 @@ def run(
     with processes.alone():
         _make_units(layout, mine, teacher, variables, config, seed, competitor)
     processes.check_stop()  # waits for the others
+    mirror.exchange(directory)
     processes.once(lambda: _finish_set(layout, teacher, variables, config))
+    mirror.exchange(directory)
     return store.load(directory)
 
 
