@@ -61,9 +61,9 @@ def finish(started, timeout=600):
     return [(p.returncode, out) for p, out in zip(started, outputs, strict=True)]
 
 
-def run(workdir, *flags, **settings):
+def run(workdir, *flags, timeout=600, **settings):
     """Runs to the end, which must be a good one; the outputs."""
-    ended = finish(start(workdir, *flags, **settings))
+    ended = finish(start(workdir, *flags, **settings), timeout)
     for status, output in ended:
         assert status == 0, output[-5000:]
     return [output for _, output in ended]

@@ -142,15 +142,15 @@ def test_twenty_kills_of_two_processes_end_in_the_same_summary(tmp_path):
     """Of the default run; one process is killed, now this one and now that one, and all restart."""
     default = [sys.executable, "-m", "datafree_nas.main"]
     generator = np.random.default_rng(11)
-    processes.run(tmp_path / "whole", processes=2, command=default)
+    processes.run(tmp_path / "whole", processes=2, command=default, timeout=1800)
     for _ in range(20):
         started = processes.start(tmp_path / "killed", processes=2, command=default)
         time.sleep(generator.uniform(5, 45))
         victim = int(generator.integers(2))
         started[victim].kill()
-        ended = processes.finish(started, timeout=60)
+        ended = processes.finish(started, timeout=120)
         assert ended[1 - victim][0] in (0, LOST), ended[1 - victim][1]
-    processes.run(tmp_path / "killed", processes=2, command=default)
+    processes.run(tmp_path / "killed", processes=2, command=default, timeout=1800)
     whole, killed = (
         (tmp_path / name / "report" / "summary.json").read_bytes() for name in ("whole", "killed")
     )
