@@ -107,6 +107,8 @@ def _end_with_them(process: int, status: int | None, line: str) -> None:
     if status == 0:
         return
     time.sleep(_GRACE_SECONDS if status else 0)
+    if _rollcall is not None and _rollcall.left:  # with a line of its own
+        return
     told = f"process {process} ended with status {status}: {line}"
     lost = f"process {process} was lost; everything saved so far is kept. Start all of them again."
     print(f"error: {lost if status is None else told}", file=sys.stderr, flush=True)

@@ -63,7 +63,7 @@ class _Line:
 
 
 class RollCall:
-    """All processes of a run, once every one of them is there.
+    """All processes of a run, once every one of them is there; `left` when this one has gone.
 
     Args:
         address: host and port that process 0 listens on.
@@ -84,7 +84,7 @@ class RollCall:
         self._arrived = threading.Condition()
         self._values: dict[int, dict[int, Any]] = {}
         self._answers: dict[int, list[Any]] = {}
-        self._calls, self._left = 0, False
+        self._calls, self.left = 0, False
         deadline = time.monotonic() + timeout
         meet = self._listen if index == 0 else self._join
         self._lines = meet(address, deadline, timeout)
@@ -123,7 +123,7 @@ class RollCall:
             status: of this process, for the shell.
             line: what it has to say of it.
         """
-        self._left = True
+        self.left = True
         self._tell("ended", self.index, status, line)
         for line_ in self._lines.values():
             line_.close()
@@ -217,8 +217,8 @@ class RollCall:
                 self._events.stopped(rest[0])
             elif kind == "ended":
                 self._pass_on(other, message)
-                return None if self._left else self._events.ended(*rest)
-        if not self._left:
+                return None if self.left else self._events.ended(*rest)
+        if not self.left:
             self._pass_on(other, ["ended", other, None, ""])
             self._events.ended(other, None, "")
         return None
