@@ -139,7 +139,7 @@ def test_a_workdir_made_by_another_config(tmp_path):
 def test_a_second_process_on_the_same_workdir(tmp_path):
     with filelock.FileLock(tmp_path / ".lock"):
         line = _main("--stages=teacher", f"--workdir={tmp_path}")
-    assert f"another process is at work in {tmp_path}" in line
+    assert f"another run is at work in {tmp_path}" in line
 
 
 @pytest.mark.parametrize("place", ["{tmp_path}/file/run", "/proc/run"])
