@@ -1,7 +1,8 @@
 """The whole job: `python -m datafree_nas.main --config=configs/cifar10_spos.py --workdir=DIR`.
 
 With no flags it runs `configs/digits_spos.py`, which needs nothing from outside. The same command
-again goes on where it was. `--config.synthesis.rounds=2` overrides a field.
+again goes on where it was. `--config.synthesis.rounds=2` overrides a field. `--plan` only says what
+it would take.
 """
 
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from datafree_nas.runtime.errors import exit_cleanly
+from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse, stages_from
 from datafree_nas.runtime.interrupt import deferred_signals
 
@@ -29,6 +30,14 @@ _START_TIMEOUT = flags.DEFINE_integer(
     "start_timeout", 300, "seconds that they wait for each other at the start", lower_bound=1
 )
 _STAGES = flags.DEFINE_string("stages", "", "e.g. synthesize,search; default: all five")
+_PLAN = flags.DEFINE_bool("plan", False, "run nothing; print memory, FLOPs, disk and hours")
+_PLAN_DEVICES = flags.DEFINE_integer(
+    "plan_devices", None, "for so many devices, virtual ones if need be", lower_bound=1
+)
+_PLAN_RATE = flags.DEFINE_float(
+    "plan_rate", 0.0, "image-iterations a second of the whole machine", lower_bound=0.0
+)
+_PLAN_JSON = flags.DEFINE_string("plan_json", "", "a file for the plan")
 
 
 def _run() -> None:
@@ -37,6 +46,12 @@ def _run() -> None:
 
     this = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.initialize(this, _START_TIMEOUT.value)
+    if _PLAN.value:
+        from datafree_nas import plan
+
+        return plan.show(_CONFIG.value, _PLAN_DEVICES.value, _PLAN_RATE.value, _PLAN_JSON.value)
+    if _PLAN_DEVICES.present or _PLAN_RATE.present or _PLAN_JSON.present:
+        raise UserError("--plan_devices, --plan_rate and --plan_json belong to --plan; add it")
     stages = stages_from(_STAGES.value, pipeline.STAGES)
     place = _WORKDIR.value or f"runs/{_CONFIG.value.name}"
     with deferred_signals(), mirror.workdir(place) as workdir:

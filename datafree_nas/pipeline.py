@@ -101,6 +101,18 @@ def _locked(workdir: Path) -> Iterator[None]:
 
 def _check(config: ConfigDict) -> None:
     """Mistakes that would otherwise show only after hours."""
+    _check_fields(config)
+    needs_data = {
+        "the student row 'real'": "real" in config.student.rows,
+        "config.search.data='real'": config.search.data == "real",
+        "training a teacher (config.teacher.checkpoint is empty)": not config.teacher.checkpoint,
+    }
+    for what, needed in needs_data.items():
+        if needed and not config.data.source:
+            raise UserError(f"{what} needs real images; set config.data.source")
+
+
+def _check_fields(config: ConfigDict) -> None:
     _check_teacher(config)
     labels = ("teacher", "stored", "hard")
     _check_choice("search.data", config.search.data, ("synthetic", "real"))
@@ -124,14 +136,6 @@ def _check(config: ConfigDict) -> None:
             raise UserError(f"config.{field}.train.{name} is for students alone; set it to 0")
     for name in config.student.rows:
         _check_choice("student.rows", name, rows.ROWS)
-    needs_data = {
-        "the student row 'real'": "real" in config.student.rows,
-        "config.search.data='real'": config.search.data == "real",
-        "training a teacher (config.teacher.checkpoint is empty)": not config.teacher.checkpoint,
-    }
-    for what, needed in needs_data.items():
-        if needed and not config.data.source:
-            raise UserError(f"{what} needs real images; set config.data.source")
 
 
 def _check_teacher(config: ConfigDict) -> None:
@@ -311,6 +315,26 @@ def space_of(config: ConfigDict) -> Space:
         return _space(config, _given(config)[0])
     block = config.teacher
     return _space(config, teachers.create(_arch(config), block.num_classes, **_settings(config)))
+
+
+def named(config: ConfigDict) -> tuple[Teacher, Space]:
+    """The teacher and the space of a config; a checkpoint is opened only where `arch` is `auto`.
+
+    Raises:
+        UserError: a field has a value that does not exist, or there is no telling the teacher.
+    """
+    _check_fields(config)
+    block = config.teacher
+    if _arch(config) != "auto":
+        teacher = teachers.create(_arch(config), block.num_classes, **_settings(config))
+    elif Path(block.checkpoint).exists():
+        teacher = _given(config)[0]
+    else:
+        raise UserError(
+            f"config.teacher.arch=auto needs to look at {block.checkpoint}, which does not exist; "
+            "name the architecture in config.teacher.arch"
+        )
+    return teacher, _space(config, teacher)
 
 
 def _space(config: ConfigDict, teacher: Teacher) -> Space:

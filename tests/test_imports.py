@@ -27,7 +27,11 @@ MAY_IMPORT = {
         *("runtime", "data", "teachers", "spaces", "training"),
         *("synthesis", "search", "students", "report"),
     },
-    "main": {"runtime", "pipeline"},
+    "plan": {
+        *("runtime", "teachers", "spaces", "training", "synthesis", "search"),
+        *("report", "pipeline"),
+    },
+    "main": {"runtime", "pipeline", "plan"},
     "port_torch": {"runtime", "interop", "teachers"},
     "export_onnx": {"runtime", "students"},
 }

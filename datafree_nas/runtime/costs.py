@@ -1,11 +1,55 @@
-"""Multiply-accumulates of any Linen model, from its traced program."""
+"""What programs cost: multiply-accumulates of a model, collectives between devices."""
 
-from typing import Any
+import math
+import re
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from datafree_nas.runtime import backend
+
+_COLLECTIVE = re.compile(
+    r" = (.+?) (all-gather|all-reduce|all-to-all|collective-broadcast|collective-permute|"
+    r"ragged-all-to-all|reduce-scatter)(?:-done)?\("  # of an asynchronous pair, the second
+)
+_ARRAY = re.compile(r"([a-z]+\d*)\w*\[([\d,]*)\]")
+
+
+class Traffic(NamedTuple):
+    """Collectives of one kind in a program.
+
+    Attributes:
+        ops: how many; one on several arrays is one.
+        bytes: of their results on one device, all together.
+    """
+
+    ops: int
+    bytes: int
+
+
+def collectives(hlo: str) -> dict[str, Traffic]:
+    """What the devices of a compiled program tell each other.
+
+    Args:
+        hlo: the program's text, `compiled.as_text()`. What is in a loop counts once, and of a
+            switch all branches count.
+
+    Returns:
+        By kind, e.g. `{"all-reduce": ...}`; empty on one device.
+    """
+    found: dict[str, Traffic] = {}
+    for result, kind in _COLLECTIVE.findall(hlo):
+        ops, size = found.get(kind, Traffic(0, 0))
+        size += sum(_bytes(*array) for array in _ARRAY.findall(result))
+        found[kind] = Traffic(ops + 1, size)
+    return found
+
+
+def _bytes(kind: str, shape: str) -> int:
+    """Of an array such as `f32[3,4]`."""
+    bits = int(re.sub(r"\D", "", kind) or 8)  # `pred` takes a byte
+    return math.prod(int(side) for side in shape.split(",") if side) * bits // 8
 
 
 def macs(function: Any, *args: Any) -> int:

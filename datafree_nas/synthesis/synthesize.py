@@ -50,7 +50,7 @@ def run(
         UserError: the config does not fit the teacher or the devices.
         Interrupted: a signal came; finished units and the state of the current one are saved.
     """
-    batches = _check(teacher, variables, config, competitor)
+    batches = check(teacher, variables, config, competitor)
     layout = store.Layout(directory, config.rounds * batches)
     mine = range(processes.index(), batches, processes.count())
     with processes.alone():
@@ -100,10 +100,20 @@ def _finish_set(layout: store.Layout, teacher: Teacher, variables: Any, config: 
         _describe(layout.root, store.load(layout.root), teacher, variables)
 
 
-def _check(
+def check(
     teacher: Teacher, variables: Any, config: Config, competitor: tuple[Teacher, Any] | None
 ) -> int:
-    """The number of batches a round has, if the config fits the teacher."""
+    """The number of batches a round has, if the config fits the teacher.
+
+    Args:
+        teacher: that is to be inverted.
+        variables: its weights and statistics, or their shapes.
+        config: `config.synthesis`.
+        competitor: see `run`.
+
+    Raises:
+        UserError: it does not fit.
+    """
     if config.images % config.batch_size or not config.images:
         raise UserError(
             f"config.synthesis.images={config.images} is not a multiple of "

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from datafree_nas.runtime import mesh
+
 _SAMPLED = 4  # every fourth row and column gives a first guess of the mean
 
 
@@ -66,7 +68,24 @@ def _statistics(x: Float[Array, "b *s c"], groups: int) -> tuple[Array, Array]:
     """
     part = x[:, *[slice(None, None, _SAMPLED)] * (x.ndim - 2)]
     near = jax.lax.stop_gradient(jnp.mean(part, axis=range(x.ndim - 1)))
-    shifted = x.reshape(groups, -1, x.shape[-1]) - near
-    first = jnp.mean(shifted, axis=1)
-    second = jnp.mean(jnp.square(shifted), axis=1)
+    shifted = x.reshape(_rows(x.shape[0], groups), -1, x.shape[-1]) - near
+    first = _of_groups(jnp.mean(shifted, axis=1), groups)
+    second = _of_groups(jnp.mean(jnp.square(shifted), axis=1), groups)
     return near + first, second - jnp.square(first)
+
+
+def _rows(images: int, groups: int) -> int:
+    """Into how many parts a batch is cut to be averaged: groups, if devices hold whole ones or
+    several share one; else images. Any other cut would gather all activations on all devices.
+    """
+    devices = len(mesh.devices())
+    return images if groups % devices and devices % groups else groups
+
+
+def _of_groups(means: Float[Array, "r c"], groups: int) -> Float[Array, "g c"]:
+    """Means of groups out of those of images; the sum is taken where the images are."""
+    size = len(means) // groups
+    if size == 1:
+        return means
+    member = jnp.repeat(jnp.eye(groups) / size, size, axis=1)
+    return jnp.matmul(member, means, precision="highest")

@@ -1,4 +1,4 @@
-"""launch/jobset.yaml: core schemas for what is Kubernetes', a list of fields for what is JobSet's."""
+"""launch/jobset.yaml: core schemas for what is Kubernetes's, a list of fields for JobSet's."""
 
 import copy
 from pathlib import Path
@@ -139,7 +139,7 @@ def test_the_checks_find_mistakes(jobset, job, pod):
 
 
 def test_mistakes_of_the_user_end_it(jobset, job, pod):
-    """Exit status 2 fails the job for this reason, the reason fails the JobSet; all else does not."""
+    """Exit status 2 fails the job for this reason, the reason the JobSet; nothing else does."""
     [rule] = job["spec"]["podFailurePolicy"]["rules"]
     [container] = pod["spec"]["containers"]
     assert rule["action"] == "FailJob"
