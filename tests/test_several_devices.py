@@ -14,7 +14,7 @@ import pytest
 
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.synthesis import store
-from tests import processes
+from tests import guarded, processes
 
 FLAGS = [
     "--config.synthesis.resolutions=((2, 6), (1, 14))",
@@ -22,7 +22,7 @@ FLAGS = [
     "--config.search.score=kl",
 ]
 LAYOUTS = {
-    "two devices": {"devices": 2},
+    "two devices": {"devices": 2, "command": guarded.MAIN},
     "eight devices": {"devices": 8},
     "two processes of two devices": {"processes": 2, "devices": 2},
 }

@@ -83,12 +83,13 @@ def alternate(
     """
     if on_cpu():
         one, two = jax.jit(step, donate_argnums=0), jax.jit(other, donate_argnums=0)
+        asked = jax.jit(due)
 
         def call(state: Any, data: Any, n: int) -> tuple[Any, Any]:
             metrics = None
             for _ in range(n):
                 state, metrics = one(state, data)
-                if due(state):
+                if asked(state):
                     state = two(state, data)
             return state, metrics
 
