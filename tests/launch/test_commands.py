@@ -15,7 +15,9 @@ RUN = ["--", "--config=c.py:quick", "--workdir=gs://b/d", "--config.name=it's 2"
 
 
 def _call(script, *arguments, cwd=ROOT, **environment):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "JAX", "PORT"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "JAX", "PORT", "NPROC"))
+    }
     return subprocess.run(
         [LAUNCH / script, *map(str, arguments)],
         cwd=cwd,
@@ -34,14 +36,18 @@ def _dry_run(script, *arguments, **environment):
 
 
 def test_local():
-    assert _dry_run("local.sh", 2, *RUN[1:], PORT="23456") == (
-        "env JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=1 /usr/bin/env -m datafree_nas.main "
-        "--coordinator=127.0.0.1:23456 --num_processes=2 --process_id=0 "
-        "--config=c.py:quick --workdir=gs://b/d --config.name=it\\'s\\ 2\n"
-        "env JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=1 /usr/bin/env -m datafree_nas.main "
-        "--coordinator=127.0.0.1:23456 --num_processes=2 --process_id=1 "
-        "--config=c.py:quick --workdir=gs://b/d --config.name=it\\'s\\ 2\n"
+    program = (
+        "env JAX_PLATFORMS=cpu NPROC=3 JAX_NUM_CPU_DEVICES=1 /usr/bin/env -m datafree_nas.main "
+        "--coordinator=127.0.0.1:23456 --num_processes=2 --process_id"
     )
+    rest = "--config=c.py:quick --workdir=gs://b/d --config.name=it\\'s\\ 2"
+    printed = _dry_run("local.sh", 2, *RUN[1:], PORT="23456", NPROC="3")
+    assert printed == f"{program}=0 {rest}\n{program}=1 {rest}\n"
+
+
+@pytest.mark.parametrize(("processes", "threads"), [(1, os.cpu_count()), (99, 1)])
+def test_local_gives_a_process_its_share_of_the_cores(processes, threads):
+    assert f" NPROC={threads} " in _dry_run("local.sh", processes)
 
 
 def test_tpu_vm():
