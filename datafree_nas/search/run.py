@@ -56,7 +56,7 @@ def run(
     space, latency = space.regularized(config.train), hardware.latency(space, config)
     strategy = create(space, teacher[0], preprocess, config)
     key = seeds.key_for(seed, "search")
-    data = _data(images, teacher, preprocess, config, seed)
+    data = split(images, teacher, preprocess, config, seed)
     state = loop.run(
         strategy.phases,
         strategy.init(key),
@@ -117,13 +117,25 @@ def create(
     return _STRATEGIES[config.strategy](space, teacher_fn, preprocess, config)
 
 
-def _data(
+def split(
     images: ImageSet,
     teacher: tuple[LogitsFn, Any],
     preprocess: Preprocessing,
     config: Config,
     seed: int,
 ) -> SearchData:
+    """Puts images on the devices, some of them to train on, the others to score on.
+
+    Args:
+        images: of the search.
+        teacher: labelling function and its variables.
+        preprocess: of bytes.
+        config: `config.search`.
+        seed: the run's.
+
+    Raises:
+        UserError: one of the two would be empty.
+    """
     generator = seeds.numpy_generator(seeds.key_for(seed, "held out"))
     order = generator.permutation(images.size)
     count = round(images.size * config.held_out)

@@ -98,8 +98,13 @@ def row(
         "macs": space.macs(architecture),
         "params": space.params(architecture),
         **found,
-        "score": found["agreement"] if config.score == "agreement" else -found["kl"],
+        "score": score_of(found, config),
     }
+
+
+def score_of(found: dict[str, float], config: Config) -> float:
+    """The number that counts, larger is better, of `found` by `make_scorer`'s function."""
+    return found["agreement"] if config.score == "agreement" else -found["kl"]
 
 
 def _consecutive(images: Array, batch: int, count: int) -> list[UInt8[Array, "b h w c"]]:

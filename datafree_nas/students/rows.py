@@ -84,11 +84,14 @@ def _has_result(directory: Path) -> bool:
 
 def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _Row]:
     found = inputs.architecture
+    shape = inputs.synthetic.images.shape
     rival = random_rival(inputs.space, found, seed) if "random" in config.rows else found
     return {
         "synthetic": _Row("student", "synthetic", lambda: inputs.synthetic, found),
         "real": _Row("student", "real", inputs.real, found),
-        "noise": _Row("student", "noise", lambda: _noise(inputs, seed), found),
+        "noise": _Row(
+            "student", "noise", lambda: noise(shape, inputs.teacher, inputs.preprocess, seed), found
+        ),
         "random": _Row("random architecture", "synthetic", lambda: inputs.synthetic, rival),
     }
 
@@ -143,14 +146,25 @@ def _accuracy(logits_fn: LogitsFn, variables: Any, inputs: Inputs) -> dict[str, 
     return {"test_accuracy": fit.accuracy(logits_fn, variables, inputs.test, inputs.preprocess)}
 
 
-def _noise(inputs: Inputs, seed: int) -> ImageSet:
-    """As many images as the synthetic set, of Gaussian pixels with the teacher's mean and std."""
+def noise(
+    shape: tuple[int, ...],
+    teacher: tuple[LogitsFn, Any],
+    preprocess: Preprocessing,
+    seed: int,
+) -> ImageSet:
+    """Images of Gaussian pixels, with the mean and std that the teacher takes, and its labels.
+
+    Args:
+        shape: `(n, h, w, c)`.
+        teacher: labelling function and its variables.
+        preprocess: of bytes.
+        seed: the run's.
+    """
     generator = seeds.numpy_generator(seeds.key_for(seed, "noise"))
-    mean, std = (np.array(v) for v in inputs.preprocess)
-    shape = inputs.synthetic.images.shape
+    mean, std = (np.array(v) for v in preprocess)
     pixels = generator.normal(mean, std, shape)
     images = np.clip(np.round(pixels * 255), 0, 255).astype(np.uint8)
-    labels = fit.logits_of(*inputs.teacher, images, inputs.preprocess).argmax(-1)
+    labels = fit.logits_of(*teacher, images, preprocess).argmax(-1)
     return ImageSet(images, labels.astype(np.int32))
 
 

@@ -1,0 +1,55 @@
+"""How well scores order architectures whose true accuracies are known."""
+
+import numpy as np
+from scipy import stats
+
+TOP = 0.1  # share of the architectures, by true accuracy
+RESAMPLES = 1000
+Interval = tuple[float, float]
+
+
+def measure(scores: np.ndarray, truth: np.ndarray, everyone: np.ndarray) -> dict[str, float]:
+    """All figures of one row of scores; of equal scores the first one is taken for better.
+
+    Args:
+        scores: `[n]`, larger is better.
+        truth: `[n]`, true accuracies in per cent.
+        everyone: `[m]`, true accuracies of the whole space.
+
+    Returns:
+        `tau` (Kendall's b) and `rho` (Spearman's); `tau_top`, within the truly best tenth; `top_1`,
+        `top_5`, `top_20`: the best true accuracy among so many of the best-scored; `regret`: what
+        the best-scored lacks to the best of the space; `percentile`: per cent of the space that is
+        worse.
+    """
+    best_first = np.argsort(-scores, kind="stable")
+    first = truth[best_first[0]]
+    top = np.argsort(-truth, kind="stable")[: max(2, round(TOP * len(truth)))]
+    return {
+        "tau": stats.kendalltau(scores, truth).statistic,
+        "rho": stats.spearmanr(scores, truth).statistic,
+        "tau_top": stats.kendalltau(scores[top], truth[top]).statistic,
+        **{f"top_{k}": truth[best_first[:k]].max() for k in (1, 5, 20)},
+        "regret": everyone.max() - first,
+        "percentile": 100 * np.mean(everyone < first),
+    }
+
+
+def tau_interval(scores: np.ndarray, truth: np.ndarray, seed: int = 0) -> Interval:
+    """95 % bootstrap interval of Kendall's tau: architectures drawn with replacement.
+
+    Args:
+        scores: `[n]`.
+        truth: `[n]`.
+        seed: of the drawing.
+    """
+    generator, n = np.random.default_rng(seed), len(truth)
+    drawn = (generator.integers(n, size=n) for _ in range(RESAMPLES))
+    taus = [stats.kendalltau(scores[i], truth[i]).statistic for i in drawn]
+    low, high = np.quantile(taus, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def combine(*scores: np.ndarray) -> np.ndarray:
+    """One score of several: the sum of the ranks that each gives, `[n]`."""
+    return np.sum([stats.rankdata(each) for each in scores], axis=0)

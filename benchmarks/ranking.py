@@ -1,0 +1,201 @@
+r"""How well architectures are ranked, held against a table of their true accuracies.
+
+    python -m benchmarks.ranking --space=nasbench201 --table=nas_bench_201_cifar10.json \
+        --data=synthetic:WORKDIR --out=DIR
+
+`--data` says what ranks them: a supernet trained on the images that a run has synthesized
+(`synthetic:WORKDIR`), on natural images (`real`, those of `--config.data.source`) or on noise
+(`noise`), labelled by the teacher in `--teacher=DIR` (WORKDIR/teacher if not given); a zero-cost
+proxy (`proxy:NAME`); or chance (`random`). DIR gets `scores.jsonl`, one architecture a line, from
+which benchmarks.ranking_table makes tables and plots. The same command again goes on.
+
+The supernet is that of the space's SPOS experiment, `configs/SPACE_spos.py`; overrides such as
+`--config.search.train.steps=2000` change it. Tables: see benchmarks/tabular.py; figures: see
+benchmarks/rank_statistics.py.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+
+from benchmarks import proxies, rank_statistics, results, supernet, tabular
+from datafree_nas import pipeline, spaces, teachers
+from datafree_nas.data import sources
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime import checkpoint, seeds
+from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
+from datafree_nas.runtime.files import (
+    make_directory,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.runtime.processes import check_stop
+from datafree_nas.runtime.progress import ProgressBar
+from datafree_nas.spaces.space import Space
+from datafree_nas.students import rows
+from datafree_nas.synthesis import store
+from datafree_nas.training.trainer import Preprocessing
+
+# from encoded architectures to numbers of each; the parts of what its score is made of
+Scorer = Callable[[list[str]], list[dict[str, float]]]
+
+_CHUNK = 10  # architectures between two looks at signals
+_SAVED = 100  # architectures between two files
+_WIDTH = 110  # of the table, where there is no terminal
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "default: configs/SPACE_spos.py")
+_SPACE = flags.DEFINE_enum("space", "nasbench201", sorted(tabular.FIELDS), "of the table")
+_TABLE = flags.DEFINE_string("table", None, "JSON file of true accuracies", required=True)
+_DATA = flags.DEFINE_string("data", None, "what ranks, see above", required=True)
+_TEACHER = flags.DEFINE_string("teacher", "", "directory; default: WORKDIR/teacher")
+_IMAGES = flags.DEFINE_integer("images", 0, "the first so many; 0: all", lower_bound=0)
+_HALF = flags.DEFINE_enum("half", "report", tabular.HALVES, "of the table's architectures")
+_COUNT = flags.DEFINE_integer("count", 1000, "architectures of that half; 0: all", lower_bound=0)
+_OUT = flags.DEFINE_string("out", None, "directory for scores and progress", required=True)
+
+
+def _run() -> None:
+    config = _CONFIG.value
+    table = tabular.load(_SPACE.value, Path(_TABLE.value))
+    chosen = table.half(_HALF.value).drawn(_COUNT.value, config.seed)
+    make = _maker(_DATA.value, config)
+    out = make_directory(Path(_OUT.value))
+    settings = _settings(config)
+    _check_settings(out, settings)
+    with deferred_signals():
+        scores = _score(out, chosen.names, partial(make, out / "working"))
+    checkpoint.discard(out / "working")
+    values = np.array([row["score"] for row in scores])
+    found = rank_statistics.measure(values, chosen.accuracy, table.accuracy)
+    low, high = rank_statistics.tau_interval(values, chosen.accuracy)
+    row = {"name": _DATA.value, **found, "tau_low": low, "tau_high": high}
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    said = {"space": _SPACE.value, "half": _HALF.value, "seed": config.seed}
+    results.report([row], {**said, "architectures": len(scores)}, out / "ranking.json", console)
+
+
+def _settings(config: ConfigDict) -> dict[str, Any]:
+    names = ("space", "data", "teacher", "images", "half", "count")
+    chosen = {name: flags.FLAGS[name].value for name in names}
+    blocks = {"seed": config.seed, "data": config.data, "search": config.search}
+    return {**chosen, **pipeline.flatten(blocks, "config")}
+
+
+def _check_settings(out: Path, settings: dict[str, Any]) -> None:
+    """One directory, one experiment."""
+    file = out / "settings.json"
+    before = read_json(file) if file.exists() else settings
+    other = sorted(n for n in before.keys() | settings if before.get(n) != settings.get(n))
+    if other:
+        raise UserError(f"{out} has scores of other settings ({', '.join(other)}); take another")
+    write_json(file, settings)
+
+
+def _score(out: Path, names: list[str], make: Callable[[], Scorer]) -> list[dict[str, Any]]:
+    """Scores these architectures, some of them perhaps in an earlier process."""
+    file = out / "scores.jsonl"
+    found = read_jsonl(file)
+    if len(found) < len(names):
+        scorer = make()
+        bar = ProgressBar("score", len(names), "architectures", len(found))
+        try:
+            for start in range(len(found), len(names), _CHUNK):
+                part = names[start : start + _CHUNK]
+                pairs = zip(part, scorer(part), strict=True)
+                found += [{"architecture": name, **numbers} for name, numbers in pairs]
+                bar.update(len(found), {})
+                if len(found) % _SAVED == 0:
+                    write_jsonl(file, found)
+                check_stop()
+        finally:
+            write_jsonl(file, found)
+            bar.close()
+    if "score" not in found[0]:
+        parts = [{k: v for k, v in row.items() if k != "architecture"} for row in found]
+        totals = proxies.scores(parts)
+        found = [{**row, "score": float(s)} for row, s in zip(found, totals, strict=True)]
+        write_jsonl(file, found)
+    return found
+
+
+def _maker(data: str, config: ConfigDict) -> Callable[[Path], Scorer]:
+    """What `--data` names, found out to be there before anything is done."""
+    kind, _, place = data.partition(":")
+    kinds = ("synthetic", "real", "noise", "proxy", "random")
+    if kind not in kinds:
+        raise UserError(f"--data={data} is unknown{did_you_mean(kind, kinds)}")
+    if kind == "proxy" and place not in proxies.PROXIES:
+        raise UserError(f"--data: no proxy {place!r}{did_you_mean(place, proxies.PROXIES)}")
+    if kind == "proxy" or kind == "random":
+        return lambda _working: _without_training(place or kind, config)
+    teacher = teachers.load(Path(_TEACHER.value or f"{place}/teacher"))
+    images = _images(kind, place, teacher, config)
+    space = _space(config)
+    return lambda working: supernet.train(
+        working, space, teacher, images, config.search, config.seed
+    )
+
+
+def _space(config: ConfigDict) -> Space:
+    """At the size of the table's networks, on CIFAR-10."""
+    settings = dict(config.search.space)
+    return spaces.create(settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings)
+
+
+def _images(kind: str, place: str, teacher: Any, config: ConfigDict) -> ImageSet:
+    model, variables = teacher
+    if kind == "synthetic":
+        images = store.load(Path(place) / "synthetic")
+    elif kind == "real":
+        data = config.data
+        images = sources.load(data.source, data.train_split, model.image_size, data.data_dir)
+    else:
+        labelling = pipeline.logits_fn(model), variables
+        shape = (_IMAGES.value or 5000, *model.image_size)
+        return rows.noise(shape, labelling, Preprocessing(model.mean, model.std), config.seed)
+    if images.size < _IMAGES.value:
+        raise UserError(f"--images={_IMAGES.value}: there are {images.size}")
+    return images.take(np.arange(_IMAGES.value or images.size))
+
+
+def _without_training(name: str, config: ConfigDict) -> Scorer:
+    """A proxy, or chance."""
+    space, key = _space(config), seeds.key_for(config.seed, "ranking")
+
+    def chance(names: list[str]) -> list[dict[str, float]]:
+        text = [np.frombuffer(each.encode(), np.uint8) for each in names]
+        return [{"score": float(np.random.default_rng([config.seed, *t]).random())} for t in text]
+
+    def proxy(names: list[str]) -> list[dict[str, float]]:
+        measure = proxies.PROXIES[name]
+        return [measure(space, space.decode(each), key) for each in names]
+
+    return chance if name == "random" else proxy
+
+
+def main(_argv: list[str]) -> None:
+    """Ranks as the flags say."""
+    exit_cleanly(_run, resume="Run the same command again to go on.")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """The default config is that of the space."""
+    names = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("space=")]
+    root = Path(__file__).parents[1] / "configs"
+    file = root / f"{(names or ['nasbench201'])[-1]}_spos.py"
+    return parse(argv, default_config=str(file) if file.exists() else "")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

@@ -1,0 +1,64 @@
+"""Tabular NAS benchmarks: the true accuracy of every architecture of a space, from a file.
+
+- `nasbench201`: NAS-Bench-201's cells on CIFAR-10 after 200 epochs, JSON
+  `{cell: {"test_acc_200": ...}}`, as milkmilk511/LAPT publishes it.
+- `nasbench_macro`: the networks of NAS-Bench-Macro, JSON `{network: {"mean_acc": ...}}`, the file
+  `nas-bench-macro_cifar10.json` of xiusu/NAS-Bench-Macro.
+
+What is tuned may not be what is reported: architectures are sorted by their encoding, those at even
+positions are for choosing settings, those at odd positions for figures.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_json
+
+FIELDS = {"nasbench201": "test_acc_200", "nasbench_macro": "mean_acc"}
+HALVES = ("report", "tune")
+
+
+class Table(NamedTuple):
+    """What is known of a space.
+
+    Attributes:
+        names: encoded architectures, sorted.
+        accuracy: `[n]`, of each on the test images, per cent.
+    """
+
+    names: list[str]
+    accuracy: np.ndarray
+
+    def half(self, which: str) -> "Table":
+        """The architectures for `report` or `tune`."""
+        part = slice(HALVES.index(which) == 0, None, 2)
+        return Table(self.names[part], self.accuracy[part])
+
+    def drawn(self, count: int, seed: int) -> "Table":
+        """So many of them at random, in order; all if there are no more, or `count` is 0."""
+        if not 0 < count < len(self.names):
+            return self
+        index = np.sort(np.random.default_rng(seed).choice(len(self.names), count, replace=False))
+        return Table([self.names[i] for i in index], self.accuracy[index])
+
+
+def load(space: str, path: Path) -> Table:
+    """Reads a table.
+
+    Args:
+        space: a name of `FIELDS`.
+        path: of the file.
+
+    Raises:
+        UserError: no such file, or not that space's table.
+    """
+    content, field = read_json(path), FIELDS[space]
+    try:
+        found = {name: float(row[field]) for name, row in content.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path} is no table of {space}: every entry needs {field!r}") from None
+    names = sorted(found)
+    return Table(names, np.array([found[name] for name in names]))

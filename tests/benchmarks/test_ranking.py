@@ -1,0 +1,139 @@
+"""Rankings against a table: figures by hand, the halves, and the commands on a table of chance."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import rank_statistics, tabular
+from datafree_nas import spaces
+from datafree_nas.runtime.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def table_file(tmp_path_factory):
+    """Some networks of NAS-Bench-Macro, whose accuracy grows with their weights."""
+    space = spaces.create("nasbench_macro", num_classes=10, image_size=(32, 32, 3))
+    chosen = np.random.default_rng(0).choice(3**8, COUNT, replace=False)
+    drawn = np.stack(np.unravel_index(chosen, (3,) * 8), axis=1)
+    rows = {space.encode(a): {"mean_acc": 80 + space.params(a) / 1e6} for a in drawn}
+    file = tmp_path_factory.mktemp("table") / "table.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def _command(module, *flags):
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", "--space=nasbench_macro", *map(str, flags)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def _rank(table_file, data, out, *flags):
+    done = _command("ranking", f"--table={table_file}", f"--data={data}", f"--out={out}", *flags)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_figures_by_hand():
+    truth = np.array([90.0, 91, 92, 93, 94])
+    found = rank_statistics.measure(np.array([1.0, 2, 3, 5, 4]), truth, np.append(truth, [95, 10]))
+    assert found["tau"] == pytest.approx((9 - 1) / 10)
+    assert found["rho"] == pytest.approx(1 - 6 * 2 / (5 * 24))
+    assert found["tau_top"] == pytest.approx(-1), "the two best, the wrong way round"
+    assert (found["top_1"], found["top_5"], found["top_20"]) == (93, 94, 94)
+    assert found["regret"] == 2
+    assert found["percentile"] == pytest.approx(100 * 4 / 7)
+
+
+def test_the_interval_holds_the_estimate_and_narrows():
+    generator = np.random.default_rng(0)
+    widths = []
+    for n in (50, 800):
+        truth = generator.normal(size=n)
+        scores = truth + generator.normal(size=n)
+        low, high = rank_statistics.tau_interval(scores, truth)
+        assert low < rank_statistics.measure(scores, truth, truth)["tau"] < high
+        widths.append(high - low)
+    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.4)
+
+
+def test_halves_share_nothing(table_file):
+    table = tabular.load("nasbench_macro", table_file)
+    report, tune = table.half("report"), table.half("tune")
+    assert table.names == sorted(table.names)
+    assert tune.names == table.names[0::2]
+    assert report.names == table.names[1::2]
+    assert report.accuracy.tolist() == table.accuracy[1::2].tolist()
+    some = report.drawn(7, seed=1)
+    assert len(set(some.names)) == 7
+    assert set(zip(some.names, some.accuracy, strict=True)) < set(
+        zip(report.names, report.accuracy, strict=True)
+    )
+    assert some.names == report.drawn(7, seed=1).names != report.drawn(7, seed=2).names
+    assert report.drawn(0, seed=1) is report
+
+
+def test_another_table_is_refused(table_file):
+    with pytest.raises(UserError, match=r"is no table of nasbench201: every entry needs"):
+        tabular.load("nasbench201", table_file)
+
+
+def test_params_win_chance_does_not_and_the_table_is_of_the_scores_alone(table_file, tmp_path):
+    _rank(table_file, "proxy:params", tmp_path / "params", "--count=0")
+    for seed in (0, 1):
+        _rank(table_file, "random", tmp_path / f"r{seed}", "--count=0", f"--config.seed={seed}")
+    (tmp_path / "all").mkdir()
+    names = {"params": "params_seed0", "r0": "chance_seed0", "r1": "chance_seed1"}
+    for place, name in names.items():
+        scores = tmp_path / place / "scores.jsonl"
+        scores.rename(tmp_path / "all" / f"nasbench_macro_{name}.jsonl")
+    flags = [f"--table={table_file}", f"--scores={tmp_path}/all", f"--out={tmp_path}/out"]
+    done = _command("ranking_table", *flags, "--combine=params+chance")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    rows = {row["name"]: row for row in written["rows"]}
+    assert rows["params"]["tau"] == pytest.approx(1)
+    assert rows["params"]["of"] == COUNT // 2
+    assert rows["chance"]["seeds"] == 2
+    assert abs(rows["chance"]["tau"]) < 0.4 < rows["params+chance"]["tau"] < 1
+    assert rows["params"]["percentile"] > 90
+    single = json.loads((tmp_path / "params" / "ranking.json").read_text())["rows"][0]
+    assert single["tau"] == rows["params"]["tau"]
+    for plot in ("tau.svg", "accuracy.svg"):
+        assert "<svg" in (tmp_path / "out" / plot).read_text()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("proxy:synflo", "error: --data: no proxy 'synflo'; did you mean 'synflow'?"),
+        ("syntetic:x", "error: --data=syntetic:x is unknown; did you mean 'synthetic'?"),
+        ("synthetic:nowhere", "error: "),
+    ],
+)
+def test_mistakes(table_file, tmp_path, data, message):
+    flags = [f"--table={table_file}", f"--data={data}", f"--out={tmp_path}/out"]
+    done = _command("ranking", *flags)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_belongs_to_one_experiment(table_file, tmp_path):
+    _rank(table_file, "random", tmp_path, "--count=5")
+    again = _rank(table_file, "random", tmp_path, "--count=5")
+    assert "architectures/s" not in again.stderr, "all scores are there"
+    flags = [f"--table={table_file}", "--data=random", f"--out={tmp_path}", "--count=6"]
+    other = _command("ranking", *flags)
+    assert other.returncode == 2
+    assert other.stderr.startswith(f"error: {tmp_path} has scores of other settings (count)")
