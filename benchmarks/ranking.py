@@ -29,7 +29,7 @@ from benchmarks import proxies, rank_statistics, results, supernet, tabular
 from datafree_nas import pipeline, spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import checkpoint, seeds
+from datafree_nas.runtime import backend, checkpoint, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import (
     make_directory,
@@ -73,6 +73,7 @@ def _run() -> None:
     out = make_directory(Path(_OUT.value))
     settings = _settings(config)
     _check_settings(out, settings)
+    backend.keep_compiled(out)
     with deferred_signals():
         scores = _score(out, chosen.names, partial(make, out / "working"))
     checkpoint.discard(out / "working")

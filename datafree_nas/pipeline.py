@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import jax
 from ml_collections import ConfigDict
 
 from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
 from datafree_nas.report import build, table
-from datafree_nas.runtime import checkpoint, mesh, mirror, processes, seeds
+from datafree_nas.runtime import backend, checkpoint, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.search import darts, hardware, proxyless, sampling
@@ -72,8 +71,7 @@ def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
     """
     _check(config)
     make_directory(workdir)
-    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(workdir.absolute() / ".compiled"))
+    backend.keep_compiled(workdir)
     with _locked(workdir):
         for number, stage in enumerate(stages, start=1):
             _run_stage(stage, f"[{number}/{len(stages)}] {stage}", config, workdir)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -24,6 +25,12 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 def on_cpu() -> bool:
     """Whether computations run on XLA:CPU."""
     return jax.default_backend() == "cpu"
+
+
+def keep_compiled(directory: Path) -> None:
+    """Keeps compiled programs in `directory/.compiled`, unless JAX has been told another place."""
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(directory.absolute() / ".compiled"))
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,18 @@ def test_quality_refuses(quality_inputs, tmp_path):
     refuses(benchmark("quality", f"--dataset={tmp_path}", f"--teacher={teacher}"), "no finished")
 
 
+def test_a_student_of_synthetic_images_alone(quality_inputs, tmp_path):
+    arguments = ["--config=tests/tiny.py", "--arch=cifar_resnet8", f"--out={tmp_path}"]
+    arguments += [f"--teacher={quality_inputs / 'teacher'}", "--config.student.train.steps=2"]
+    done = benchmark("student", *arguments, f"--dataset={quality_inputs / 'synthetic'}")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "result.json").read_text())["rows"]
+    assert (row["images"], row["of"]) == (8, 500)
+    assert 0 <= row["test_accuracy"] <= 1
+    assert not (tmp_path / "working").exists()
+    refuses(benchmark("student", *arguments, "--config.data.source="), "set config.data.source")
+
+
 def test_latency_measures_the_space_of_a_config(tmp_path):
     file = tmp_path / "new" / "table.json"
     arguments = ["--config=tests/tiny.py", f"--out={file}", "--checks=2", "--repeats=3"]

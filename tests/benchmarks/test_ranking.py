@@ -1,16 +1,21 @@
 """Rankings against a table: figures by hand, the halves, and the commands on a table of chance."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import rank_statistics, tabular
-from datafree_nas import spaces
+from datafree_nas import spaces, teachers
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.teachers import store as teacher_store
 
 ROOT = Path(__file__).parents[2]
 COUNT = 60
@@ -137,3 +142,31 @@ def test_a_directory_belongs_to_one_experiment(table_file, tmp_path):
     other = _command("ranking", *flags)
     assert other.returncode == 2
     assert other.stderr.startswith(f"error: {tmp_path} has scores of other settings (count)")
+
+
+def test_a_supernet_ranks_and_goes_on(table_file, tmp_path, monkeypatch):
+    """On noise; stopped while it trains, it ends with the scores of a run that was not."""
+    teacher = teachers.create("cifar_resnet8", 10)
+    variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    teacher_store.save(tmp_path / "teacher", teacher, variables, {"trained_on": "nothing"})
+    flags = [f"--teacher={tmp_path}/teacher", "--images=40", "--count=3"]
+    settings = {"space.channels": 2, "train.steps": 60, "train.batch_size": 4, "train.log_every": 1}
+    flags += [f"--config.search.{k}={v}" for k, v in {**settings, "score": "kl"}.items()]
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    _rank(table_file, "noise", tmp_path / "whole", *flags)
+    command = [sys.executable, "-m", "benchmarks.ranking", "--space=nasbench_macro", "--data=noise"]
+    command += [f"--table={table_file}", f"--out={tmp_path}/stopped", *flags]
+    stopped = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    while stopped.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)
+    assert "Run the same command again" in stopped.communicate(timeout=120)[1]
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert not (tmp_path / "stopped" / "scores.jsonl").exists()
+    _rank(table_file, "noise", tmp_path / "stopped", *flags)
+    whole, resumed = (tmp_path / name / "scores.jsonl" for name in ("whole", "stopped"))
+    assert resumed.read_text() == whole.read_text()
+    rows = [json.loads(line) for line in whole.read_text().splitlines()]
+    assert all(row["score"] == -row["kl"] for row in rows)
+    assert len({row["score"] for row in rows}) == 3

@@ -1,0 +1,100 @@
+r"""A network of the teachers' registry, trained on synthetic images alone.
+
+    python -m benchmarks.student --arch=cifar_resnet20 --dataset=WORKDIR/synthetic \
+        --teacher=DIR --out=DIR --config.data.source=tfds:cifar10
+
+What synthetic images are worth by themselves, whatever is searched on them: the accuracy of a known
+network that has seen nothing else, on the test images of `--config.data.source`. The recipe is
+`config.student.train` of `--config` (configs/cifar10_spos.py if not given). Without `--dataset` it
+is trained on the natural training images, which is what to compare with. DIR gets `result.json` and
+the metrics. The same command again goes on.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from benchmarks import results
+from datafree_nas import pipeline, teachers
+from datafree_nas.data import sources
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime import backend, checkpoint, seeds
+from datafree_nas.runtime.errors import UserError, exit_cleanly
+from datafree_nas.runtime.files import make_directory
+from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.synthesis import store
+from datafree_nas.teachers import Teacher
+from datafree_nas.training import fit
+from datafree_nas.training.trainer import Preprocessing
+
+_DEFAULT = Path(__file__).parents[1] / "configs" / "cifar10_spos.py"
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "default: configs/cifar10_spos.py")
+_ARCH = flags.DEFINE_string("arch", "cifar_resnet20", "in the registry of teachers")
+_DATASET = flags.DEFINE_string("dataset", "", "WORKDIR/synthetic; none: natural images")
+_TEACHER = flags.DEFINE_string("teacher", None, "directory of the labelling teacher", required=True)
+_IMAGES = flags.DEFINE_integer("images", 0, "the first so many; 0: all", lower_bound=0)
+_OUT = flags.DEFINE_string("out", None, "directory for progress and result", required=True)
+
+
+def _run() -> None:
+    config = _CONFIG.value
+    teacher, variables = teachers.load(Path(_TEACHER.value))
+    student = teachers.create(
+        _ARCH.value,
+        teacher.num_classes,
+        image_size=teacher.image_size,
+        mean=teacher.mean,
+        std=teacher.std,
+    )
+    test, images = _natural(config, teacher, "test"), _images(config, teacher)
+    out = make_directory(Path(_OUT.value))
+    preprocess = Preprocessing(teacher.mean, teacher.std)
+    backend.keep_compiled(out)
+    with deferred_signals():
+        trained = fit.fit(
+            student.model,
+            images,
+            preprocess,
+            config.student.train,
+            seeds.key_for(config.seed, "student"),
+            label=f"train {_ARCH.value}",
+            directory=out,
+            teacher=(pipeline.logits_fn(teacher), variables),
+        )
+    found = fit.accuracy(pipeline.logits_fn(student), trained, test, preprocess)
+    row = {"name": _ARCH.value, "images": images.size, "test_accuracy": found, "of": test.size}
+    results.report([row], {"seed": config.seed}, out / "result.json")
+    checkpoint.discard(out / "working")
+
+
+def _natural(config: ConfigDict, teacher: Teacher, split: str) -> ImageSet:
+    data: Any = config.data
+    if not data.source:
+        raise UserError("the student is tested on real images; set config.data.source")
+    return sources.load(data.source, data[f"{split}_split"], teacher.image_size, data.data_dir)
+
+
+def _images(config: ConfigDict, teacher: Teacher) -> ImageSet:
+    place = _DATASET.value
+    images = store.load(Path(place)) if place else _natural(config, teacher, "train")
+    if images.size < _IMAGES.value:
+        raise UserError(f"--images={_IMAGES.value}: there are {images.size}")
+    return images.take(np.arange(_IMAGES.value or images.size))
+
+
+def main(_argv: list[str]) -> None:
+    """Trains what the flags name."""
+    exit_cleanly(_run, resume="Run the same command again to go on.")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    return parse(argv, default_config=str(_DEFAULT))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)
