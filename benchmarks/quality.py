@@ -5,6 +5,9 @@ r"""How good a synthetic data set is, round by round, to its teacher and to a ve
 
 Both directories are as port_torch or the teacher stage wrote them. The verifier took no part in
 the synthesis: what it sees is what carries over. Columns: see datafree_nas/synthesis/quality.py.
+With `--real=tfds:NAME`, density and coverage as well (Naeem et al. 2020, five neighbours, by their
+package prdc): how near the synthetic images' features are to those of the real test images, and of
+how many real images one is near.
 """
 
 from pathlib import Path
@@ -12,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results
+from benchmarks import gap, results
 from datafree_nas import teachers
+from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
@@ -22,16 +26,21 @@ from datafree_nas.synthesis import quality, store
 _DATASET = flags.DEFINE_string("dataset", None, "WORKDIR/synthetic", required=True)
 _TEACHER = flags.DEFINE_string("teacher", None, "directory of the teacher", required=True)
 _VERIFIER = flags.DEFINE_string("verifier", "", "directory of a classifier that took no part")
+_REAL = flags.DEFINE_string("real", "", "natural images, as config.data.source names them")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "where TFDS finds its data sets")
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 
 
-def rows(images: ImageSet, looker: str, directory: Path) -> list[results.Row]:
+def rows(
+    images: ImageSet, looker: str, directory: Path, real: ImageSet | None = None
+) -> list[results.Row]:
     """One row a round.
 
     Args:
         images: with rounds and the synthesis teacher's logits.
         looker: what to call the classifier: `teacher` or `verifier`.
         directory: of the classifier.
+        real: natural images, for density and coverage.
 
     Raises:
         UserError: no classifier there, or one of other channels or classes.
@@ -50,16 +59,26 @@ def rows(images: ImageSet, looker: str, directory: Path) -> list[results.Row]:
     for number in np.unique(images.rounds):
         of_round = images.take(np.flatnonzero(images.rounds == number))
         seen = quality.measure(of_round, classifier, variables)
+        if real is not None:
+            seen |= gap.measure(
+                *(quality.look(i, classifier, variables)[2] for i in (real, of_round))
+            )
         found.append({"name": f"round {number}, {looker}", "arch": classifier.arch, **seen})
     return found
+
+
+def _natural(like: ImageSet) -> ImageSet:
+    height, width, channels = like.images.shape[1:]
+    return sources.load(_REAL.value, "test", (height, width, channels), _DATA_DIR.value)
 
 
 def _run() -> None:
     path = results.destination(_JSON.value)
     images = store.load(Path(_DATASET.value))
-    found = rows(images, "teacher", Path(_TEACHER.value))
+    real = _natural(images) if _REAL.value else None
+    found = rows(images, "teacher", Path(_TEACHER.value), real)
     if _VERIFIER.value:
-        found += rows(images, "verifier", Path(_VERIFIER.value))
+        found += rows(images, "verifier", Path(_VERIFIER.value), real)
     results.report(found, {"dataset": _DATASET.value}, path)
 
 

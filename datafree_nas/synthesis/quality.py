@@ -41,6 +41,31 @@ def measure(images: ImageSet, teacher: Teacher, variables: object) -> dict[str, 
         distance of two images of the same class, root mean square over pixels in [0, 1], and over
         the per-image means at the last BatchNorm.
     """
+    logits, batch_norm, features = look(images, teacher, variables)
+    flat = np.asarray(images.images, np.float32).reshape(images.size, -1) / 255
+    labels = np.asarray(images.labels)
+    of_label = np.take_along_axis(logits, labels[:, None], axis=-1)
+    rank = np.sum(logits > of_label, axis=-1)  # of the label among the classes
+    return {
+        "images": images.size,
+        "agreement": float(np.mean(rank == 0)),
+        "agreement_top5": float(np.mean(rank < 5)),
+        "confidence": float(np.mean(jax.nn.softmax(logits).max(-1))),
+        "batch_norm": batch_norm,
+        "pixel_diversity": _spread(flat, labels),
+        "feature_diversity": _spread(features, labels),
+    }
+
+
+def look(
+    images: ImageSet, teacher: Teacher, variables: object
+) -> tuple[np.ndarray, float, Float[np.ndarray, "n d"]]:
+    """What a teacher makes of images; the arguments are those of `measure`.
+
+    Returns:
+        Logits `[n k]`; the BatchNorm loss, mean over batches of 100; features `[n d]`, the
+        per-image means at the last BatchNorm.
+    """
     logits, losses_, features = [], [], []
     for start in range(0, images.size, BATCH):
         x = normalize(jnp.asarray(images.images[start : start + BATCH]), teacher.mean, teacher.std)
@@ -50,20 +75,8 @@ def measure(images: ImageSet, teacher: Teacher, variables: object) -> dict[str, 
         logits.append(seen[0])
         losses_.append((len(x), seen[1]))
         features.append(seen[2])
-    all_logits = np.concatenate(logits)
-    flat = np.asarray(images.images, np.float32).reshape(images.size, -1) / 255
-    labels = np.asarray(images.labels)
-    of_label = np.take_along_axis(all_logits, labels[:, None], axis=-1)
-    rank = np.sum(all_logits > of_label, axis=-1)  # of the label among the classes
-    return {
-        "images": images.size,
-        "agreement": float(np.mean(rank == 0)),
-        "agreement_top5": float(np.mean(rank < 5)),
-        "confidence": float(np.mean(jax.nn.softmax(all_logits).max(-1))),
-        "batch_norm": float(np.average([v for _, v in losses_], weights=[n for n, _ in losses_])),
-        "pixel_diversity": _spread(flat, labels),
-        "feature_diversity": _spread(np.concatenate(features), labels),
-    }
+    loss = np.average([v for _, v in losses_], weights=[n for n, _ in losses_])
+    return np.concatenate(logits), float(loss), np.concatenate(features)
 
 
 def _spread(points: Float[np.ndarray, "n d"], labels: np.ndarray) -> float:

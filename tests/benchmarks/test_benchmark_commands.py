@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import gap
 from datafree_nas import spaces, teachers
 from datafree_nas.data.images import ImageSet
 from datafree_nas.spaces import latency
@@ -104,6 +105,18 @@ def test_quality_refuses(quality_inputs, tmp_path):
     dataset, teacher = f"--dataset={quality_inputs / 'synthetic'}", quality_inputs / "teacher"
     refuses(benchmark("quality", dataset, f"--teacher={quality_inputs / 'colour'}"), "(8, 8, 3)")
     refuses(benchmark("quality", f"--dataset={tmp_path}", f"--teacher={teacher}"), "no finished")
+    few = benchmark("quality", dataset, f"--teacher={teacher}", "--real=digits")
+    refuses(few, "--real wants more than 5 real images")
+
+
+def test_density_and_coverage():
+    points = np.random.default_rng(0).normal(size=(200, 3))
+    near = gap.measure(points, points)
+    assert near["density"] == pytest.approx(1), "a point is in its own ball, and in four others"
+    assert near["coverage"] == 1
+    assert gap.measure(points, points + 100) == {"density": 0, "coverage": 0}
+    half = gap.measure(points, points[:100])
+    assert 0.5 < half["coverage"] < 1, "what is near one of them is covered, too"
 
 
 def test_a_student_of_synthetic_images_alone(quality_inputs, tmp_path):
