@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 from ml_collections import ConfigDict
 
 from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
-from datafree_nas.data.images import ImageSet
+from datafree_nas.data.images import Images, ImageSet
 from datafree_nas.report import build, table
 from datafree_nas.runtime import backend, checkpoint, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
@@ -287,9 +288,14 @@ def logits_fn(teacher: Teacher) -> LogitsFn:
     return lambda variables, x: teacher.model.apply(variables, x, train=False)
 
 
-def _natural(config: ConfigDict, teacher: Teacher, split: str) -> ImageSet:
-    name = config.data[f"{split}_split"]
-    return sources.load(config.data.source, name, teacher.image_size, config.data.data_dir)
+def _natural(config: ConfigDict, teacher: Teacher, split: str) -> Images:
+    data: Any = config.data
+    name = data[f"{split}_split"]
+    return sources.load_up_to(data.source, name, teacher.image_size, data.data_dir, data.memory_gb)
+
+
+def _synthetic(config: ConfigDict, workdir: Path) -> Images:
+    return synthetic_store.load_up_to(workdir / DIRECTORIES["synthesize"], config.data.memory_gb)
 
 
 def _synthesize(config: ConfigDict, workdir: Path) -> None:
@@ -348,17 +354,27 @@ def _search(config: ConfigDict, workdir: Path) -> None:
     if config.search.data == "real":
         images = _natural(config, teacher, "train")
     else:
-        images = synthetic_store.load(workdir / DIRECTORIES["synthesize"])
+        images = _synthetic(config, workdir)
     found = search.run(
         workdir / "search",
         _space(config, teacher),
         (logits_fn(teacher), variables),
         Preprocessing(teacher.mean, teacher.std),
-        images,
+        _at_hand(images, config),
         config.search,
         config.seed,
     )
     processes.say(f"found {found['architecture']}  ({found['evaluated']} scored)")
+
+
+def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
+    """What a search, which looks at its images again and again, keeps on the devices."""
+    if isinstance(images, ImageSet):
+        return images
+    count = int(images.size * config.data.memory_gb / images.gigabytes)
+    processes.say(f"searching on {count} random ones of {images.size} images (data.memory_gb)")
+    generator = seeds.numpy_generator(seeds.key_for(config.seed, "search images"))
+    return images.take(np.sort(generator.choice(images.size, count, replace=False)))
 
 
 def _train(config: ConfigDict, workdir: Path) -> None:
@@ -370,7 +386,7 @@ def _train(config: ConfigDict, workdir: Path) -> None:
         architecture=space.decode(read_json(workdir / "search/architecture.json")["architecture"]),
         teacher=(logits_fn(teacher), variables),
         preprocess=Preprocessing(teacher.mean, teacher.std),
-        synthetic=synthetic_store.load(workdir / DIRECTORIES["synthesize"]),
+        synthetic=_synthetic(config, workdir),
         real=lambda: _natural(config, teacher, "train"),
         test=_natural(config, teacher, "test") if config.data.source else None,
     )

@@ -1,5 +1,7 @@
-"""A set of labelled images in memory."""
+"""Sets of labelled images: in memory, or decoded one by one when they are asked for."""
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +28,65 @@ class ImageSet(NamedTuple):
         """n."""
         return self.images.shape[0]
 
+    @property
+    def image_size(self) -> tuple[int, int, int]:
+        """`(h, w, c)`."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
     def take(self, index: np.ndarray) -> "ImageSet":
         """The images at these places."""
         return ImageSet(*(None if c is None else c[index] for c in self))  # type: ignore[arg-type]
+
+
+class Example(NamedTuple):
+    """One image of an `ImageSet`.
+
+    Attributes:
+        image: `[h w c]`, pixels 0 to 255.
+        label: class index.
+        logits: `[k]`, likewise.
+        round: likewise.
+    """
+
+    image: UInt8[np.ndarray, "h w c"]
+    label: int
+    logits: Float[np.ndarray, "k"] | None = None
+    round: int | None = None
+
+
+class Records(NamedTuple):
+    """A set that is not in memory.
+
+    Attributes:
+        size: how many images.
+        image_size: `(h, w, c)`.
+        read: decodes the one at a place; may be called by many threads at once.
+    """
+
+    size: int
+    image_size: tuple[int, int, int]
+    read: Callable[[int], Example]
+
+    @property
+    def gigabytes(self) -> float:
+        """Of all pixels, in 10^9 bytes."""
+        return self.size * math.prod(self.image_size) / 1e9
+
+    def take(self, index: np.ndarray) -> ImageSet:
+        """The images at these places, in memory."""
+        images, labels, logits, rounds = zip(*(self.read(int(i)) for i in index), strict=True)
+        return ImageSet(
+            np.stack(images),
+            np.array(labels, np.int32),
+            None if logits[0] is None else np.stack(logits),
+            None if rounds[0] is None else np.array(rounds, np.int32),
+        )
+
+
+Images = ImageSet | Records
+
+
+def held(records: Records, gigabytes: float) -> Images:
+    """A set in memory, unless its pixels take more than that."""
+    return records if records.gigabytes > gigabytes else records.take(np.arange(records.size))

@@ -1,5 +1,6 @@
 """Natural images by name: `digits`, `tfds:NAME`, `folder:DIR`, `npz:FILE`."""
 
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from datafree_nas.data.images import ImageSet
+from datafree_nas.data.images import Example, Images, ImageSet, Records, held
 from datafree_nas.runtime.errors import UserError, did_you_mean
 
 SPLITS = ("train", "test")
@@ -19,7 +20,14 @@ Size = tuple[int, int, int]
 
 
 def load(source: str, split: str, size: Size, data_dir: str = "") -> ImageSet:
-    """Loads a whole split into memory.
+    """Loads a whole split into memory; arguments and errors as of `load_up_to`."""
+    found = load_up_to(source, split, size, data_dir, math.inf)
+    assert isinstance(found, ImageSet)
+    return found
+
+
+def load_up_to(source: str, split: str, size: Size, data_dir: str, gigabytes: float) -> Images:
+    """Loads a split into memory; of one whose pixels take more than that, finds the images.
 
     Args:
         source: `digits` (scikit-learn's, 8x8), `tfds:NAME`, `folder:DIR` (one folder a class, below
@@ -29,23 +37,24 @@ def load(source: str, split: str, size: Size, data_dir: str = "") -> ImageSet:
         size: `(h, w, c)` of the teacher's images. Files in a folder, and data sets of TFDS whose
             images have many sizes, are resized to it: the middle, as ImageNet is evaluated.
         data_dir: where TFDS finds its data sets.
+        gigabytes: of 10^9 bytes.
 
     Raises:
         UserError: unknown source, nothing there, unreadable images, or images of another size.
     """
     kind, _, place = source.partition(":")
-    readers: dict[str, Callable[[], ImageSet]] = {
+    readers: dict[str, Callable[[], Images]] = {
         "digits": lambda: _digits(split),
-        "tfds": lambda: _tfds(place, split, size, data_dir),
-        "folder": lambda: _folder(Path(place), split, size),
+        "tfds": lambda: held(_tfds(place, split, size, data_dir), gigabytes),
+        "folder": lambda: held(_folder(Path(place), split, size), gigabytes),
         "npz": lambda: _npz(Path(place), split),
     }
     if kind not in readers:
         raise UserError(f"config.data.source={source!r} is unknown{did_you_mean(kind, readers)}")
     found = readers[kind]()
-    if found.images.shape[1:] != size:
+    if found.image_size != size:
         raise UserError(
-            f"{source} has images of {found.images.shape[1:]}, the teacher wants {size} "
+            f"{source} has images of {found.image_size}, the teacher wants {size} "
             "(height, width, channels); set config.teacher.image_size or choose other data"
         )
     return found
@@ -60,7 +69,7 @@ def _digits(split: str) -> ImageSet:
     return ImageSet(images[part], digits.target.astype(np.int32)[part])
 
 
-def _tfds(name: str, split: str, size: Size, data_dir: str) -> ImageSet:
+def _tfds(name: str, split: str, size: Size, data_dir: str) -> Records:
     import tensorflow_datasets as tfds
 
     try:
@@ -71,14 +80,14 @@ def _tfds(name: str, split: str, size: Size, data_dir: str) -> ImageSet:
             f"tfds:{name}, split {split!r}, is not in {data_dir or '~/tensorflow_datasets'} "
             f"({reason}); set config.data.data_dir, or prepare it with the tfds command"
         ) from None
-    one_size = None not in records.dataset_info.features["image"].shape
-    images, labels = [], []
-    for i in range(len(records)):
-        row = records[i]
-        image = row["image"] if one_size else _fitted(Image.fromarray(row["image"]), size)
-        images.append(image)
-        labels.append(row["label"])
-    return ImageSet(np.stack(images), np.array(labels, np.int32))
+    shape = records.dataset_info.features["image"].shape
+
+    def read(index: int) -> Example:
+        row = records[index]
+        image = _fitted(Image.fromarray(row["image"]), size) if None in shape else row["image"]
+        return Example(image, int(row["label"]))
+
+    return Records(len(records), size if None in shape else shape, read)
 
 
 def _held_out(count: int, split: str) -> np.ndarray:
@@ -86,21 +95,27 @@ def _held_out(count: int, split: str) -> np.ndarray:
     return np.flatnonzero(is_test if split == "test" else ~is_test)
 
 
-def _folder(directory: Path, split: str, size: Size) -> ImageSet:
+def _folder(directory: Path, split: str, size: Size) -> Records:
     if not directory.is_dir():
         raise UserError(f"no folder at {directory}")
     has_splits = all((directory / name).is_dir() for name in SPLITS)
     root = directory / split if has_splits else directory
     classes = sorted(p for p in root.iterdir() if p.is_dir())
-    images, labels = [], []
-    for label, folder in enumerate(classes):
-        for file in sorted(p for p in folder.iterdir() if p.is_file()):
-            images.append(_read_image(file, size))
-            labels.append(label)
-    if not images:
+    files = [
+        (file, label)
+        for label, folder in enumerate(classes)
+        for file in sorted(p for p in folder.iterdir() if p.is_file())
+    ]
+    if not has_splits:
+        files = [files[i] for i in _held_out(len(files), split)]
+    if not files:
         raise UserError(f"{root} holds no images; expected one folder a class, images in each")
-    found = ImageSet(np.stack(images), np.array(labels, np.int32))
-    return found if has_splits else found.take(_held_out(found.size, split))
+
+    def read(index: int) -> Example:
+        file, label = files[index]
+        return Example(_read_image(file, size), label)
+
+    return Records(len(files), size, read)
 
 
 def _read_image(file: Path, size: Size) -> np.ndarray:

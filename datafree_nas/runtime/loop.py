@@ -11,6 +11,7 @@ import jax
 from datafree_nas.runtime import processes
 from datafree_nas.runtime.checkpoint import Progress
 from datafree_nas.runtime.errors import Interrupted, UserError
+from datafree_nas.runtime.feed import Feed
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.progress import ProgressBar
 
@@ -51,7 +52,7 @@ def run(
     Args:
         phases: what to do; their order and lengths must be those of an interrupted run.
         state: one pytree, everything that changes.
-        data: what the steps read and never change.
+        data: what the steps read and never change, or a `Feed` of it.
         label: what progress lines begin with.
         directory: where the state is kept between processes; the caller removes it with
             `checkpoint.discard(directory)` once the result is safe.
@@ -78,6 +79,8 @@ def run(
             first = last
     finally:
         progress.close()
+        if isinstance(data, Feed):
+            data.close()
         if metrics_writer:
             metrics_writer.close()
     return state
@@ -96,13 +99,20 @@ def _run_phase(
     last = first + phase.iterations
     name = f"{label} · {phase.name}" if phase.name else label
     bar = ProgressBar(name, phase.iterations, phase.unit, done - first, not processes.primary())
-    saved = time.monotonic()
+    saved = looked = time.monotonic()
     try:
         while done < last:
             n = min(phase.every - (done - first) % phase.every, last - done)
-            state, metrics = phase.advance(state, data, n)
+            part, waited = data, 0.0
+            if isinstance(data, Feed):
+                n = min(n, data.left(done))
+                part, waited = data.at(done)
+            state, metrics = phase.advance(state, part, n)
             done += n
             values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            if isinstance(data, Feed):
+                values["waiting"] = waited / (time.monotonic() - looked)
+            looked = time.monotonic()
             _check_finite(values, f"{name}, iteration {done - first}")
             if writer:
                 writer.write(done, values, phase=phase.name)

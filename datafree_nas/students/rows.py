@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from datafree_nas.data.images import ImageSet
+from datafree_nas.data.images import Images, ImageSet
 from datafree_nas.runtime import checkpoint, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.files import make_directory, read_json, write_json
@@ -40,15 +40,15 @@ class Inputs(NamedTuple):
     architecture: Architecture
     teacher: tuple[LogitsFn, Any]
     preprocess: Preprocessing
-    synthetic: ImageSet
-    real: Callable[[], ImageSet]
-    test: ImageSet | None
+    synthetic: Images
+    real: Callable[[], Images]
+    test: Images | None
 
 
 class _Row(NamedTuple):
     title: str
     data: str
-    images: Callable[[], ImageSet]
+    images: Callable[[], Images]
     architecture: Architecture
 
 
@@ -84,7 +84,7 @@ def _has_result(directory: Path) -> bool:
 
 def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _Row]:
     found = inputs.architecture
-    shape = inputs.synthetic.images.shape
+    shape = (inputs.synthetic.size, *inputs.synthetic.image_size)
     rival = random_rival(inputs.space, found, seed) if "random" in config.rows else found
     return {
         "synthetic": _Row("student", "synthetic", lambda: inputs.synthetic, found),

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from array_record.python import array_record_module
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
 
-from datafree_nas.data.images import ImageSet
+from datafree_nas.data.images import Example, Images, ImageSet, Records
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import publish, replacing, writing
 from datafree_nas.teachers import Teacher
@@ -110,12 +111,16 @@ def _rows(path: Path, kinds: Any) -> list[dict[str, Any]]:
         rows = [kinds.deserialize_example_np(record) for record in reader.read_all()]
         reader.close()
     except Exception as error:  # the reader raises whatever its C++ side likes
-        done = path.parents[1] / "done.json"
-        raise UserError(
-            f"{path} is damaged ({error}); remove it, and {done} if that is there, and run the "
-            "same command again: only this shard will be made again"
-        ) from None
+        raise _damaged(path, error) from None
     return rows
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    done = path.parents[1] / "done.json"
+    return UserError(
+        f"{path} is damaged ({error}); remove it, and {done} if that is there, and run the "
+        "same command again: only this shard will be made again"
+    )
 
 
 def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -> None:
@@ -153,6 +158,37 @@ def load(root: Path) -> ImageSet:
     Raises:
         UserError: there is no finished data set, or a shard is damaged.
     """
+    shards, kinds = _finished(root)
+    return _image_set([row for shard in shards for row in _rows(shard, kinds)])
+
+
+def load_up_to(root: Path, gigabytes: float) -> Images:
+    """As `load`; a set whose pixels take more than that is only opened."""
+    records = open_records(root)
+    return records if records.gigabytes > gigabytes else load(root)
+
+
+def open_records(root: Path) -> Records:
+    """A finished synthetic set, to be read image by image; arguments and errors as of `load`."""
+    shards, kinds = _finished(root)
+    try:
+        source = ArrayRecordDataSource([str(shard) for shard in shards])
+    except Exception as error:  # as above
+        raise _damaged(shards[0].parent, error) from None
+    each = len(source) // len(shards)
+
+    def read(index: int) -> Example:
+        try:
+            row = kinds.deserialize_example_np(source[index])
+        except Exception as error:
+            raise _damaged(shards[index // each], error) from None
+        return Example(row["image"], int(row["label"]), row["logits"], int(row["round"]))
+
+    return Records(len(source), kinds["image"].shape, read)
+
+
+def _finished(root: Path) -> tuple[list[Path], Any]:
+    """The shards of a finished set, and the features of its examples."""
     import tensorflow_datasets as tfds
 
     directory = root / VERSION
@@ -160,8 +196,7 @@ def load(root: Path) -> ImageSet:
         info = tfds.builder_from_directory(directory).info
     except (FileNotFoundError, OSError) as error:
         raise UserError(f"no finished synthetic data set at {directory} ({error})") from None
-    shards = sorted(Path(file) for file in info.splits[SPLIT].filepaths)
-    return _image_set([row for shard in shards for row in _rows(shard, info.features)])
+    return sorted(Path(file) for file in info.splits[SPLIT].filepaths), info.features
 
 
 def _image_set(rows: list[dict[str, Any]]) -> ImageSet:

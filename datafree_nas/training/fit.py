@@ -1,5 +1,6 @@
 """Trains one network to the end of its recipe, resumably."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from datafree_nas.data.images import ImageSet
+from datafree_nas.data.images import Images, ImageSet, Records
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
 from datafree_nas.runtime import backend, loop, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
-from datafree_nas.training import trainer
+from datafree_nas.training import stream, trainer
 from datafree_nas.training.recipe import optimizer
 from datafree_nas.training.trainer import (
     Batch,
@@ -29,12 +30,13 @@ from datafree_nas.training.trainer import (
 )
 
 EVALUATION_BATCH = 500
+EVALUATION_PART = 5000  # images in memory at once, of a set that is not
 BATCH_NORM_MOMENTUM = 0.9  # of all networks that are trained on their own
 
 
 def fit(
     model: nn.Module,
-    images: ImageSet,
+    images: Images,
     preprocess: Preprocessing,
     recipe: Config,
     key: jax.Array,
@@ -50,7 +52,7 @@ def fit(
         model: called as `apply(variables, x, train=...)`, in train mode with `drop_path=...` as
             well if the recipe has it. Logits of an auxiliary head are in the collection
             `auxiliary`.
-        images: to train on.
+        images: to train on; those that are not in memory are streamed.
         preprocess: of augmented bytes.
         recipe: a training block of the config.
         key: of initialization, batches and augmentation.
@@ -63,13 +65,17 @@ def fit(
         The trained variables, `params` and `batch_stats`.
     """
     init_key, train_key = jax.random.split(key)
-    image = jax.ShapeDtypeStruct((1, *images.images.shape[1:]), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *images.image_size), jnp.float32)
     variables = initial.variables(model, init_key, image, rule=rule)
     teacher_fn, teacher_variables = teacher or (_no_teacher, None)
+    if isinstance(images, Records):
+        data: Any = stream.feed(images, teacher_variables, recipe, train_key)
+    else:
+        data = trainer.data_of(images, teacher_variables, recipe)
     state = loop.run(
         phases(model, teacher_fn, preprocess, recipe),
         trainer.init(train_key, variables, optimizer(recipe), average=recipe.ema > 0),
-        trainer.data_of(images, teacher_variables, recipe),
+        data,
         label=label,
         directory=directory / "working",
         writer=lambda start: MetricsWriter(directory, start),
@@ -123,7 +129,8 @@ def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
         )
 
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, jax.Array]]:
-        batch = sample(jax.random.fold_in(state.key, state.step), data)
+        key = jax.random.fold_in(state.key, state.step)
+        batch = sample(key, trainer.batch_of(data, state.step))
         # where the running statistics are 0, the new ones are a known share of the batch's own
         none = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
         outputs = forward(state.params, batch, none)
@@ -168,8 +175,20 @@ def logits_of(
 
 
 def accuracy(
-    logits_fn: LogitsFn, variables: Any, images: ImageSet, preprocess: Preprocessing
+    logits_fn: LogitsFn, variables: Any, images: Images, preprocess: Preprocessing
 ) -> float:
     """Share of images whose top class is the label."""
-    logits = logits_of(logits_fn, variables, np.asarray(images.images), preprocess)
-    return float(np.mean(logits.argmax(-1) == images.labels))
+    right = 0
+    for part in _in_memory(images):
+        logits = logits_of(logits_fn, variables, np.asarray(part.images), preprocess)
+        right += int(np.sum(logits.argmax(-1) == part.labels))
+    return right / images.size
+
+
+def _in_memory(images: Images) -> Iterator[ImageSet]:
+    """A set in parts, if it is not in memory."""
+    if isinstance(images, ImageSet):
+        yield images
+        return
+    for start in range(0, images.size, EVALUATION_PART):
+        yield images.take(np.arange(start, min(start + EVALUATION_PART, images.size)))

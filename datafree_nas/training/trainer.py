@@ -33,16 +33,19 @@ class TrainData(NamedTuple):
     """What training reads; on the devices.
 
     Attributes:
-        images: `[n h w c]`, bytes.
-        labels: `[n]`.
-        logits: `[n k]`, the teacher's on these images, if the recipe takes the stored ones.
+        images: `[n h w c]`, bytes; or, of a stream, n batches of b, `[n b h w c]`.
+        labels: `[n]`, or `[n b]`.
+        logits: `[n k]`, or `[n b k]`, the teacher's on these images, if the recipe takes the stored
+            ones.
         teacher: variables of the labelling network, if the recipe asks it.
+        first: of a stream, the step that the first of these batches is for.
     """
 
-    images: UInt8[Array, "n h w c"]
-    labels: Int[Array, "n"]
-    logits: Float[Array, "n k"] | None = None
+    images: UInt8[Array, "*n h w c"]
+    labels: Int[Array, "*n"]
+    logits: Float[Array, "*n k"] | None = None
     teacher: Any = None
+    first: Int[Array, ""] | None = None
 
 
 class Batch(NamedTuple):
@@ -118,6 +121,15 @@ def distillation(
     return jnp.mean(optax.softmax_cross_entropy(logits / temperature, targets))
 
 
+def check_labels(logits: Any, recipe: Config) -> None:
+    """Raises `UserError` if the recipe wants logits of a set that has none."""
+    if recipe.labels == "stored" and logits is None:
+        raise UserError(
+            "labels='stored' needs images that carry the teacher's logits, which only synthetic "
+            "ones do; choose labels='teacher' or 'hard'"
+        )
+
+
 def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
     """Puts images on the devices, with what the recipe's labels need.
 
@@ -129,11 +141,7 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
     Raises:
         UserError: stored logits are asked for and there are none.
     """
-    if recipe.labels == "stored" and images.logits is None:
-        raise UserError(
-            "labels='stored' needs images that carry the teacher's logits, which only synthetic "
-            "ones do; choose labels='teacher' or 'hard'"
-        )
+    check_labels(images.logits, recipe)
     parts = (
         images.images,
         images.labels,
@@ -145,6 +153,8 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
 
 def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config) -> Sampler:
     """Builds `(key, data) -> batch`: random images, augmented, with the recipe's labels.
+
+    Of a stream, `data` is what `batch_of` gives, and the images are not drawn once more.
 
     Args:
         teacher_fn: labels the augmented images if `recipe.labels` is `teacher`.
@@ -159,17 +169,29 @@ def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
 
     def sample(key: Array, data: TrainData) -> Batch:
         pick, augmentation, network = jax.random.split(key, 3)
-        index = jax.random.randint(pick, (recipe.batch_size,), 0, data.images.shape[0])
-        images = mesh.constrain_batch(data.images[index])
-        x = augmented(augmentation, images)
-        soft = None
+        drawn = data if data.first is not None else _draw(pick, data, recipe.batch_size)
+        x = augmented(augmentation, mesh.constrain_batch(drawn.images))
+        soft = drawn.logits
         if recipe.labels == "teacher":
             soft = jax.lax.stop_gradient(teacher_fn(data.teacher, x))
-        elif data.logits is not None:
-            soft = data.logits[index]
-        return Batch(x, data.labels[index], soft, network)
+        return Batch(x, drawn.labels, soft, network)
 
     return sample
+
+
+def _draw(key: Key[Array, ""], data: TrainData, count: int) -> TrainData:
+    index = jax.random.randint(key, (count,), 0, data.images.shape[0])
+    return _at(data, index)
+
+
+def _at(data: TrainData, index: Array) -> TrainData:
+    logits = None if data.logits is None else data.logits[index]
+    return data._replace(images=data.images[index], labels=data.labels[index], logits=logits)
+
+
+def batch_of(data: TrainData, step: Int[Array, ""]) -> TrainData:
+    """Of a stream, the batch of a step; a set that is all there, as it is."""
+    return data if data.first is None else _at(data, step - data.first)
 
 
 def loss_and_accuracy(
@@ -212,7 +234,8 @@ def make_step(
     """
 
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, Array]]:
-        batch = sample(jax.random.fold_in(state.key, state.step), data)
+        key = jax.random.fold_in(state.key, state.step)
+        batch = sample(key, batch_of(data, state.step))
 
         def loss(params: Any) -> tuple[Array, tuple[Array, Any]]:
             outputs = forward(params, batch, state)

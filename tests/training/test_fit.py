@@ -18,7 +18,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1)).astype(np.uint
 IMAGES = ImageSet(PIXELS, (PIXELS.mean(axis=(1, 2, 3)) > 127).astype(np.int32))
 
 
-class _Net(nn.Module):
+class Net(nn.Module):
     """One normalized linear layer, and an auxiliary one that says what it was asked for."""
 
     auxiliary: bool = False
@@ -37,7 +37,7 @@ def _fit(directory, model=None, **changes):
     settings = {"steps": 30, "batch_size": 20, "crop_padding": 0, "flip": False, "log_every": 10}
     recipe = common.recipe(**{"labels": "hard", "learning_rate": 0.05, **settings, **changes})
     return fit.fit(
-        model or _Net(),
+        model or Net(),
         IMAGES,
         PREPROCESS,
         recipe,
@@ -91,9 +91,9 @@ def test_calibration_is_of_the_averaged_weights(tmp_path):
 
 
 def test_the_auxiliary_loss_trains_the_auxiliary_head(tmp_path):
-    without = _fit(tmp_path / "a", _Net(auxiliary=True), weight_decay=0.0)["params"]
-    with_it = _fit(tmp_path / "b", _Net(auxiliary=True), weight_decay=0.0, auxiliary=0.4)["params"]
-    start = _fit(tmp_path / "c", _Net(auxiliary=True), steps=1, learning_rate=1e-9)["params"]
+    without = _fit(tmp_path / "a", Net(auxiliary=True), weight_decay=0.0)["params"]
+    with_it = _fit(tmp_path / "b", Net(auxiliary=True), weight_decay=0.0, auxiliary=0.4)["params"]
+    start = _fit(tmp_path / "c", Net(auxiliary=True), steps=1, learning_rate=1e-9)["params"]
     np.testing.assert_allclose(without["aux"]["kernel"], start["aux"]["kernel"], atol=1e-6)
     assert np.abs(with_it["aux"]["kernel"] - start["aux"]["kernel"]).max() > 0.01
 

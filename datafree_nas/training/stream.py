@@ -1,0 +1,88 @@
+"""Training sets too large for the devices: batches that Grain decodes ahead of the steps.
+
+Every epoch has every image once, in an order of its own that depends on the seed alone. The batch
+of a step is the same whatever the number of processes, of which each decodes its share. Since a
+batch is found by its number, a run that goes on needs to know nothing but its step.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from datafree_nas.data.images import Records
+from datafree_nas.runtime import mesh, processes, seeds
+from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.feed import Feed
+from datafree_nas.training.trainer import TrainData, check_labels
+
+_PART_BYTES = 1 << 28  # of a process: so many steps' images are on its devices at once
+
+
+def feed(records: Records, teacher: Any, recipe: Config, key: jax.Array) -> Feed:
+    """Streams a set to the devices.
+
+    Args:
+        records: to train on.
+        teacher: variables of the labelling network, used if `recipe.labels` is `teacher`.
+        recipe: a training block of the config.
+        key: of the order.
+
+    Raises:
+        UserError: stored logits are asked for and there are none, or the batch does not divide over
+            the devices.
+    """
+    check_labels(records.read(0).logits, recipe)
+    mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
+    view = View(records, recipe, key)
+    batch_bytes = view.share * int(np.prod(records.image_size))
+    length = int(np.clip(_PART_BYTES // batch_bytes, 1, recipe.log_every))
+    teacher = mesh.put(teacher, mesh.replicated()) if recipe.labels == "teacher" else None
+    sharding = NamedSharding(mesh.data_mesh(), PartitionSpec(None, "data"))
+
+    def parts(first: int) -> Iterator[TrainData]:
+        for number, found in enumerate(view.parts(first, length), start=first):
+            placed = jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), found)
+            step = mesh.put(jnp.asarray(number * length, jnp.int32), mesh.replicated())
+            yield TrainData(**placed, teacher=teacher, first=step)
+
+    return Feed(parts, length)
+
+
+class View:
+    """This process's share of an endless sequence of batches, as Grain's random access wants it.
+
+    Args:
+        records: that the batches are of.
+        recipe: a training block of the config.
+        key: of the order.
+    """
+
+    def __init__(self, records: Records, recipe: Config, key: jax.Array):
+        import grain  # only here: whoever streams nothing does not wait for it
+
+        seed = int(seeds.numpy_generator(key).integers(1 << 31))
+        self._order = grain.MapDataset.range(records.size).shuffle(seed=seed).repeat()
+        self._records, self._stored = records, recipe.labels == "stored"
+        self._batch, self.share = recipe.batch_size, recipe.batch_size // processes.count()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        step, place = divmod(index, self.share)
+        before = processes.index() * self.share
+        found = self._records.read(self._order[step * self._batch + before + place])
+        example = {"images": found.image, "labels": np.int32(found.label)}
+        return {**example, "logits": found.logits} if self._stored else example
+
+    def parts(self, first: int, length: int) -> Iterator[dict[str, np.ndarray]]:
+        """`[length share ...]` arrays, from number `first` on, decoded ahead by threads."""
+        import grain
+
+        decoded = grain.MapDataset.source(self).slice(slice(first * length * self.share, None))
+        return iter(decoded.to_iter_dataset().batch(self.share).batch(length))
