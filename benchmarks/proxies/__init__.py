@@ -2,8 +2,9 @@
 
 A proxy is called as `proxy(space, architecture, key)` and returns named numbers, larger is better:
 one, or the several parts of AZ-NAS. `scores` ranks architectures by them. The networks are the
-space's own, at the size of `Space.network`. No program is compiled for any of them: operation by
-operation their shapes are few, so that after the first architectures XLA has compiled them all.
+space's own, at the size of `Space.network`. They run operation by operation: a program of each
+would take XLA some ten seconds, but their operations are soon all compiled. An architecture of
+NAS-Bench-201 takes two cores 0.7 s (synflow) to 2 s (az_nas).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -17,7 +17,8 @@ _STEP = 0.01
 def proxy(space: Space, architecture: Architecture, key: jax.Array) -> dict[str, float]:
     """`log E‖f(x) − f(x + 0.01 ε)‖₁ + Σ log σ`, σ what each BatchNorm divides by.
 
-    f is the output of the last ReLU, x and ε are noise, all weights standard normal.
+    f is the output of the last ReLU, x and ε are noise, all weights standard normal. As in the
+    release σ² is a mean over channels, but of this batch, not a running one.
     """
     of_weights, *of_images = jax.random.split(key, 3)
     network, variables = untrained.create(space, architecture, of_weights, _standard_normal)
