@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from benchmarks import results
 from datafree_nas import pipeline, teachers
 from datafree_nas.data import sources
-from datafree_nas.data.images import ImageSet
+from datafree_nas.data.images import Images
 from datafree_nas.runtime import backend, checkpoint, seeds
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import make_directory
@@ -72,19 +72,22 @@ def _run() -> None:
     checkpoint.discard(out / "working")
 
 
-def _natural(config: ConfigDict, teacher: Teacher, split: str) -> ImageSet:
+def _natural(config: ConfigDict, teacher: Teacher, split: str) -> Images:
     data: Any = config.data
     if not data.source:
         raise UserError("the student is tested on real images; set config.data.source")
-    return sources.load(data.source, data[f"{split}_split"], teacher.image_size, data.data_dir)
+    name = data[f"{split}_split"]
+    return sources.load_up_to(data.source, name, teacher.image_size, data.data_dir, data.memory_gb)
 
 
-def _images(config: ConfigDict, teacher: Teacher) -> ImageSet:
-    place = _DATASET.value
-    images = store.load(Path(place)) if place else _natural(config, teacher, "train")
+def _images(config: ConfigDict, teacher: Teacher) -> Images:
+    if _DATASET.value:
+        images = store.load_up_to(Path(_DATASET.value), config.data.memory_gb)
+    else:
+        images = _natural(config, teacher, "train")
     if images.size < _IMAGES.value:
         raise UserError(f"--images={_IMAGES.value}: there are {images.size}")
-    return images.take(np.arange(_IMAGES.value or images.size))
+    return images.take(np.arange(_IMAGES.value)) if _IMAGES.value else images
 
 
 def main(_argv: list[str]) -> None:
