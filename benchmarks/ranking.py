@@ -25,27 +25,18 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
-from benchmarks import proxies, rank_statistics, results, supernet, tabular
-from datafree_nas import pipeline, spaces, teachers
-from datafree_nas.data import sources
-from datafree_nas.data.images import ImageSet
+from benchmarks import inputs, proxies, rank_statistics, results, supernet, tabular
 from datafree_nas.runtime import backend, checkpoint, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import (
     make_directory,
-    read_json,
     read_jsonl,
-    write_json,
     write_jsonl,
 )
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
 from datafree_nas.runtime.processes import check_stop
 from datafree_nas.runtime.progress import ProgressBar
-from datafree_nas.spaces.space import Space
-from datafree_nas.students import rows
-from datafree_nas.synthesis import store
-from datafree_nas.training.trainer import Preprocessing
 
 # from encoded architectures to numbers of each; the parts of what its score is made of
 Scorer = Callable[[list[str]], list[dict[str, float]]]
@@ -71,8 +62,7 @@ def _run() -> None:
     chosen = table.half(_HALF.value).drawn(_COUNT.value, config.seed)
     make = _maker(_DATA.value, config)
     out = make_directory(Path(_OUT.value))
-    settings = _settings(config)
-    _check_settings(out, settings)
+    inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES, _HALF, _COUNT])
     backend.keep_compiled(out)
     with deferred_signals():
         scores = _score(out, chosen.names, partial(make, out / "working"))
@@ -84,23 +74,6 @@ def _run() -> None:
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     said = {"space": _SPACE.value, "half": _HALF.value, "seed": config.seed}
     results.report([row], {**said, "architectures": len(scores)}, out / "ranking.json", console)
-
-
-def _settings(config: ConfigDict) -> dict[str, Any]:
-    names = ("space", "data", "teacher", "images", "half", "count")
-    chosen = {name: flags.FLAGS[name].value for name in names}
-    blocks = {"seed": config.seed, "data": config.data, "search": config.search}
-    return {**chosen, **pipeline.flatten(blocks, "config")}
-
-
-def _check_settings(out: Path, settings: dict[str, Any]) -> None:
-    """One directory, one experiment."""
-    file = out / "settings.json"
-    before = read_json(file) if file.exists() else settings
-    other = sorted(n for n in before.keys() | settings if before.get(n) != settings.get(n))
-    if other:
-        raise UserError(f"{out} has scores of other settings ({', '.join(other)}); take another")
-    write_json(file, settings)
 
 
 def _score(out: Path, names: list[str], make: Callable[[], Scorer]) -> list[dict[str, Any]]:
@@ -133,46 +106,22 @@ def _score(out: Path, names: list[str], make: Callable[[], Scorer]) -> list[dict
 def _maker(data: str, config: ConfigDict) -> Callable[[Path], Scorer]:
     """What `--data` names, found out to be there before anything is done."""
     kind, _, place = data.partition(":")
-    kinds = ("synthetic", "real", "noise", "proxy", "random")
+    kinds = (*inputs.KINDS, "proxy", "random")
     if kind not in kinds:
         raise UserError(f"--data={data} is unknown{did_you_mean(kind, kinds)}")
     if kind == "proxy" and place not in proxies.PROXIES:
         raise UserError(f"--data: no proxy {place!r}{did_you_mean(place, proxies.PROXIES)}")
     if kind == "proxy" or kind == "random":
         return lambda _working: _without_training(place or kind, config)
-    teacher = teachers.load(Path(_TEACHER.value or f"{place}/teacher"))
-    images = _images(kind, place, teacher, config)
-    space = _space(config)
+    found = inputs.load(data, _TEACHER.value, _IMAGES.value, config)
     return lambda working: supernet.train(
-        working, space, teacher, images, config.search, config.seed
+        working, inputs.space(config), found, config.search, config.seed
     )
-
-
-def _space(config: ConfigDict) -> Space:
-    """At the size of the table's networks, on CIFAR-10."""
-    settings = dict(config.search.space)
-    return spaces.create(settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings)
-
-
-def _images(kind: str, place: str, teacher: Any, config: ConfigDict) -> ImageSet:
-    model, variables = teacher
-    if kind == "synthetic":
-        images = store.load(Path(place) / "synthetic")
-    elif kind == "real":
-        data = config.data
-        images = sources.load(data.source, data.train_split, model.image_size, data.data_dir)
-    else:
-        labelling = pipeline.logits_fn(model), variables
-        shape = (_IMAGES.value or 5000, *model.image_size)
-        return rows.noise(shape, labelling, Preprocessing(model.mean, model.std), config.seed)
-    if images.size < _IMAGES.value:
-        raise UserError(f"--images={_IMAGES.value}: there are {images.size}")
-    return images.take(np.arange(_IMAGES.value or images.size))
 
 
 def _without_training(name: str, config: ConfigDict) -> Scorer:
     """A proxy, or chance."""
-    space, key = _space(config), seeds.key_for(config.seed, "ranking")
+    space, key = inputs.space(config), seeds.key_for(config.seed, "ranking")
 
     def chance(names: list[str]) -> list[dict[str, float]]:
         text = [np.frombuffer(each.encode(), np.uint8) for each in names]

@@ -2,39 +2,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 
-from datafree_nas import pipeline
-from datafree_nas.data.images import ImageSet
+from benchmarks.inputs import Inputs
 from datafree_nas.runtime import loop, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.search import run as search
 from datafree_nas.search import scoring
 from datafree_nas.spaces.space import Space
-from datafree_nas.teachers import Teacher
-from datafree_nas.training.trainer import Preprocessing
 
 Scorer = Callable[[list[str]], list[dict[str, float]]]
 
 
-def train(
-    directory: Path,
-    space: Space,
-    teacher: tuple[Teacher, Any],
-    images: ImageSet,
-    config: Config,
-    seed: int,
-) -> Scorer:
+def train(directory: Path, space: Space, inputs: Inputs, config: Config, seed: int) -> Scorer:
     """Trains a supernet on single paths, going on where it was.
 
     Args:
         directory: for its progress, kept until the caller discards it.
         space: of the architectures.
-        teacher: who labels the images, and its variables.
-        images: to train on; a share `config.held_out` is kept apart for scoring.
+        inputs: images, a share of which, `config.held_out`, is for scoring; and who labels them.
         config: `config.search`.
         seed: of everything.
 
@@ -45,11 +33,10 @@ def train(
         UserError: the config does not fit.
         Interrupted: a signal came; the state is saved.
     """
-    model, variables = teacher
-    preprocess = Preprocessing(model.mean, model.std)
-    space, labelled = space.regularized(config.train), pipeline.logits_fn(model)
-    strategy = search.create(space, labelled, preprocess, config)
-    data = search.split(images, (labelled, variables), preprocess, config, seed)
+    images, teacher, preprocess = inputs
+    space = space.regularized(config.train)
+    strategy = search.create(space, teacher[0], preprocess, config)
+    data = search.split(images, teacher, preprocess, config, seed)
     state = loop.run(
         [phase for phase in strategy.phases if phase.unit == "steps"],
         strategy.init(seeds.key_for(seed, "search")),

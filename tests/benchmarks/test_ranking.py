@@ -141,18 +141,26 @@ def test_a_directory_belongs_to_one_experiment(table_file, tmp_path):
     flags = [f"--table={table_file}", "--data=random", f"--out={tmp_path}", "--count=6"]
     other = _command("ranking", *flags)
     assert other.returncode == 2
-    assert other.stderr.startswith(f"error: {tmp_path} has scores of other settings (count)")
+    assert other.stderr.startswith(f"error: {tmp_path} has results of other settings (count)")
 
 
-def test_a_supernet_ranks_and_goes_on(table_file, tmp_path, monkeypatch):
-    """On noise; stopped while it trains, it ends with the scores of a run that was not."""
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Flags of a small supernet on noise, whose programs are compiled once."""
+    place = tmp_path_factory.mktemp("small")
     teacher = teachers.create("cifar_resnet8", 10)
     variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    teacher_store.save(tmp_path / "teacher", teacher, variables, {"trained_on": "nothing"})
-    flags = [f"--teacher={tmp_path}/teacher", "--images=40", "--count=3"]
+    teacher_store.save(place / "teacher", teacher, variables, {"trained_on": "nothing"})
     settings = {"space.channels": 2, "train.steps": 60, "train.batch_size": 4, "train.log_every": 1}
-    flags += [f"--config.search.{k}={v}" for k, v in {**settings, "score": "kl"}.items()]
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    flags = [f"--config.search.{k}={v}" for k, v in {**settings, "score": "kl"}.items()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(place / "compiled"))
+        yield [f"--teacher={place}/teacher", "--images=40", *flags]
+
+
+def test_a_supernet_ranks_and_goes_on(table_file, tmp_path, small):
+    """Stopped while it trains, it ends with the scores of a run that was not."""
+    flags = [*small, "--count=3"]
     _rank(table_file, "noise", tmp_path / "whole", *flags)
     command = [sys.executable, "-m", "benchmarks.ranking", "--space=nasbench_macro", "--data=noise"]
     command += [f"--table={table_file}", f"--out={tmp_path}/stopped", *flags]
@@ -170,3 +178,22 @@ def test_a_supernet_ranks_and_goes_on(table_file, tmp_path, monkeypatch):
     rows = [json.loads(line) for line in whole.read_text().splitlines()]
     assert all(row["score"] == -row["kl"] for row in rows)
     assert len({row["score"] for row in rows}) == 3
+
+
+def test_what_a_search_found_is_looked_up(tmp_path, small):
+    space = spaces.create("nasbench_macro", num_classes=10, image_size=(32, 32, 3), channels=2)
+    everything = np.stack(np.unravel_index(np.arange(3**8), (3,) * 8), axis=1)
+    accuracy = {space.encode(a): 80 + i / 1e3 for i, a in enumerate(everything)}
+    file = tmp_path / "table.json"
+    file.write_text(json.dumps({name: {"mean_acc": v} for name, v in accuracy.items()}))
+    changes = {"strategy": "random", "evolution.population": 2, "evolution.generations": 1}
+    flags = [f"--config.search.{name}={value}" for name, value in changes.items()]
+    flags += [f"--table={file}", f"--out={tmp_path}/out", "--data=noise", *small]
+    done = _command("searched", "--config=configs/nasbench_macro_spos.py", *flags)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "out" / "searched.json").read_text())["rows"]
+    assert row["accuracy"] == accuracy[row["architecture"]]
+    assert row["regret"] == pytest.approx(max(accuracy.values()) - row["accuracy"])
+    other = _command("searched", *flags)
+    assert other.returncode == 2
+    assert "the config searches nasbench201, not nasbench_macro" in other.stderr

@@ -1,0 +1,93 @@
+"""What rankings and searches on tabular spaces begin with: images, teacher and space."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from datafree_nas import pipeline, spaces, teachers
+from datafree_nas.data import sources
+from datafree_nas.data.images import ImageSet
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_json, write_json
+from datafree_nas.spaces.space import Space
+from datafree_nas.students import rows
+from datafree_nas.synthesis import store
+from datafree_nas.training.trainer import LogitsFn, Preprocessing
+
+KINDS = ("synthetic", "real", "noise")
+_NOISE = 5000  # images, if it is not said how many
+
+
+class Inputs(NamedTuple):
+    """See the module.
+
+    Attributes:
+        images: to search on.
+        teacher: labelling function and its variables.
+        preprocess: of bytes.
+    """
+
+    images: ImageSet
+    teacher: tuple[LogitsFn, Any]
+    preprocess: Preprocessing
+
+
+def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
+    """Loads what a `--data` flag names.
+
+    Args:
+        data: `synthetic:WORKDIR`, `real` (of `config.data`) or `noise`.
+        directory: of the teacher; empty: WORKDIR/teacher.
+        count: images, the first so many; 0: all.
+        config: of an experiment.
+
+    Raises:
+        UserError: something is not there.
+    """
+    kind, _, place = data.partition(":")
+    if not directory and not place:
+        raise UserError(f"--data={data} needs --teacher=DIR, who labels the images")
+    teacher, variables = teachers.load(Path(directory or f"{place}/teacher"))
+    labelling = pipeline.logits_fn(teacher), variables
+    preprocess = Preprocessing(teacher.mean, teacher.std)
+    if kind == "synthetic":
+        images = store.load(Path(place) / "synthetic")
+    elif kind == "real":
+        block: Any = config.data
+        images = sources.load(block.source, block.train_split, teacher.image_size, block.data_dir)
+    else:
+        shape = (count or _NOISE, *teacher.image_size)
+        images = rows.noise(shape, labelling, preprocess, config.seed)
+    if images.size < count:
+        raise UserError(f"--images={count}: there are {images.size}")
+    return Inputs(images.take(np.arange(count or images.size)), labelling, preprocess)
+
+
+def space(config: ConfigDict) -> Space:
+    """The space that a config searches, for the table's images, CIFAR-10's."""
+    settings = dict(config.search.space)
+    return spaces.create(settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings)
+
+
+def check_settings(directory: Path, config: ConfigDict, chosen: list[flags.FlagHolder]) -> None:
+    """Writes down how a directory is made; one directory, one experiment.
+
+    Args:
+        directory: of the results.
+        config: of an experiment, whose seed, data and search matter.
+        chosen: flags that matter.
+
+    Raises:
+        UserError: it was made in another way; names the fields.
+    """
+    blocks = {"seed": config.seed, "data": config.data, "search": config.search}
+    settings = {flag.name: flag.value for flag in chosen} | pipeline.flatten(blocks, "config")
+    file = directory / "settings.json"
+    before = read_json(file) if file.exists() else settings
+    other = sorted(n for n in before.keys() | settings if before.get(n) != settings.get(n))
+    if other:
+        raise UserError(f"{directory} has results of other settings ({', '.join(other)})")
+    write_json(file, settings)

@@ -1,0 +1,85 @@
+r"""What a search finds on a tabular space: one search, and the true accuracy of its architecture.
+
+    python -m benchmarks.searched --space=nasbench201 --table=nas_bench_201_cifar10.json \
+        --config=configs/nasbench201_darts.py --data=synthetic:WORKDIR --out=DIR
+
+`--config` has strategy and settings of the search; `--data` is that of benchmarks.ranking:
+`synthetic:WORKDIR`, `real` or `noise`. DIR gets what the search stage leaves, and `searched.json`.
+The same command again goes on.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from benchmarks import inputs, results, tabular
+from datafree_nas.runtime import backend
+from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
+from datafree_nas.runtime.files import make_directory, read_json
+from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.search import run as search
+
+_DEFAULT = Path(__file__).parents[1] / "configs" / "nasbench201_darts.py"
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "default: configs/nasbench201_darts.py")
+_SPACE = flags.DEFINE_enum("space", "nasbench201", sorted(tabular.FIELDS), "of the table")
+_TABLE = flags.DEFINE_string("table", None, "JSON file of true accuracies", required=True)
+_DATA = flags.DEFINE_string("data", None, "what is searched on, see above", required=True)
+_TEACHER = flags.DEFINE_string("teacher", "", "directory; default: WORKDIR/teacher")
+_IMAGES = flags.DEFINE_integer("images", 0, "the first so many; 0: all", lower_bound=0)
+_OUT = flags.DEFINE_string("out", None, "directory of the search", required=True)
+
+
+def _run() -> None:
+    config, kind = _CONFIG.value, _DATA.value.partition(":")[0]
+    if kind not in inputs.KINDS:
+        raise UserError(f"--data={_DATA.value} is unknown{did_you_mean(kind, inputs.KINDS)}")
+    if config.search.space.name != _SPACE.value:
+        raise UserError(f"the config searches {config.search.space.name}, not {_SPACE.value}")
+    table = tabular.load(_SPACE.value, Path(_TABLE.value))
+    found = inputs.load(_DATA.value, _TEACHER.value, _IMAGES.value, config)
+    out = make_directory(Path(_OUT.value))
+    inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES])
+    backend.keep_compiled(out)
+    if not (out / "architecture.json").exists():
+        with deferred_signals():
+            search.run(
+                out,
+                inputs.space(config),
+                found.teacher,
+                found.preprocess,
+                found.images,
+                config.search,
+                config.seed,
+            )
+    architecture = read_json(out / "architecture.json")["architecture"]
+    results.report([_row(architecture, table, config)], {}, out / "searched.json")
+
+
+def _row(architecture: str, table: tabular.Table, config: ConfigDict) -> results.Row:
+    accuracy = float(table.accuracy[table.names.index(architecture)])
+    return {
+        "name": config.search.strategy,
+        "data": _DATA.value.partition(":")[0],
+        "seed": config.seed,
+        "architecture": architecture,
+        "accuracy": accuracy,
+        "regret": float(table.accuracy.max()) - accuracy,
+        "percentile": 100 * float(np.mean(table.accuracy < accuracy)),
+    }
+
+
+def main(_argv: list[str]) -> None:
+    """Searches as the flags say."""
+    exit_cleanly(_run, resume="Run the same command again to go on.")
+
+
+def _parse(argv: list[str]) -> list[str]:
+    return parse(argv, default_config=str(_DEFAULT))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)
