@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
-from datafree_nas.data.images import Images, ImageSet
+from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.report import build, table
 from datafree_nas.runtime import backend, checkpoint, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
@@ -371,7 +371,7 @@ def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
     """What a search, which looks at its images again and again, keeps on the devices."""
     if isinstance(images, ImageSet):
         return images
-    count = int(images.size * config.data.memory_gb / images.gigabytes)
+    count = int(fitting(images.image_size, config.data.memory_gb))
     processes.say(f"searching on {count} random ones of {images.size} images (data.memory_gb)")
     generator = seeds.numpy_generator(seeds.key_for(config.seed, "search images"))
     return images.take(np.sort(generator.choice(images.size, count, replace=False)))

@@ -1,7 +1,7 @@
 """What a run will take: memory, FLOPs, collectives, disk and hours, without running any of it.
 
 Programs are lowered for shapes, compiled for the devices there are, and never called. Weights,
-teacher and images are arguments; every device holds all images.
+teacher and images are arguments; every device holds all images, or its share of a stream's part.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datafree_nas import pipeline, teachers
+from datafree_nas.data.images import fitting
 from datafree_nas.report.text import quantity
 from datafree_nas.runtime import backend, costs, mesh, processes
 from datafree_nas.runtime.backend import Repeated
@@ -33,7 +34,7 @@ from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces import Space
 from datafree_nas.synthesis import synthesize, synthesizer
 from datafree_nas.teachers import Teacher, port
-from datafree_nas.training import fit, trainer
+from datafree_nas.training import fit, stream, trainer
 from datafree_nas.training.recipe import optimizer
 from datafree_nas.training.trainer import Preprocessing, TrainData
 
@@ -184,7 +185,7 @@ def _synthesis_state(teacher: Teacher, block: Config) -> Any:
 
 def _search(inputs: _Inputs) -> list[_Program]:
     config, teacher = inputs.config.search, inputs.teacher
-    recipe, total = config.train, _count(inputs.config)
+    recipe, total = config.train, int(min(_count(inputs.config), _fitting(inputs)))
     strategy = search.create(
         inputs.space.regularized(recipe),
         pipeline.logits_fn(teacher),
@@ -232,14 +233,30 @@ def _count(config: ConfigDict) -> int:
 
 
 def _images(inputs: _Inputs, recipe: Config, count: int) -> TrainData:
-    """A set of so many images; of natural ones, which are not opened here, one stands for all."""
-    teacher = inputs.teacher
+    """A set of so many images, of which a stream has a part there; of natural ones, which are not
+    opened here, one stands for all.
+    """
+    teacher, place = inputs.teacher, mesh.replicated()
+    shape: tuple[int, ...] = (count,)
+    streamed = count > _fitting(inputs)
+    if streamed:
+        shape = stream.part_length(teacher.image_size, recipe), recipe.batch_size
+        place = stream.sharding()
+
+    def array(*inner: int, dtype: Any = jnp.float32) -> Any:
+        return jax.ShapeDtypeStruct((*shape, *inner), dtype, sharding=place)
+
     return TrainData(
-        _abstract(count, *teacher.image_size, dtype=jnp.uint8),
-        _abstract(count, dtype=jnp.int32),
-        _abstract(count, teacher.num_classes) if recipe.labels == "stored" else None,
+        array(*teacher.image_size, dtype=jnp.uint8),
+        array(dtype=jnp.int32),
+        array(teacher.num_classes) if recipe.labels == "stored" else None,
         _on_all(inputs.variables) if recipe.labels == "teacher" else None,
+        _abstract(dtype=jnp.int32) if streamed else None,
     )
+
+
+def _fitting(inputs: _Inputs) -> float:
+    return fitting(inputs.teacher.image_size, inputs.config.data.memory_gb)
 
 
 def _abstract(*shape: int, dtype: Any = jnp.float32) -> Any:

@@ -68,11 +68,6 @@ class Records(NamedTuple):
     image_size: tuple[int, int, int]
     read: Callable[[int], Example]
 
-    @property
-    def gigabytes(self) -> float:
-        """Of all pixels, in 10^9 bytes."""
-        return self.size * math.prod(self.image_size) / 1e9
-
     def take(self, index: np.ndarray) -> ImageSet:
         """The images at these places, in memory."""
         images, labels, logits, rounds = zip(*(self.read(int(i)) for i in index), strict=True)
@@ -87,6 +82,16 @@ class Records(NamedTuple):
 Images = ImageSet | Records
 
 
+def fitting(image_size: tuple[int, int, int], gigabytes: float) -> float:
+    """How many images of `(h, w, c)` pixels take so many 10^9 bytes."""
+    return gigabytes * 1e9 // math.prod(image_size)
+
+
+def is_large(records: Records, gigabytes: float) -> bool:
+    """Whether the pixels of a set take more than that."""
+    return records.size > fitting(records.image_size, gigabytes)
+
+
 def held(records: Records, gigabytes: float) -> Images:
-    """A set in memory, unless its pixels take more than that."""
-    return records if records.gigabytes > gigabytes else records.take(np.arange(records.size))
+    """A set in memory, unless it is large."""
+    return records if is_large(records, gigabytes) else records.take(np.arange(records.size))

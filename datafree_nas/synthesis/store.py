@@ -12,7 +12,7 @@ from array_record.python import array_record_module
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
 
-from datafree_nas.data.images import Example, Images, ImageSet, Records
+from datafree_nas.data.images import Example, Images, ImageSet, Records, is_large
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import publish, replacing, writing
 from datafree_nas.teachers import Teacher
@@ -165,7 +165,7 @@ def load(root: Path) -> ImageSet:
 def load_up_to(root: Path, gigabytes: float) -> Images:
     """As `load`; a set whose pixels take more than that is only opened."""
     records = open_records(root)
-    return records if records.gigabytes > gigabytes else load(root)
+    return records if is_large(records, gigabytes) else load(root)
 
 
 def open_records(root: Path) -> Records:

@@ -5,12 +5,12 @@ of a step is the same whatever the number of processes, of which each decodes it
 batch is found by its number, a run that goes on needs to know nothing but its step.
 """
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -38,19 +38,27 @@ def feed(records: Records, teacher: Any, recipe: Config, key: jax.Array) -> Feed
     """
     check_labels(records.read(0).logits, recipe)
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
-    view = View(records, recipe, key)
-    batch_bytes = view.share * int(np.prod(records.image_size))
-    length = int(np.clip(_PART_BYTES // batch_bytes, 1, recipe.log_every))
+    view, length = View(records, recipe, key), part_length(records.image_size, recipe)
     teacher = mesh.put(teacher, mesh.replicated()) if recipe.labels == "teacher" else None
-    sharding = NamedSharding(mesh.data_mesh(), PartitionSpec(None, "data"))
+    place = partial(jax.make_array_from_process_local_data, sharding())
 
     def parts(first: int) -> Iterator[TrainData]:
         for number, found in enumerate(view.parts(first, length), start=first):
-            placed = jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), found)
-            step = mesh.put(jnp.asarray(number * length, jnp.int32), mesh.replicated())
-            yield TrainData(**placed, teacher=teacher, first=step)
+            step = mesh.put(np.int32(number * length), mesh.replicated())
+            yield TrainData(**jax.tree.map(place, found), teacher=teacher, first=step)
 
     return Feed(parts, length)
+
+
+def part_length(image_size: tuple[int, int, int], recipe: Config) -> int:
+    """How many steps' batches are on the devices at once."""
+    share = recipe.batch_size // processes.count()
+    return int(np.clip(_PART_BYTES // (share * math.prod(image_size)), 1, recipe.log_every))
+
+
+def sharding() -> NamedSharding:
+    """Of `[n b ...]`: every batch is split over the devices."""
+    return NamedSharding(mesh.data_mesh(), PartitionSpec(None, "data"))
 
 
 class View:

@@ -1,6 +1,7 @@
 """Training sets that are streamed: what comes when, in how many processes, and after a stop."""
 
 import itertools
+import math
 
 import jax
 import numpy as np
@@ -118,6 +119,7 @@ def test_accuracy_of_a_set_that_is_not_in_memory(monkeypatch):
 
 def test_what_is_small_enough_is_held():
     assert isinstance(held(_streamed(), 1e-6), ImageSet)
+    assert isinstance(held(_streamed(), math.inf), ImageSet)
     found = held(_streamed(), IMAGES.images.nbytes / 1e9)
     assert np.array_equal(found.images, IMAGES.images)
     assert np.array_equal(found.labels, IMAGES.labels)
