@@ -28,6 +28,7 @@ def _train(searched, workdir, **layout):
     return json.loads((row / "result.json").read_text()), read_jsonl(row / "metrics.jsonl")
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_the_same_stream(searched, tmp_path):
     """Sums are split differently, see test_several_devices.py."""
     result, metrics = _train(searched, tmp_path / "one")

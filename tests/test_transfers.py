@@ -14,6 +14,7 @@ from tests import guarded, processes
 @pytest.mark.parametrize("strategy", ["darts", "proxyless"])
 def test_steps_leave_everything_on_the_devices(tmp_path, strategy):
     flags = ["--config=tests/tiny_blocks.py", "--config.search.train.steps=4"]
+    flags.append("--config.search.proxyless.every=2")
     flags += [f"--config.search.strategy={strategy}", "--stages=teacher,synthesize,search"]
     processes.run(tmp_path, *flags, devices=2, command=guarded.MAIN)
 

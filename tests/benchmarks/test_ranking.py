@@ -33,17 +33,29 @@ def table_file(tmp_path_factory):
     return file
 
 
-def _command(module, *flags):
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """All cells of NAS-Bench-201, whose supernet compiles quickly, with some accuracy each."""
+    space = spaces.create("nasbench201", num_classes=10, image_size=(32, 32, 3))
+    everything = np.stack(np.unravel_index(np.arange(5**6), (5,) * 6), axis=1)
+    rows = {space.encode(a): {"test_acc_200": 70 + i / 1e3} for i, a in enumerate(everything)}
+    file = tmp_path_factory.mktemp("cells") / "table.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def _command(module, *flags, space="nasbench_macro"):
     return subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", "--space=nasbench_macro", *map(str, flags)],
+        [sys.executable, "-m", f"benchmarks.{module}", f"--space={space}", *map(str, flags)],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
 
 
-def _rank(table_file, data, out, *flags):
-    done = _command("ranking", f"--table={table_file}", f"--data={data}", f"--out={out}", *flags)
+def _rank(table_file, data, out, *flags, space="nasbench_macro"):
+    flags = [f"--table={table_file}", f"--data={data}", f"--out={out}", *flags]
+    done = _command("ranking", *flags, space=space)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -151,19 +163,20 @@ def small(tmp_path_factory):
     teacher = teachers.create("cifar_resnet8", 10)
     variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     teacher_store.save(place / "teacher", teacher, variables, {"trained_on": "nothing"})
-    settings = {"space.channels": 2, "train.steps": 60, "train.batch_size": 4, "train.log_every": 1}
-    flags = [f"--config.search.{k}={v}" for k, v in {**settings, "score": "kl"}.items()]
+    settings = {"space.channels": 2, "space.cells": 1, "score": "kl"}
+    settings |= {"train.steps": 60, "train.batch_size": 4, "train.log_every": 1}
+    flags = [f"--config.search.{name}={value}" for name, value in settings.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(place / "compiled"))
         yield [f"--teacher={place}/teacher", "--images=40", *flags]
 
 
-def test_a_supernet_ranks_and_goes_on(table_file, tmp_path, small):
+def test_a_supernet_ranks_and_goes_on(cells, tmp_path, small):
     """Stopped while it trains, it ends with the scores of a run that was not."""
     flags = [*small, "--count=3"]
-    _rank(table_file, "noise", tmp_path / "whole", *flags)
-    command = [sys.executable, "-m", "benchmarks.ranking", "--space=nasbench_macro", "--data=noise"]
-    command += [f"--table={table_file}", f"--out={tmp_path}/stopped", *flags]
+    _rank(cells, "noise", tmp_path / "whole", *flags, space="nasbench201")
+    command = [sys.executable, "-m", "benchmarks.ranking", "--data=noise"]
+    command += [f"--table={cells}", f"--out={tmp_path}/stopped", *flags]
     stopped = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     while stopped.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 3):
@@ -172,7 +185,7 @@ def test_a_supernet_ranks_and_goes_on(table_file, tmp_path, small):
     assert "Run the same command again" in stopped.communicate(timeout=120)[1]
     assert stopped.returncode == 128 + signal.SIGTERM
     assert not (tmp_path / "stopped" / "scores.jsonl").exists()
-    _rank(table_file, "noise", tmp_path / "stopped", *flags)
+    _rank(cells, "noise", tmp_path / "stopped", *flags, space="nasbench201")
     whole, resumed = (tmp_path / name / "scores.jsonl" for name in ("whole", "stopped"))
     assert resumed.read_text() == whole.read_text()
     rows = [json.loads(line) for line in whole.read_text().splitlines()]
@@ -180,20 +193,17 @@ def test_a_supernet_ranks_and_goes_on(table_file, tmp_path, small):
     assert len({row["score"] for row in rows}) == 3
 
 
-def test_what_a_search_found_is_looked_up(tmp_path, small):
-    space = spaces.create("nasbench_macro", num_classes=10, image_size=(32, 32, 3), channels=2)
-    everything = np.stack(np.unravel_index(np.arange(3**8), (3,) * 8), axis=1)
-    accuracy = {space.encode(a): 80 + i / 1e3 for i, a in enumerate(everything)}
-    file = tmp_path / "table.json"
-    file.write_text(json.dumps({name: {"mean_acc": v} for name, v in accuracy.items()}))
+def test_what_a_search_found_is_looked_up(cells, tmp_path, small):
     changes = {"strategy": "random", "evolution.population": 2, "evolution.generations": 1}
-    flags = [f"--config.search.{name}={value}" for name, value in changes.items()]
-    flags += [f"--table={file}", f"--out={tmp_path}/out", "--data=noise", *small]
-    done = _command("searched", "--config=configs/nasbench_macro_spos.py", *flags)
+    flags = ["--config=configs/nasbench201_spos.py", f"--table={cells}", "--data=noise", *small]
+    flags += [f"--out={tmp_path}/out"]
+    flags += [f"--config.search.{name}={value}" for name, value in changes.items()]
+    done = _command("searched", *flags, space="nasbench201")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / "out" / "searched.json").read_text())["rows"]
-    assert row["accuracy"] == accuracy[row["architecture"]]
-    assert row["regret"] == pytest.approx(max(accuracy.values()) - row["accuracy"])
-    other = _command("searched", *flags)
+    table = tabular.load("nasbench201", cells)
+    assert row["accuracy"] == table.accuracy[table.names.index(row["architecture"])]
+    assert row["regret"] == pytest.approx(table.accuracy.max() - row["accuracy"])
+    other = _command("searched", *flags, space="nasbench_macro")
     assert other.returncode == 2
     assert "the config searches nasbench201, not nasbench_macro" in other.stderr
