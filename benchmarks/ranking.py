@@ -43,7 +43,7 @@ Scorer = Callable[[list[str]], list[dict[str, float]]]
 
 _CHUNK = 10  # architectures between two looks at signals
 _SAVED = 100  # architectures between two files
-_WIDTH = 110  # of the table, where there is no terminal
+_WIDTH = 120  # of the table, where there is no terminal
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "default: configs/SPACE_spos.py")
 _SPACE = flags.DEFINE_enum("space", "nasbench201", sorted(tabular.FIELDS), "of the table")

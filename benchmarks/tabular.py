@@ -38,10 +38,12 @@ class Table(NamedTuple):
         return Table(self.names[part], self.accuracy[part])
 
     def drawn(self, count: int, seed: int) -> "Table":
-        """So many of them at random, in order; all if there are no more, or `count` is 0."""
+        """So many of them at random, in order; all if there are no more, or `count` is 0. Of one
+        seed, the fewer are among the more, so that scores of different counts can be combined.
+        """
         if not 0 < count < len(self.names):
             return self
-        index = np.sort(np.random.default_rng(seed).choice(len(self.names), count, replace=False))
+        index = np.sort(np.random.default_rng(seed).permutation(len(self.names))[:count])
         return Table([self.names[i] for i in index], self.accuracy[index])
 
 

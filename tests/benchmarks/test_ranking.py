@@ -97,6 +97,7 @@ def test_halves_share_nothing(table_file):
     )
     assert some.names == report.drawn(7, seed=1).names != report.drawn(7, seed=2).names
     assert report.drawn(0, seed=1) is report
+    assert set(some.names) < set(report.drawn(8, seed=1).names)
 
 
 def test_another_table_is_refused(table_file):
