@@ -28,7 +28,7 @@ MAY_IMPORT = {
         *("synthesis", "search", "students", "report"),
     },
     "plan": {
-        *("runtime", "teachers", "spaces", "training", "synthesis", "search"),
+        *("runtime", "data", "teachers", "spaces", "training", "synthesis", "search"),
         *("report", "pipeline"),
     },
     "main": {"runtime", "pipeline", "plan"},
