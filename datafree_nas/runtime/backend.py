@@ -1,8 +1,8 @@
 """The choices that depend on the backend, all in one place.
 
-XLA:CPU runs a convolution inside `scan`, `while` or `switch` on a slow path (jax-ml/jax#12868,
-here up to 50 times slower), and is quick with the same convolution at the top level of a program.
-GPU and TPU want the opposite: long scanned loops, and any control flow.
+XLA:CPU runs the gradients of a convolution inside `scan`, `while` or `switch` on a slow path
+(jax-ml/jax#12868, here up to 50 times slower), and is quick with the same at the top level of a
+program. GPU and TPU want the opposite: long scanned loops, and any control flow.
 """
 
 import functools
@@ -129,8 +129,10 @@ def _stated_for_cpu() -> bool:
     return on_cpu() if chosen is None else chosen
 
 
-def matmul_convolutions_in_switch() -> bool:
-    """Whether a convolution inside `lax.switch` should be stated as a matrix product."""
+def canonical_in_switch() -> bool:
+    """Whether gradients of a convolution inside `lax.switch` should be stated as convolutions of
+    the one form, NHWC and HWIO, that XLA:CPU brings them into at the top level of a program only.
+    """
     return _stated_for_cpu()
 
 

@@ -114,7 +114,7 @@ class _Separable(nn.Module):
     op: str
     stride: int
     in_supernet: bool
-    as_matmul: bool
+    in_switch: bool
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -124,9 +124,9 @@ class _Separable(nn.Module):
             stride = 1 if i else self.stride
             x = nn.relu(x)
             padding = dilation * (kernel // 2)
-            in_switch = self.as_matmul
+            in_switch = self.in_switch
             conv = DepthwiseConv(kernel, stride, padding, dilation, in_switch, name=depthwise)
-            x = ops.Conv(x.shape[-1], 1, as_matmul=in_switch, name=pointwise)(conv(x))
+            x = ops.Conv(x.shape[-1], 1, in_switch=in_switch, name=pointwise)(conv(x))
             x = ops.Norm(self.in_supernet, affine=not self.in_supernet, name=norm)(x, train)
         return x
 
@@ -136,12 +136,12 @@ class _FactorizedReduce(nn.Module):
 
     features: int
     in_supernet: bool
-    as_matmul: bool = False
+    in_switch: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         def half(name: str) -> ops.Conv:
-            return ops.Conv(self.features // 2, 1, 2, as_matmul=self.as_matmul, name=name)
+            return ops.Conv(self.features // 2, 1, 2, in_switch=self.in_switch, name=name)
 
         x = nn.relu(x)
         y = jnp.concatenate([half("conv_1")(x), half("conv_2")(x[:, 1:, 1:])], axis=-1)
@@ -161,13 +161,13 @@ class _ReluConv(nn.Module):
 
 
 def _op(
-    op: str, as_matmul: bool = False, *, stride: int, features: int, in_supernet: bool, **place: Any
+    op: str, in_switch: bool = False, *, stride: int, features: int, in_supernet: bool, **place: Any
 ) -> Any:
     """The module of one edge, with as many features at both ends; `place`: its name and parent."""
     if op in _SEPARABLE:
-        return _Separable(op, stride, in_supernet, as_matmul, **place)
+        return _Separable(op, stride, in_supernet, in_switch, **place)
     if op == "skip_connect" and stride == 2:
-        return _FactorizedReduce(features, in_supernet, as_matmul, **place)
+        return _FactorizedReduce(features, in_supernet, in_switch, **place)
     return _Weightless(op, stride, in_supernet, **place)
 
 

@@ -53,7 +53,7 @@ class MBConv(nn.Module):
         activation: after the first and the second BatchNorm.
         epsilon: of BatchNorm.
         in_supernet: or in a network of its own; affine in both.
-        as_matmul: see `ops.Conv`.
+        in_switch: see `ops.Conv`.
     """
 
     expansion: int
@@ -63,12 +63,12 @@ class MBConv(nn.Module):
     activation: Callable[[Array], Array]
     epsilon: float
     in_supernet: bool
-    as_matmul: bool = False
+    in_switch: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b i j k"]:
         def conv(features: int, name: str) -> nn.Module:
-            return ops.Conv(features, 1, as_matmul=self.as_matmul, name=name)
+            return ops.Conv(features, 1, in_switch=self.in_switch, name=name)
 
         def norm(x: Array, name: str) -> Array:
             return ops.Norm(self.in_supernet, epsilon=self.epsilon, name=name)(x, train)
@@ -78,7 +78,7 @@ class MBConv(nn.Module):
             x = self.activation(norm(x, "expand_bn"))
         kernel, stride = self.kernel, self.stride
         depthwise = DepthwiseConv(
-            kernel, stride, kernel // 2, in_switch=self.as_matmul, name="depthwise"
+            kernel, stride, kernel // 2, in_switch=self.in_switch, name="depthwise"
         )
         x = depthwise(x)
         x = self.activation(norm(x, "depthwise_bn"))

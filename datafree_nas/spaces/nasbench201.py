@@ -48,7 +48,7 @@ class _Op(nn.Module):
 
     op: str
     in_supernet: bool
-    as_matmul: bool = False
+    in_switch: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -60,14 +60,14 @@ class _Op(nn.Module):
             return ops.average_pool(x)
         kernel = _KERNELS[self.op]
         bias = self.in_supernet
-        conv = ops.Conv(x.shape[-1], kernel, 1, bias, self.as_matmul, name="conv")
+        conv = ops.Conv(x.shape[-1], kernel, 1, bias, self.in_switch, name="conv")
         norm = ops.Norm(self.in_supernet, affine=not self.in_supernet, name="bn")
         return norm(conv(nn.relu(x)), train)
 
 
-def _candidate(op: str, as_matmul: bool, **place: Any) -> nn.Module:
+def _candidate(op: str, in_switch: bool, **place: Any) -> nn.Module:
     """Of a supernet's edge, see `ops.Mixed`."""
-    return _Op(op, True, as_matmul, **place)
+    return _Op(op, True, in_switch, **place)
 
 
 class _ResidualBlock(nn.Module):

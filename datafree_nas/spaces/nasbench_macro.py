@@ -53,7 +53,7 @@ class _Layer(nn.Module):
     place: Place
     op: str
     in_supernet: bool
-    as_matmul: bool = False
+    in_switch: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -66,19 +66,19 @@ class _Layer(nn.Module):
                 nn.relu,
                 EPSILON,
                 self.in_supernet,
-                self.as_matmul,
+                self.in_switch,
                 name="block",
             )
             return x + block(x, train) if self.place.has_shortcut else block(x, train)
         if self.place.has_shortcut:
             return x
-        conv = ops.Conv(features, 1, stride, as_matmul=self.as_matmul, name="downsample")
+        conv = ops.Conv(features, 1, stride, in_switch=self.in_switch, name="downsample")
         return ops.Norm(self.in_supernet, epsilon=EPSILON, name="downsample_bn")(conv(x), train)
 
 
-def _candidate(place: Place, op: str, as_matmul: bool, **at: Any) -> nn.Module:
+def _candidate(place: Place, op: str, in_switch: bool, **at: Any) -> nn.Module:
     """Of a supernet's layer, see `ops.Mixed`."""
-    return _Layer(place, op, True, as_matmul, **at)
+    return _Layer(place, op, True, in_switch, **at)
 
 
 class Network(nn.Module):

@@ -10,7 +10,7 @@ import numpy as np
 from flax.linen.initializers import he_normal, zeros
 from jaxtyping import Array, Float, Int
 
-from datafree_nas.runtime import backend
+from datafree_nas.layers import convolution
 
 
 @jax.tree_util.register_dataclass
@@ -42,8 +42,7 @@ class Mixed(nn.Module):
 
     Attributes:
         ops: names of the candidates.
-        build: `(op, as_matmul, name=..., parent=...) -> module`, called as `module(x, train)`.
-            `as_matmul` is for its `Conv`s.
+        build: `(op, in_switch, name=..., parent=...) -> module`, called as `module(x, train)`.
         position: of the space; `candidates.collect` asks for it.
     """
 
@@ -53,13 +52,12 @@ class Mixed(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], gate: Gate, train: bool) -> Array:
-        chosen_only = isinstance(gate, Paths) or gate.ndim == 0
-        as_matmul = chosen_only and backend.matmul_convolutions_in_switch()
+        in_switch = isinstance(gate, Paths) or gate.ndim == 0
 
         def candidate(op: str) -> Callable[[nn.Module, Array], Array]:
             # a submodule of the module that it is given: in a switch that is a copy of this one,
             # and new statistics written anywhere else would be lost
-            return lambda here, x: self.build(op, as_matmul, name=op, parent=here)(x, train)
+            return lambda here, x: self.build(op, in_switch, name=op, parent=here)(x, train)
 
         candidates = [candidate(op) for op in self.ops]
         if self.is_initializing():
@@ -70,7 +68,7 @@ class Mixed(nn.Module):
             chosen = zip(gate.index, gate.weight, strict=True)
             terms = (weight * nn.switch(index, branches, self, x) for index, weight in chosen)
             return sum(terms, jnp.float32(0))
-        if not chosen_only:
+        if not in_switch:
             terms = (gate[i] * c(self, x) for i, c in enumerate(candidates))
             return sum(terms, jnp.float32(0))
         return nn.switch(gate, branches, self, x)
@@ -102,47 +100,28 @@ class Norm(nn.Module):
 
 
 class Conv(nn.Module):
-    """A square convolution, padded by half its kernel, in one of two lowerings with equal weights.
+    """A square convolution, padded by half its kernel.
 
     Attributes:
         features: output channels.
         kernel: side, odd.
         stride: in both directions.
         use_bias: whether a bias is added.
-        as_matmul: state it as one matrix product of shifted inputs, which control flow on a CPU
-            does not slow down; see `backend.matmul_convolutions_in_switch`.
+        in_switch: see `convolution.conv`.
     """
 
     features: int
     kernel: int
     stride: int = 1
     use_bias: bool = False
-    as_matmul: bool = False
+    in_switch: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j k"]:
-        k, stride = self.kernel, self.stride
+        k = self.kernel
         kernel = self.param("kernel", he_normal(), (k, k, x.shape[-1], self.features))
-        if self.as_matmul:
-            y = _shifted(x, k, stride) @ kernel.reshape(-1, self.features)
-        else:
-            y = nn.Conv(
-                self.features, (k, k), stride, padding=k // 2, use_bias=False, parent=None
-            ).apply({"params": {"kernel": kernel}}, x)
+        y = convolution.conv(x, kernel, self.stride, self.in_switch)
         return y + self.param("bias", zeros, (self.features,)) if self.use_bias else y
-
-
-def _shifted(x: Float[Array, "b h w c"], kernel: int, stride: int) -> Float[Array, "b i j kkc"]:
-    if kernel == 1:
-        return x[:, ::stride, ::stride]
-    height, width, pad = x.shape[1], x.shape[2], kernel // 2
-    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    windows = [
-        padded[:, i : i + height : stride, j : j + width : stride]
-        for i in range(kernel)
-        for j in range(kernel)
-    ]
-    return jnp.concatenate(windows, axis=-1)
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

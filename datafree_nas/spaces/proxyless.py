@@ -62,17 +62,17 @@ class _Zero(nn.Module):
 
 
 def _block(
-    shape: tuple[int, int], place: Place, in_supernet: bool, as_matmul: bool = False, **at: Any
+    shape: tuple[int, int], place: Place, in_supernet: bool, in_switch: bool = False, **at: Any
 ) -> MBConv:
     """A block without its shortcut; `shape` is expansion and kernel."""
     return MBConv(
-        *shape, place.features, place.stride, nn.relu6, EPSILON, in_supernet, as_matmul, **at
+        *shape, place.features, place.stride, nn.relu6, EPSILON, in_supernet, in_switch, **at
     )
 
 
-def _candidate(place: Place, op: str, as_matmul: bool, **at: Any) -> nn.Module:
+def _candidate(place: Place, op: str, in_switch: bool, **at: Any) -> nn.Module:
     """Of a supernet's position, see `ops.Mixed`."""
-    return _Zero(**at) if op == "zero" else _block(_BLOCKS[op], place, True, as_matmul, **at)
+    return _Zero(**at) if op == "zero" else _block(_BLOCKS[op], place, True, in_switch, **at)
 
 
 def _options(place: Place) -> int:

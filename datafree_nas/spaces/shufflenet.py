@@ -106,7 +106,7 @@ class _Block(nn.Module):
     op: str
     place: _Place
     in_supernet: bool
-    as_matmul: bool = False
+    in_switch: bool = False
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -121,21 +121,21 @@ class _Block(nn.Module):
             conv_name, norm_name = f"{name}{slot}", f"{name}{slot + 1}"
             norm = ops.Norm(self.in_supernet, affine=not self.in_supernet, name=norm_name)
             if kernel == 1:
-                conv = ops.Conv(features, 1, as_matmul=self.as_matmul, name=conv_name)
+                conv = ops.Conv(features, 1, in_switch=self.in_switch, name=conv_name)
                 x = nn.relu(norm(conv(x), train))
                 slot += 3
             else:
                 depthwise = DepthwiseConv(
-                    kernel, stride, kernel // 2, in_switch=self.as_matmul, name=conv_name
+                    kernel, stride, kernel // 2, in_switch=self.in_switch, name=conv_name
                 )
                 x = norm(depthwise(x), train)
                 slot += 2
         return x
 
 
-def _candidate(place: _Place, op: str, as_matmul: bool, **scope: Any) -> nn.Module:
+def _candidate(place: _Place, op: str, in_switch: bool, **scope: Any) -> nn.Module:
     """Of a supernet's position, see `ops.Mixed`."""
-    return _Block(op, place, True, as_matmul, **scope)
+    return _Block(op, place, True, in_switch, **scope)
 
 
 class Network(nn.Module):

@@ -41,10 +41,10 @@ def test_the_state_is_donated(on_cpu, monkeypatch):
     assert state["x"].is_deleted()
 
 
-def test_a_convolution_in_a_switch_is_stated_as_a_product_on_a_cpu_only(monkeypatch):
-    assert backend.matmul_convolutions_in_switch()  # the tests run on a CPU
+def test_gradients_in_a_switch_are_canonical_on_a_cpu_only(monkeypatch):
+    assert backend.canonical_in_switch()  # the tests run on a CPU
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert not backend.matmul_convolutions_in_switch()
+    assert not backend.canonical_in_switch()
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])

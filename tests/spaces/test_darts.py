@@ -354,7 +354,7 @@ def _assert_close(found, expected, relative=1e-5):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("op", OPS[1:])
 def test_every_op_is_that_of_pytorch(op, stride, in_switch, random_variables):
-    module = _op(op, as_matmul=in_switch, stride=stride, features=4, in_supernet=False)
+    module = _op(op, in_switch=in_switch, stride=stride, features=4, in_supernet=False)
     x = jax.random.normal(jax.random.key(1), (2, 6, 10, 4))
     variables = {"params": {}, **random_variables(module, x, train=False)}
 

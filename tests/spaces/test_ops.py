@@ -23,15 +23,15 @@ def test_both_lowerings_are_one_convolution(kernel, stride, random_variables):
         return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables, X)
 
     expected = look(plain)
-    for as_matmul in (False, True):
-        found = look(ops.Conv(6, kernel, stride, use_bias=True, as_matmul=as_matmul))
+    for in_switch in (False, True):
+        found = look(ops.Conv(6, kernel, stride, use_bias=True, in_switch=in_switch))
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("as_matmul", [False, True])
-def test_bias_is_optional(as_matmul):
-    layer = ops.Conv(6, 3, as_matmul=as_matmul)
+@pytest.mark.parametrize("in_switch", [False, True])
+def test_bias_is_optional(in_switch):
+    layer = ops.Conv(6, 3, in_switch=in_switch)
     variables = jax.eval_shape(layer.init, jax.random.key(0), X)
     assert variables["params"].keys() == {"kernel"}
 

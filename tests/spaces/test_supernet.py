@@ -75,9 +75,9 @@ def edge(random_variables):
         both = {**variables, "params": params}
         return jnp.sum(jnp.sin(module.apply(both, x, gate, True, mutable=["batch_stats"])[0]))
 
-    def compiled(gate, as_matmul):
+    def compiled(gate, in_switch):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(backend, "matmul_convolutions_in_switch", lambda: as_matmul)
+            patch.setattr(backend, "canonical_in_switch", lambda: in_switch)
             program = jax.jit(jax.value_and_grad(lambda *a: loss(*a), argnums=(0, 2)))
             lowered = program.lower(variables["params"], gate, x).compile()
         return lambda gate: lowered(variables["params"], gate, x)
@@ -88,9 +88,9 @@ def edge(random_variables):
 
 @pytest.mark.parametrize("op", range(len(OPS)), ids=OPS)
 def test_an_edge_has_the_same_gradients_in_every_lowering(op, edge):
-    by_weights, by_conv, by_matmul = edge
+    by_weights, by_conv, by_canonical = edge
     expected = by_weights(jax.nn.one_hot(op, len(OPS)))
-    for program in (by_conv, by_matmul):
+    for program in (by_conv, by_canonical):
         found = program(jnp.asarray(op, jnp.int32))
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
