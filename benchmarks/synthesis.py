@@ -60,6 +60,7 @@ def synthesis_config() -> Settings:
     """`config.synthesis` as in configs/common.py, on a canvas as for CIFAR."""
     return Settings(
         margin=4,
+        noise="white",
         flip=True,
         learning_rate=0.25,
         warmup=100,

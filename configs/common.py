@@ -97,6 +97,7 @@ def get_config() -> ConfigDict:
     config.synthesis.label_temperature = 1.0  # of the teacher's predictions as next targets
     config.synthesis.margin = 32  # canvas minus window, pixels; 0 turns the regional update off
     config.synthesis.resolutions = ((2, 2000), (1, 3000))  # (pooling, iterations), in order
+    config.synthesis.noise = "white"  # that a canvas begins with; or "pink", as natural images are
     config.synthesis.flip = True  # mirror the window with probability one half
     config.synthesis.learning_rate = 0.25  # of Adam, after the warm-up; then a half-cosine to 0
     config.synthesis.warmup = 100  # iterations

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from datafree_nas.synthesis.noise import NOISES
+
 
 class Canvas(nn.Module):
     """An over-sized canvas whose pixels are learned (regional update).
@@ -12,10 +14,12 @@ class Canvas(nn.Module):
     Attributes:
         shape: `(b, H, W, c)`; each side `margin` pixels longer than the teacher's image.
         margin: H − h.
+        noise: that it begins with, one of `noise.NOISES`.
     """
 
     shape: tuple[int, int, int, int]
     margin: int
+    noise: str = "white"
 
     @nn.compact
     def __call__(
@@ -28,7 +32,7 @@ class Canvas(nn.Module):
             flip: whether the window is mirrored.
             pool: side of the average pooling before the cut; 1 for full resolution.
         """
-        pixels = self.param("pixels", nn.initializers.normal(1.0), self.shape)
+        pixels = self.param("pixels", NOISES[self.noise], self.shape)
         pooled = nn.avg_pool(pixels, (pool, pool), (pool, pool)) if pool > 1 else pixels
         height, width = ((side - self.margin) // pool for side in self.shape[1:3])
         size = (self.shape[0], height, width, self.shape[3])

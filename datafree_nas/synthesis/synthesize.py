@@ -17,11 +17,12 @@ from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import backend, checkpoint, loop, mesh, mirror, processes, seeds
 from datafree_nas.runtime.config import Config
-from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_jsonl, write_bytes, write_json
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
 from datafree_nas.synthesis.canvas import centre
+from datafree_nas.synthesis.noise import NOISES
 from datafree_nas.teachers import Teacher, apply_with_taps
 
 
@@ -123,6 +124,10 @@ def check(
         raise UserError(
             f"config.synthesis.batch_size={config.batch_size} is not a multiple of "
             f"config.synthesis.batch_norm_group={config.batch_norm_group}"
+        )
+    if config.noise not in NOISES:
+        raise UserError(
+            f"config.synthesis.noise={config.noise} is unknown{did_you_mean(config.noise, NOISES)}"
         )
     sides = (*teacher.image_size[:2], config.margin)
     for pool, _ in config.resolutions:

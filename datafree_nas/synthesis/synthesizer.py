@@ -47,7 +47,7 @@ def canvas(teacher: Teacher, batch: int, config: Config) -> Canvas:
     """The synthesizer of a batch."""
     height, width, channels = teacher.image_size
     margin = config.margin
-    return Canvas((batch, height + margin, width + margin, channels), margin)
+    return Canvas((batch, height + margin, width + margin, channels), margin, config.noise)
 
 
 def init(
