@@ -39,7 +39,7 @@ class Variant(NamedTuple):
         changes: of the config.
         rounds: of recursion, over which the images are spread.
         images: in all, 0: as many as in the others.
-        teacher: `checkpoint` or `verifier`: who is inverted.
+        teacher: `checkpoint` or `verifier`: who is inverted; the other one looks at the images.
     """
 
     changes: Mapping[str, str] = {}
@@ -51,6 +51,7 @@ class Variant(NamedTuple):
 VARIANTS = {
     "base": Variant(),
     **{f"rounds_{n}": Variant(rounds=n) for n in (2, 4, 10)},
+    "white_noise": Variant({"synthesis.noise": "white"}),
     "no_regional_update": Variant({"synthesis.margin": "0"}),
     "no_batch_norm": Variant({"synthesis.batch_norm": "0"}),
     "no_total_variation": Variant({"synthesis.tv_l2": "0"}),
@@ -69,13 +70,15 @@ _VARIANTS = flags.DEFINE_list("variants", ",".join(VARIANTS), "which of them")
 _SEEDS = flags.DEFINE_list("seeds", "0,1,2", "of everything")
 _IMAGES = flags.DEFINE_integer("images", 5000, "in all", lower_bound=1)
 _COUNT = flags.DEFINE_integer("count", 1000, "architectures that are ranked", lower_bound=2)
+_MEASURES = flags.DEFINE_list("measures", "tau,student,quality", "of them; the first takes longest")
 _OUT = flags.DEFINE_string("out", None, "directory", required=True)
 
 
 def _run(overrides: list[str]) -> None:
-    for name in _VARIANTS.value:
-        if name not in VARIANTS:
-            raise UserError(f"--variants: no variant {name!r}{did_you_mean(name, VARIANTS)}")
+    for flag, known in ((_VARIANTS, VARIANTS), (_MEASURES, MEASURES)):
+        for name in flag.value:
+            if name not in known:
+                raise UserError(f"--{flag.name}: no {name!r}{did_you_mean(name, known)}")
     out = make_directory(Path(_OUT.value))
     rows = []
     for name in _VARIANTS.value:
@@ -92,41 +95,41 @@ def _measure(out: Path, name: str, seed: str, overrides: list[str]) -> dict[str,
     config = [f"--config={CONFIG}", f"--config.seed={seed}", *overrides, *changes]
     config += [f"--config.data.source={_DATA.value}", f"--config.data.data_dir={_DATA_DIR.value}"]
     total = variant.images or _IMAGES.value
-    checkpoint = {"checkpoint": _CHECKPOINT.value, "verifier": _VERIFIER.value}[variant.teacher]
+    files = {"checkpoint": _CHECKPOINT.value, "verifier": _VERIFIER.value}
+    checkpoint = files.pop(variant.teacher)
     images = [f"--config.synthesis.rounds={variant.rounds}"]
     images += [f"--config.synthesis.images={total // variant.rounds}"]
     images += [f"--config.teacher.checkpoint={checkpoint}", "--config.teacher.arch=auto"]
     _command(
         "datafree_nas.main", "--stages=teacher,synthesize", f"--workdir={place}", *config, *images
     )
-    verifier = out / "verifier"
+    ((role, file),) = files.items()
+    verifier = out / role
     if not verifier.exists():
-        ported = [f"--checkpoint={_VERIFIER.value}", f"--out={verifier}"]
-        _command("datafree_nas.port_torch", *ported)
-    return {
-        "tau": _ranking(place, config),
-        "student": _student(place, config),
-        **_quality(place, verifier),
-    }
+        _command("datafree_nas.port_torch", f"--checkpoint={file}", f"--out={verifier}")
+    found: dict[str, float] = {}
+    for measure in _MEASURES.value:
+        found |= MEASURES[measure](place, verifier, config)
+    return found
 
 
-def _ranking(place: Path, config: list[str]) -> float:
+def _ranking(place: Path, _verifier: Path, config: list[str]) -> dict[str, float]:
     found = place / "ranking" / "ranking.json"
     if not found.exists():
         flags_ = [f"--data=synthetic:{place}", f"--table={_TABLE.value}", f"--out={found.parent}"]
         _command("benchmarks.ranking", *flags_, f"--count={_COUNT.value}", *config)
-    return read_json(found)["rows"][0]["tau"]
+    return {"tau": read_json(found)["rows"][0]["tau"]}
 
 
-def _student(place: Path, config: list[str]) -> float:
+def _student(place: Path, _verifier: Path, config: list[str]) -> dict[str, float]:
     found = place / "resnet20" / "result.json"
     if not found.exists():
         flags_ = [f"--dataset={place}/synthetic", f"--teacher={place}/teacher"]
         _command("benchmarks.student", *flags_, f"--out={found.parent}", *config)
-    return read_json(found)["rows"][0]["test_accuracy"]
+    return {"student": read_json(found)["rows"][0]["test_accuracy"]}
 
 
-def _quality(place: Path, verifier: Path) -> dict[str, float]:
+def _quality(place: Path, verifier: Path, _config: list[str]) -> dict[str, float]:
     """As the verifier sees the last round."""
     found = place / "quality.json"
     if not found.exists():
@@ -136,6 +139,9 @@ def _quality(place: Path, verifier: Path) -> dict[str, float]:
         _command("benchmarks.quality", *flags_)
     row = read_json(found)["rows"][-1]
     return {name: row[name] for name in ("agreement", "feature_diversity", "density", "coverage")}
+
+
+MEASURES = {"tau": _ranking, "student": _student, "quality": _quality}
 
 
 def _command(module: str, *arguments: str) -> None:
