@@ -55,7 +55,7 @@ VARIANTS = {
     "no_regional_update": Variant({"synthesis.margin": "0"}),
     "no_batch_norm": Variant({"synthesis.batch_norm": "0"}),
     "no_total_variation": Variant({"synthesis.tv_l2": "0"}),
-    "no_ladder": Variant({"synthesis.resolutions": "((1,1500),)"}),
+    "no_ladder": Variant({"synthesis.resolutions": "((1,65),)"}),
     "hard_labels": Variant({"search.train.labels": "'hard'", "student.train.labels": "'hard'"}),
     "other_teacher": Variant(teacher="verifier"),
     **{f"images_{n}": Variant(images=n) for n in (500, 2000, 10_000)},

@@ -62,6 +62,7 @@ def synthesis_config() -> Settings:
         margin=4,
         noise="white",
         flip=True,
+        dtype="float32",
         learning_rate=0.25,
         warmup=100,
         betas=(0.5, 0.9),

@@ -13,16 +13,17 @@ def start(name, arg):
         batch_size=100,
         rounds=4,
         margin=4,
-        resolutions=((2, 500), (1, 1000)),
-        learning_rate=0.1,
-        warmup=20,
-        betas=(0.9, 0.999),
+        noise="pink",
+        resolutions=((2, 100), (1, 40)),
+        learning_rate=0.4,
+        warmup=10,
+        betas=(0.5, 0.9),
         batch_norm=0.1,
         tv_l2=2e-3,
         l2=0.0,
     )
     if quick:
-        config.synthesis.update(images=200, rounds=2, resolutions=((2, 40), (1, 60)), log_every=10)
+        config.synthesis.update(images=200, rounds=2, resolutions=((2, 40), (1, 20)), log_every=10)
     return config, quick
 
 

@@ -99,6 +99,7 @@ def get_config() -> ConfigDict:
     config.synthesis.resolutions = ((2, 2000), (1, 3000))  # (pooling, iterations), in order
     config.synthesis.noise = "white"  # that a canvas begins with; or "pink", as natural images are
     config.synthesis.flip = True  # mirror the window with probability one half
+    config.synthesis.dtype = "float32"  # of the teacher's layers; or "bfloat16"; losses: float32
     config.synthesis.learning_rate = 0.25  # of Adam, after the warm-up; then a half-cosine to 0
     config.synthesis.warmup = 100  # iterations
     config.synthesis.betas = (0.5, 0.9)  # of Adam

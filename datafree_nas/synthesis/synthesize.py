@@ -125,10 +125,10 @@ def check(
             f"config.synthesis.batch_size={config.batch_size} is not a multiple of "
             f"config.synthesis.batch_norm_group={config.batch_norm_group}"
         )
-    if config.noise not in NOISES:
-        raise UserError(
-            f"config.synthesis.noise={config.noise} is unknown{did_you_mean(config.noise, NOISES)}"
-        )
+    for field, known in (("noise", NOISES), ("dtype", synthesizer.DTYPES)):
+        if config[field] not in known:
+            hint = did_you_mean(config[field], known)
+            raise UserError(f"config.synthesis.{field}={config[field]} is unknown{hint}")
     sides = (*teacher.image_size[:2], config.margin)
     for pool, _ in config.resolutions:
         if any(side % pool for side in sides):

@@ -64,8 +64,10 @@ def _statistics(x: Float[Array, "b *s c"], groups: int) -> tuple[Array, Array]:
     """Mean and variance in one pass over the activations.
 
     `E[d²] − E[d]²` cancels badly far from zero, so d is taken from about the mean: that of a part
-    of the positions. Mathematically the result does not depend on it, nor do gradients.
+    of the positions. Mathematically the result does not depend on it, nor do gradients. In float32,
+    whatever the activations are in.
     """
+    x = x.astype(jnp.float32)
     part = x[:, *[slice(None, None, _SAMPLED)] * (x.ndim - 2)]
     near = jax.lax.stop_gradient(jnp.mean(part, axis=range(x.ndim - 1)))
     shifted = x.reshape(_rows(x.shape[0], groups), -1, x.shape[-1]) - near

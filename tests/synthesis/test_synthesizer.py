@@ -100,6 +100,34 @@ def test_groups_change_the_statistics(config, tiny_teacher):
     assert grouped["batch_norm"] > 1.01 * whole["batch_norm"]
 
 
+def test_bfloat16_is_for_layers_only(config, tiny_teacher):
+    """Products of half the size; pixels, statistics, losses and gradients stay float32."""
+    teacher, variables = tiny_teacher
+    config.dtype = "bfloat16"
+    labels = jnp.arange(8) % teacher.num_classes
+    state = synthesizer.init(jax.random.key(1), labels, teacher, config)
+    step = synthesizer.make_step(teacher, config, batch=8, pool=1, iterations=10)
+    program = jax.make_jaxpr(step)(state, Frozen(variables))
+    layers = [e for e in program.eqns if e.primitive.name == "conv_general_dilated"]
+    assert len(layers) > 7
+    assert {str(e.outvars[0].aval.dtype) for e in layers} == {"bfloat16"}
+    after, metrics = jax.eval_shape(step, state, Frozen(variables))
+    assert {str(m.dtype) for m in metrics.values()} == {"float32"}
+    assert jax.tree.leaves(jax.tree.map(lambda a, b: a.dtype == b.dtype, after, state))
+
+
+def test_images_of_bfloat16_are_as_good(config, tiny_teacher):
+    """Each judged by the loss that float32 has of them."""
+
+    def judged(dtype):
+        state, _ = _made(config, tiny_teacher, 40, dtype=dtype)
+        config.dtype = "float32"
+        step = synthesizer.make_step(tiny_teacher[0], config, batch=8, pool=1, iterations=1)
+        return step(synthesizer.restart(state), Frozen(tiny_teacher[1]))[1]["loss"]
+
+    np.testing.assert_allclose(judged("bfloat16"), judged("float32"), rtol=0.02)
+
+
 def test_competition_pushes_away_from_the_student(config, tiny_teacher):
     teacher, variables = tiny_teacher
     config.competition = 1.0
