@@ -15,6 +15,7 @@ from datafree_nas.runtime.files import read_json, write_json
 from datafree_nas.spaces.space import Space
 from datafree_nas.students import rows
 from datafree_nas.synthesis import store
+from datafree_nas.training import fit
 from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
 KINDS = ("synthetic", "real", "noise")
@@ -25,7 +26,7 @@ class Inputs(NamedTuple):
     """See the module.
 
     Attributes:
-        images: to search on.
+        images: to search on; all with the teacher's logits if the recipe takes stored ones.
         teacher: labelling function and its variables.
         preprocess: of bytes.
     """
@@ -63,7 +64,11 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
         images = rows.noise(shape, labelling, preprocess, config.seed)
     if images.size < count:
         raise UserError(f"--images={count}: there are {images.size}")
-    return Inputs(images.take(np.arange(count or images.size)), labelling, preprocess)
+    images = images.take(np.arange(count or images.size))
+    if images.logits is None and config.search.train.labels == "stored":
+        logits = fit.logits_of(*labelling, np.asarray(images.images), preprocess)
+        images = images._replace(logits=logits)
+    return Inputs(images, labelling, preprocess)
 
 
 def space(config: ConfigDict) -> Space:

@@ -166,6 +166,7 @@ def small(tmp_path_factory):
     teacher_store.save(place / "teacher", teacher, variables, {"trained_on": "nothing"})
     settings = {"space.channels": 2, "space.cells": 1, "score": "kl"}
     settings |= {"train.steps": 60, "train.batch_size": 4, "train.log_every": 1}
+    settings |= {"train.labels": "stored"}
     flags = [f"--config.search.{name}={value}" for name, value in settings.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(place / "compiled"))
