@@ -39,7 +39,6 @@ from datafree_nas.runtime.flags import parse
 from datafree_nas.synthesis import synthesizer
 from datafree_nas.teachers import Teacher
 from datafree_nas.teachers import port as teacher_port
-from datafree_nas.teachers.architectures import cifar_resnet
 
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "CIFAR ResNets")
@@ -138,10 +137,10 @@ def compare(arch: str, batch: int, iterations: int, repeats: int, kind: str) -> 
         repeats: turns of each side.
         kind: of products, as `products` takes it.
     """
-    from benchmarks import torch_resnet
+    from benchmarks import torch_models
 
     teacher, config = teachers.create(arch), synthesis_config()
-    model = torch_resnet.random(cifar_resnet.ARCHITECTURES[arch], teacher.num_classes)
+    model = torch_models.random(arch, teacher.num_classes)
     with products(kind):
         sides = {
             "ours": ours(teacher, port(teacher, model), config, batch),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import synthesis, torch_resnet
+from benchmarks import synthesis, torch_models
 from benchmarks.torch_synthesis import Loop, window
 from datafree_nas import teachers
 from datafree_nas.synthesis import synthesizer
@@ -37,7 +37,7 @@ def test_iterations_are_the_same(tuned):
     """Terms, gradients and schedule: with no margin and no flip nothing is left to chance."""
     teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config()
     config.update(margin=0, flip=False, warmup=2)
-    model = torch_resnet.random(1, teacher.num_classes)
+    model = torch_models.random("cifar_resnet8", teacher.num_classes)
     frozen = synthesizer.Frozen(synthesis.port(teacher, model))
     labels = jnp.arange(BATCH) % teacher.num_classes
     state = synthesizer.init(jax.random.key(1), labels, teacher, config)
@@ -58,7 +58,7 @@ def test_iterations_are_the_same(tuned):
 def test_only_the_plain_loop_computes_gradients_of_weights():
     teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config()
     for tuned in (False, True):
-        model = torch_resnet.random(1, teacher.num_classes)
+        model = torch_models.random("cifar_resnet8", teacher.num_classes)
         pixels = torch.zeros(BATCH, 3, 36, 36)
         Loop(model, teacher, config, pixels, torch.arange(BATCH), 8, tuned=tuned).step()
         assert (model.conv1.weight.grad is None) == tuned
