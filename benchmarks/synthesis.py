@@ -57,6 +57,7 @@ _ITERATIONS = flags.DEFINE_integer("iterations", 10, "of a side's turn", lower_b
 _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
 
 SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to its end
+PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}  # JAX's words
 
 
 class Settings(dict[str, Any]):
@@ -123,9 +124,6 @@ def theirs(
             torch.cuda.synchronize()
 
     return advance
-
-
-PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}
 
 
 def kinds(dtype: str) -> list[str]:

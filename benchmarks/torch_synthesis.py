@@ -74,7 +74,7 @@ class Loop:
         self._model = model.requires_grad_(not tuned)
         self.pixels = pixels.clone(memory_format=self._layout).requires_grad_()
         betas = tuple(config.betas)
-        self._optimizer = torch.optim.Adam([self.pixels], betas=betas, fused=on_gpu)
+        self._optimizer = torch.optim.Adam([self.pixels], betas=betas, fused=on_gpu or None)
         low_precision = tuned and config.dtype == "bfloat16"
         self._autocast = torch.autocast(pixels.device.type, torch.bfloat16, low_precision)
         self._config, self._labels = config, labels
@@ -85,8 +85,11 @@ class Loop:
         self._statistics = tuned_statistics if tuned else plain_statistics
         self._distances: list[Tensor] = []
         self._compiled, self._run = compiled, self._loss
-        if compiled:  # with launches saved by CUDA's graphs, and an error for what cannot be
-            self._run = torch.compile(self._loss, fullgraph=True, mode="reduce-overhead")
+        if compiled:  # whole or with an error, for these shapes alone, replayed as a CUDA graph
+            torch.compiler.reset()  # what was compiled for another loop
+            self._run = torch.compile(
+                self._loss, fullgraph=True, dynamic=False, mode="reduce-overhead"
+            )
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.register_forward_hook(self._tap)

@@ -38,8 +38,8 @@ def traced(monkeypatch):
     """torch.compile traces, but leaves the compiling, which takes minutes, to those with a GPU."""
     compiles = torch.compile
 
-    def trace(function, fullgraph, mode):
-        return compiles(function, fullgraph=fullgraph, backend="aot_eager")
+    def trace(function, fullgraph, dynamic, mode):
+        return compiles(function, fullgraph=fullgraph, dynamic=dynamic, backend="aot_eager")
 
     monkeypatch.setattr(torch, "compile", trace)
 
