@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Everything that wants a GPU and has no figure yet, in under 10 minutes:
+# Everything that wants a GPU and has no figure yet:
 #
 #   [OUT=DIR] benchmarks/on_gpu.sh
 #
-# Synthesis against PyTorch, ResNet-20 and ResNet-56, batch 64 and 256. Writes JSON files into OUT
-# (benchmarks/results if unset) and prints the tables.
+# Synthesis against PyTorch: ResNet-50 and EfficientNet-Lite0 at 224 pixels, and ResNet-20, batch
+# 128, in float32 and bfloat16. Writes JSON files into OUT (benchmarks/results if unset) and prints
+# the tables.
 #
 # Needs one NVIDIA GPU that both JAX and PyTorch can use, and the packages below; of the project
 # itself nothing has to be installed.
@@ -12,6 +13,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out="${OUT:-benchmarks/results}"
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}"
+export XLA_PYTHON_CLIENT_PREALLOCATE=false # PyTorch wants memory, too
 
 stop() {
     echo "error: $1" >&2
@@ -45,7 +47,9 @@ if ! python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; th
     stop "PyTorch sees no GPU here; install a CUDA build of it"
 fi
 
-for batch in 64 256; do
-    python3 -m benchmarks.synthesis --batch="$batch" --iterations=50 \
-        --json="$out/synthesis_batch${batch}.json"
+for dtype in float32 bfloat16; do
+    for arch in resnet50 efficientnet_lite0 cifar_resnet20; do
+        python3 -m benchmarks.synthesis --arch="$arch" --dtype="$dtype" --batch=128 \
+            --iterations=20 --json="$out/synthesis_${arch}_${dtype}.json"
+    done
 done

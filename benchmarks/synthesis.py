@@ -2,33 +2,41 @@
 
     python -m benchmarks.synthesis --json=FILE
 
-Two PyTorch loops are timed: `plain`, eager as the Data-Free-NAS release does it, which also
-computes the gradients of the weights and throws them away; and `tuned`, which does not, and saves
-what else a line can save (torch_synthesis.py). Random weights and statistics, the same on all
-sides. The sides take turns; figures are medians over the turns, in image-iterations per second.
-Compilation and the first turn are not in them. Three minutes on two CPU cores.
+Up to three PyTorch loops are timed (torch_synthesis.py): `plain`, eager and in float32 as the
+Data-Free-NAS release does it, which also computes the gradients of the weights and throws them
+away; `tuned`, which does not, and saves what else a line can save; and on a GPU `best`, which is
+`tuned` with torch.compile, and is left out with one line if that fails. The same weights on all
+sides, random. The sides take turns; figures are medians over the turns, in image-iterations per
+second. Compilation and the first turn are not in them.
 
-All sides compute in float32. On a GPU that is done twice: with full products on all sides
-("float32"), and with TensorFloat-32 products on all sides ("tf32").
+With `--dtype=bfloat16`, layers compute in it on our side and, by autocast, on the tuned ones. In
+float32, a GPU does everything twice: with full products on all sides ("float32"), and with
+TensorFloat-32 products on all sides ("tf32").
+
+`flop_floor` and `byte_floor` are the rates that our step would have if nothing but its arithmetic,
+or nothing but its memory traffic, took time (floors.py); `of_floor` is our share of the lower one.
+`peak_gib` is the most device memory that JAX has used in this process: name one `--arch` to know
+its own. On a GPU, XLA_PYTHON_CLIENT_PREALLOCATE=false leaves PyTorch some.
 
 Run it on a quiet machine: PyTorch's threads wait for one another after every operation, and lose
 far more than ours when another program holds a core. On a busy one pin it to a single core, where
 all sides lose alike: `taskset -c 1 python -m benchmarks.synthesis`.
 """
 
-import contextlib
 import copy
 import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from benchmarks import results
+from benchmarks import floors, results
+from benchmarks.floors import Rates, Work
 from benchmarks.turns import Advance, take_turns
 from datafree_nas import teachers
 from datafree_nas.interop.torch_file import Tensor
@@ -39,15 +47,17 @@ from datafree_nas.runtime.flags import parse
 from datafree_nas.synthesis import synthesizer
 from datafree_nas.teachers import Teacher
 from datafree_nas.teachers import port as teacher_port
-from datafree_nas.teachers.architectures import cifar_resnet
 
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
-_ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "CIFAR ResNets")
+_ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "of torch_models.py")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "side; 0: the teacher's own", lower_bound=0)
 _BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
+_DTYPE = flags.DEFINE_enum("dtype", "float32", synthesizer.DTYPES, "of layers")
 _ITERATIONS = flags.DEFINE_integer("iterations", 10, "of a side's turn", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
 
 SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to its end
+PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}  # JAX's words
 
 
 class Settings(dict[str, Any]):
@@ -56,13 +66,13 @@ class Settings(dict[str, Any]):
     __getattr__ = dict.__getitem__
 
 
-def synthesis_config() -> Settings:
-    """`config.synthesis` as in configs/common.py, on a canvas as for CIFAR."""
+def synthesis_config(side: int = 32, dtype: str = "float32") -> Settings:
+    """`config.synthesis` as in configs/common.py, for images of that side."""
     return Settings(
-        margin=4,
+        margin=side // 7,  # 4 for CIFAR, 32 for ImageNet
         noise="white",
         flip=True,
-        dtype="float32",
+        dtype=dtype,
         learning_rate=0.25,
         warmup=100,
         betas=(0.5, 0.9),
@@ -77,8 +87,8 @@ def synthesis_config() -> Settings:
     )
 
 
-def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> Advance:
-    """Our side, as the synthesis stage runs it."""
+def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> tuple[Advance, Work]:
+    """Our side, as the synthesis stage runs it, and the work of an iteration."""
     step = synthesizer.make_step(teacher, config, batch=batch, pool=1, iterations=SCHEDULE)
     run = backend.repeat(step)
     frozen = jax.device_put(synthesizer.Frozen(variables), mesh.replicated())
@@ -89,10 +99,12 @@ def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> Advanc
         nonlocal state
         state, _ = jax.block_until_ready(run(state, frozen, n))
 
-    return advance
+    return advance, floors.work(step, state, frozen)
 
 
-def theirs(model: Any, teacher: Teacher, config: Config, batch: int, tuned: bool) -> Advance:
+def theirs(
+    model: Any, teacher: Teacher, config: Config, batch: int, *, tuned: bool, compiled: bool = False
+) -> Advance:
     """PyTorch's side, with a copy of the model."""
     import torch
 
@@ -100,10 +112,10 @@ def theirs(model: Any, teacher: Teacher, config: Config, batch: int, tuned: bool
 
     device = "cpu" if backend.on_cpu() else "cuda"
     height, width, channels = teacher.image_size
-    pixels = torch.randn(batch, channels, height + config.margin, width + config.margin)
+    pixels = torch.randn(batch, channels, height + config.margin, width + config.margin).to(device)
     labels = torch.arange(batch, device=device) % teacher.num_classes
-    model = copy.deepcopy(model)
-    loop = Loop(model, teacher, config, pixels.to(device), labels, SCHEDULE, tuned=tuned)
+    how = {"tuned": tuned, "compiled": compiled}
+    loop = Loop(copy.deepcopy(model), teacher, config, pixels, labels, SCHEDULE, **how)
 
     def advance(n: int) -> None:
         for _ in range(n):
@@ -114,54 +126,84 @@ def theirs(model: Any, teacher: Teacher, config: Config, batch: int, tuned: bool
     return advance
 
 
-@contextlib.contextmanager
-def products(kind: str) -> Iterator[None]:
-    """Makes convolutions and matrix products `float32` or `tf32` on all sides; a CPU has no TF32.
+def kinds(dtype: str) -> list[str]:
+    """The kinds of products that are timed; a CPU has no TF32."""
+    return ["float32", "tf32"] if dtype == "float32" and not backend.on_cpu() else [dtype]
 
-    PyTorch alone would take TF32 for convolutions and float32 for matrix products.
+
+@contextmanager
+def products(kind: str) -> Iterator[None]:
+    """Makes convolutions and matrix products of float32 full ones or TF32 ones, on all sides.
+
+    PyTorch alone would take TF32 for convolutions and float32 for matrix products. Beside bfloat16,
+    it takes TF32.
     """
     import torch
 
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind != "float32"
     torch.backends.cudnn.benchmark = True  # XLA tries its algorithms out, too
-    with jax.default_matmul_precision("highest" if kind == "float32" else "tensorfloat32"):
+    with jax.default_matmul_precision(PRECISION[kind]):
         yield
 
 
-def compare(arch: str, batch: int, iterations: int, repeats: int, kind: str) -> list[results.Row]:
+def compare(
+    teacher: Teacher, config: Config, batch: int, iterations: int, repeats: int, kind: str
+) -> list[results.Row]:
     """One row against each PyTorch loop; rates in image-iterations per second.
 
     Args:
-        arch: a CIFAR ResNet.
+        teacher: one of `torch_models`.
+        config: `config.synthesis`.
         batch: images.
         iterations: of a turn.
         repeats: turns of each side.
         kind: of products, as `products` takes it.
     """
-    from benchmarks import torch_resnet
+    from benchmarks import torch_models
 
-    teacher, config = teachers.create(arch), synthesis_config()
-    model = torch_resnet.random(cifar_resnet.ARCHITECTURES[arch], teacher.num_classes)
+    model = torch_models.random(teacher.arch, teacher.num_classes)
     with products(kind):
+        rates = floors.rates(config.dtype)
+        our_side, work = ours(teacher, port(teacher, model), config, batch)
         sides = {
-            "ours": ours(teacher, port(teacher, model), config, batch),
+            "ours": our_side,
             "plain": theirs(model, teacher, config, batch, tuned=False),
             "tuned": theirs(model, teacher, config, batch, tuned=True),
         }
-        first, seconds = take_turns(sides, iterations, repeats)
+        if not backend.on_cpu():
+            sides["best"] = theirs(model, teacher, config, batch, tuned=True, compiled=True)
+        first, seconds = take_turns(sides, iterations, repeats, may_fail=("best",))
     rate = {name: batch * iterations / s for name, s in seconds.items()}
+    limits = {**within(rate["ours"], batch, work, rates), **memory()}
     return [
         {
-            "name": f"{arch} vs {other}" + (f", {kind}" if kind != "float32" else ""),
+            "name": f"{teacher.arch} vs {other}" + (f", {kind}" if kind != "float32" else ""),
             "ours": rate["ours"],
             "other": rate[other],
             "ratio": rate["ours"] / rate[other],
             "ours_first_seconds": first["ours"],
             "other_first_seconds": first[other],
-            "products": kind,
+            **limits,
         }
-        for other in ("plain", "tuned")
+        for other in rate
+        if other != "ours"
     ]
+
+
+def within(ours: float, batch: int, work: Work, rates: Rates) -> results.Row:
+    """Our rate against what the device allows, in image-iterations per second."""
+    flop_floor, byte_floor = batch * rates.flops / work.flops, batch * rates.bytes / work.bytes
+    return {
+        "flop_floor": flop_floor,
+        "byte_floor": byte_floor,
+        "of_floor": ours / min(flop_floor, byte_floor),
+    }
+
+
+def memory() -> results.Row:
+    """The most that JAX has held on its device, where it keeps count."""
+    statistics = jax.local_devices()[0].memory_stats()
+    return {"peak_gib": statistics["peak_bytes_in_use"] / 2**30} if statistics else {}
 
 
 def port(teacher: Teacher, model: Any) -> Any:
@@ -173,14 +215,25 @@ def port(teacher: Teacher, model: Any) -> Any:
     return teacher_port.convert(teacher_port.match(teacher.arch, tensors), tensors)
 
 
+def _teacher(arch: str) -> Teacher:
+    side = _IMAGE_SIZE.value
+    return teachers.create(arch, image_size=(side, side, 3) if side else None)
+
+
 def _check() -> None:
-    """One device, the same for both, before anything is timed."""
+    """Networks of both and one device, the same for both, before anything is timed."""
     for arch in _ARCH.value:
-        teachers.create(arch)
+        _teacher(arch)
     if importlib.util.find_spec("torch") is None:
         raise UserError("this compares with PyTorch; install it: pip install 'datafree_nas[torch]'")
     import torch
 
+    from benchmarks import torch_models
+
+    for arch in _ARCH.value:
+        if arch not in torch_models.ARCHITECTURES:
+            known = ", ".join(torch_models.ARCHITECTURES)
+            raise UserError(f"--arch: {arch} has no PyTorch side here; these have: {known}")
     if jax.device_count() > 1:
         raise UserError("this compares on one device; set CUDA_VISIBLE_DEVICES=0")
     if jax.default_backend() != ("gpu" if torch.cuda.is_available() else "cpu"):
@@ -196,7 +249,8 @@ def _settings() -> results.Row:
 
     return {
         "batch": _BATCH.value,
-        "dtype": "float32",
+        "image_size": _IMAGE_SIZE.value or "own",
+        "dtype": _DTYPE.value,
         "iterations": _ITERATIONS.value,
         "repeats": _REPEATS.value,
         "jax": jax.__version__,
@@ -210,10 +264,12 @@ def _run() -> None:
     _check()
     settings = _settings()
     rows = []
-    for kind in ("float32",) if backend.on_cpu() else ("float32", "tf32"):
-        for arch in _ARCH.value:
+    for arch in _ARCH.value:
+        teacher = _teacher(arch)
+        config = synthesis_config(teacher.image_size[0], _DTYPE.value)
+        for kind in kinds(_DTYPE.value):
             print(f"timing {arch}, {kind}", file=sys.stderr, flush=True)
-            rows += compare(arch, _BATCH.value, _ITERATIONS.value, _REPEATS.value, kind)
+            rows += compare(teacher, config, _BATCH.value, _ITERATIONS.value, _REPEATS.value, kind)
     results.report(rows, settings, path)
 
 

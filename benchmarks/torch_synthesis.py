@@ -2,7 +2,8 @@
 
 No command of its own. Eager, one iteration a call, BatchNorm inputs seen through forward hooks: the
 manner of the Data-Free-NAS release. The maths is ours (its un-squared norms, but a real coin for
-the flip), which tests/benchmarks checks term by term. `tuned` is what one would change in it first.
+the flip), which tests/benchmarks checks term by term. `tuned` is what one would change in it first,
+`compiled` what one would try next.
 """
 
 import math
@@ -51,7 +52,8 @@ class Loop:
         labels: `[b]`.
         iterations: of the learning rate's schedule.
         tuned: no gradients of parameters, which the release computes and throws away; cheaper
-            statistics; channels-last on a GPU.
+            statistics; channels-last and a fused Adam on a GPU; layers in `config.dtype`.
+        compiled: forward pass and loss, with their gradient, by torch.compile, or not at all.
     """
 
     def __init__(
@@ -64,12 +66,17 @@ class Loop:
         iterations: int,
         *,
         tuned: bool,
+        compiled: bool = False,
     ):
-        layout = torch.channels_last if tuned and pixels.is_cuda else torch.contiguous_format
-        model.to(pixels.device, memory_format=layout)  # type: ignore[call-overload]
+        on_gpu = tuned and pixels.is_cuda
+        self._layout = torch.channels_last if on_gpu else torch.contiguous_format
+        model.to(pixels.device, memory_format=self._layout)  # type: ignore[call-overload]
         self._model = model.requires_grad_(not tuned)
-        self.pixels = pixels.clone(memory_format=layout).requires_grad_()
-        self._optimizer = torch.optim.Adam([self.pixels], betas=tuple(config.betas))
+        self.pixels = pixels.clone(memory_format=self._layout).requires_grad_()
+        betas = tuple(config.betas)
+        self._optimizer = torch.optim.Adam([self.pixels], betas=betas, fused=on_gpu or None)
+        low_precision = tuned and config.dtype == "bfloat16"
+        self._autocast = torch.autocast(pixels.device.type, torch.bfloat16, low_precision)
         self._config, self._labels = config, labels
         self._iterations, self._done = iterations, 0
         self._random = random.Random(0)
@@ -77,12 +84,18 @@ class Loop:
         self._low, self._high = -mean / std, (1 - mean) / std
         self._statistics = tuned_statistics if tuned else plain_statistics
         self._distances: list[Tensor] = []
+        self._compiled, self._run = compiled, self._loss
+        if compiled:  # whole or with an error, for these shapes alone, replayed as a CUDA graph
+            torch.compiler.reset()  # what was compiled for another loop
+            self._run = torch.compile(
+                self._loss, fullgraph=True, dynamic=False, mode="reduce-overhead"
+            )
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.register_forward_hook(self._tap)
 
     def _tap(self, layer: Any, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
-        mean, var = self._statistics(inputs[0])
+        mean, var = self._statistics(inputs[0].float())
         norm = torch.linalg.vector_norm
         self._distances.append(norm(mean - layer.running_mean) + norm(var - layer.running_var))
 
@@ -93,8 +106,11 @@ class Loop:
         view = window(self.pixels, offset, self._config.flip and coin.random() < 0.5, margin)
         self._optimizer.zero_grad()
         self._model.zero_grad()
-        terms = self._terms(view)
-        sum(self._config[name] * term for name, term in terms.items()).backward()
+        if self._compiled:
+            view = view.contiguous(memory_format=self._layout)  # one program for all offsets
+        with self._autocast:
+            loss, terms = self._run(view)
+        loss.backward()
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self._optimizer.step()
@@ -103,14 +119,19 @@ class Loop:
         self._done += 1
         return terms
 
+    def _loss(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of the terms, and the terms."""
+        terms = self._terms(x)
+        return torch.stack([self._config[name] * t for name, t in terms.items()]).sum(), terms
+
     def _terms(self, x: Tensor) -> dict[str, Tensor]:
-        self._distances.clear()
         logits = self._model(x)
         first, *others = self._distances
+        self._distances.clear()
         norm = torch.linalg.vector_norm
         return {
             "cross_entropy": F.cross_entropy(logits, self._labels),
-            "batch_norm": self._config.first_batch_norm * first + sum(others),
+            "batch_norm": self._config["first_batch_norm"] * first + sum(others),
             "tv_l2": norm(x[:, :, :, 1:] - x[:, :, :, :-1])
             + norm(x[:, :, 1:] - x[:, :, :-1])
             + norm(x[:, :, 1:, 1:] - x[:, :, :-1, :-1])

@@ -1,14 +1,15 @@
 """Timing of several sides in turn, so that a change of the machine hits all of them alike."""
 
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 Advance = Callable[[int], None]  # does that many iterations and waits until they are done
 
 
 def take_turns(
-    sides: dict[str, Advance], iterations: int, repeats: int
+    sides: dict[str, Advance], iterations: int, repeats: int, may_fail: Collection[str] = ()
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Times the sides in turn.
 
@@ -16,16 +17,29 @@ def take_turns(
         sides: by name.
         iterations: of a turn.
         repeats: turns of each side, after the first.
+        may_fail: names of sides that are left out, with a line on standard error, if their first
+            turn fails.
 
     Returns:
         By side, in seconds: the first turn, which compiles, and the median of the others.
     """
-    first = {name: _seconds(advance, iterations) for name, advance in sides.items()}
-    turns: dict[str, list[float]] = {name: [] for name in sides}
+    first: dict[str, float] = {}
+    for name, advance in sides.items():
+        try:
+            first[name] = _seconds(advance, iterations)
+        except Exception as error:  # whatever a compiler raises
+            if name not in may_fail:
+                raise
+            print(f"{name} failed: {_one_line(error)}", file=sys.stderr, flush=True)
+    turns: dict[str, list[float]] = {name: [] for name in first}
     for _ in range(repeats):
-        for name, advance in sides.items():
-            turns[name].append(_seconds(advance, iterations))
+        for name in first:
+            turns[name].append(_seconds(sides[name], iterations))
     return first, {name: statistics.median(seconds) for name, seconds in turns.items()}
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _seconds(advance: Advance, iterations: int) -> float:

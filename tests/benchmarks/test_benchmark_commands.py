@@ -51,14 +51,33 @@ def test_synthesis_writes_a_row_for_each_loop(tmp_path):
         assert row["ratio"] == pytest.approx(row["ours"] / row["other"])
         assert row["batch"] == 2
         assert row["dtype"] == "float32"
+        assert row["of_floor"] == pytest.approx(
+            row["ours"] / min(row["flop_floor"], row["byte_floor"])
+        )
     assert "--batch=2" in written["command"]
+
+
+def test_synthesis_at_another_size_and_type(tmp_path):
+    small = ("--batch=2", "--iterations=1", "--repeats=1", "--image_size=21", "--dtype=bfloat16")
+    arguments = ("--arch=cifar_resnet8", *small, f"--json={tmp_path / 'file.json'}")
+    done = benchmark("synthesis", *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "file.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == [
+        "cifar_resnet8 vs plain, bfloat16",
+        "cifar_resnet8 vs tuned, bfloat16",
+    ]
+    assert all((row["image_size"], row["dtype"]) == (21, "bfloat16") for row in rows)
 
 
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
         (["--arch=cifar_resnet21"], ["cifar_resnet21", "cifar_resnet20"]),
+        (["--arch=cifar_resnet20,resnet18"], ["resnet18 has no PyTorch side", "resnet50"]),
         (["--batch=0"], ["batch"]),
+        (["--image_size=-1"], ["image_size"]),
+        (["--dtype=float16"], ["dtype", "bfloat16"]),
         (["--json=/proc/nowhere/file.json"], ["/proc/nowhere"]),
     ],
 )
