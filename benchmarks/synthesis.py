@@ -16,25 +16,22 @@ far more than ours when another program holds a core. On a busy one pin it to a 
 all sides lose alike: `taskset -c 1 python -m benchmarks.synthesis`.
 """
 
-import contextlib
 import copy
-import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from benchmarks import results
+from benchmarks import results, with_torch
 from benchmarks.turns import Advance, take_turns
 from datafree_nas import teachers
 from datafree_nas.interop.torch_file import Tensor
 from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
-from datafree_nas.runtime.errors import UserError, exit_cleanly
+from datafree_nas.runtime.errors import exit_cleanly
 from datafree_nas.runtime.flags import parse
 from datafree_nas.synthesis import synthesizer
 from datafree_nas.teachers import Teacher
@@ -98,7 +95,7 @@ def theirs(model: Any, teacher: Teacher, config: Config, batch: int, tuned: bool
 
     from benchmarks.torch_synthesis import Loop
 
-    device = "cpu" if backend.on_cpu() else "cuda"
+    device = with_torch.device()
     height, width, channels = teacher.image_size
     pixels = torch.randn(batch, channels, height + config.margin, width + config.margin)
     labels = torch.arange(batch, device=device) % teacher.num_classes
@@ -114,20 +111,6 @@ def theirs(model: Any, teacher: Teacher, config: Config, batch: int, tuned: bool
     return advance
 
 
-@contextlib.contextmanager
-def products(kind: str) -> Iterator[None]:
-    """Makes convolutions and matrix products `float32` or `tf32` on all sides; a CPU has no TF32.
-
-    PyTorch alone would take TF32 for convolutions and float32 for matrix products.
-    """
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind == "tf32"
-    torch.backends.cudnn.benchmark = True  # XLA tries its algorithms out, too
-    with jax.default_matmul_precision("highest" if kind == "float32" else "tensorfloat32"):
-        yield
-
-
 def compare(arch: str, batch: int, iterations: int, repeats: int, kind: str) -> list[results.Row]:
     """One row against each PyTorch loop; rates in image-iterations per second.
 
@@ -136,13 +119,13 @@ def compare(arch: str, batch: int, iterations: int, repeats: int, kind: str) -> 
         batch: images.
         iterations: of a turn.
         repeats: turns of each side.
-        kind: of products, as `products` takes it.
+        kind: of products, as `with_torch.products` takes it.
     """
     from benchmarks import torch_resnet
 
     teacher, config = teachers.create(arch), synthesis_config()
     model = torch_resnet.random(cifar_resnet.ARCHITECTURES[arch], teacher.num_classes)
-    with products(kind):
+    with with_torch.products(kind):
         sides = {
             "ours": ours(teacher, port(teacher, model), config, batch),
             "plain": theirs(model, teacher, config, batch, tuned=False),
@@ -173,24 +156,6 @@ def port(teacher: Teacher, model: Any) -> Any:
     return teacher_port.convert(teacher_port.match(teacher.arch, tensors), tensors)
 
 
-def _check() -> None:
-    """One device, the same for both, before anything is timed."""
-    for arch in _ARCH.value:
-        teachers.create(arch)
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("this compares with PyTorch; install it: pip install 'datafree_nas[torch]'")
-    import torch
-
-    if jax.device_count() > 1:
-        raise UserError("this compares on one device; set CUDA_VISIBLE_DEVICES=0")
-    if jax.default_backend() != ("gpu" if torch.cuda.is_available() else "cpu"):
-        raise UserError(
-            f"JAX runs on {jax.default_backend()}, and torch.cuda.is_available() is "
-            f"{torch.cuda.is_available()}; let both see the same (JAX_PLATFORMS=cpu and "
-            "CUDA_VISIBLE_DEVICES= for the CPU)"
-        )
-
-
 def _settings() -> results.Row:
     import torch
 
@@ -207,10 +172,12 @@ def _settings() -> results.Row:
 
 def _run() -> None:
     path = results.destination(_JSON.value)
-    _check()
+    for arch in _ARCH.value:
+        teachers.create(arch)
+    with_torch.check()
     settings = _settings()
     rows = []
-    for kind in ("float32",) if backend.on_cpu() else ("float32", "tf32"):
+    for kind in with_torch.kinds():
         for arch in _ARCH.value:
             print(f"timing {arch}, {kind}", file=sys.stderr, flush=True)
             rows += compare(arch, _BATCH.value, _ITERATIONS.value, _REPEATS.value, kind)

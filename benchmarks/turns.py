@@ -2,13 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-Advance = Callable[[int], None]  # does that many iterations and waits until they are done
+Advance = Callable[[int], object]  # does that many iterations and waits until they are done
 
 
 def take_turns(
-    sides: dict[str, Advance], iterations: int, repeats: int
+    sides: Mapping[str, Advance], iterations: int, repeats: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Times the sides in turn.
 
