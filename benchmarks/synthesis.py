@@ -24,18 +24,15 @@ all sides lose alike: `taskset -c 1 python -m benchmarks.synthesis`.
 """
 
 import copy
-import importlib.util
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from benchmarks import floors, results
+from benchmarks import floors, results, with_torch
 from benchmarks.floors import Rates, Work
 from benchmarks.turns import Advance, take_turns
 from datafree_nas import teachers
@@ -57,7 +54,6 @@ _ITERATIONS = flags.DEFINE_integer("iterations", 10, "of a side's turn", lower_b
 _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
 
 SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to its end
-PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}  # JAX's words
 
 
 class Settings(dict[str, Any]):
@@ -110,7 +106,7 @@ def theirs(
 
     from benchmarks.torch_synthesis import Loop
 
-    device = "cpu" if backend.on_cpu() else "cuda"
+    device = with_torch.device()
     height, width, channels = teacher.image_size
     pixels = torch.randn(batch, channels, height + config.margin, width + config.margin).to(device)
     labels = torch.arange(batch, device=device) % teacher.num_classes
@@ -126,26 +122,6 @@ def theirs(
     return advance
 
 
-def kinds(dtype: str) -> list[str]:
-    """The kinds of products that are timed; a CPU has no TF32."""
-    return ["float32", "tf32"] if dtype == "float32" and not backend.on_cpu() else [dtype]
-
-
-@contextmanager
-def products(kind: str) -> Iterator[None]:
-    """Makes convolutions and matrix products of float32 full ones or TF32 ones, on all sides.
-
-    PyTorch alone would take TF32 for convolutions and float32 for matrix products. Beside bfloat16,
-    it takes TF32.
-    """
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind != "float32"
-    torch.backends.cudnn.benchmark = True  # XLA tries its algorithms out, too
-    with jax.default_matmul_precision(PRECISION[kind]):
-        yield
-
-
 def compare(
     teacher: Teacher, config: Config, batch: int, iterations: int, repeats: int, kind: str
 ) -> list[results.Row]:
@@ -157,12 +133,12 @@ def compare(
         batch: images.
         iterations: of a turn.
         repeats: turns of each side.
-        kind: of products, as `products` takes it.
+        kind: of products, as `with_torch.products` takes it.
     """
     from benchmarks import torch_models
 
     model = torch_models.random(teacher.arch, teacher.num_classes)
-    with products(kind):
+    with with_torch.products(kind):
         rates = floors.rates(config.dtype)
         our_side, work = ours(teacher, port(teacher, model), config, batch)
         sides = {
@@ -221,27 +197,16 @@ def _teacher(arch: str) -> Teacher:
 
 
 def _check() -> None:
-    """Networks of both and one device, the same for both, before anything is timed."""
+    """Networks of both, before anything is timed."""
     for arch in _ARCH.value:
         _teacher(arch)
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("this compares with PyTorch; install it: pip install 'datafree_nas[torch]'")
-    import torch
-
+    with_torch.check()
     from benchmarks import torch_models
 
     for arch in _ARCH.value:
         if arch not in torch_models.ARCHITECTURES:
             known = ", ".join(torch_models.ARCHITECTURES)
             raise UserError(f"--arch: {arch} has no PyTorch side here; these have: {known}")
-    if jax.device_count() > 1:
-        raise UserError("this compares on one device; set CUDA_VISIBLE_DEVICES=0")
-    if jax.default_backend() != ("gpu" if torch.cuda.is_available() else "cpu"):
-        raise UserError(
-            f"JAX runs on {jax.default_backend()}, and torch.cuda.is_available() is "
-            f"{torch.cuda.is_available()}; let both see the same (JAX_PLATFORMS=cpu and "
-            "CUDA_VISIBLE_DEVICES= for the CPU)"
-        )
 
 
 def _settings() -> results.Row:
@@ -267,7 +232,7 @@ def _run() -> None:
     for arch in _ARCH.value:
         teacher = _teacher(arch)
         config = synthesis_config(teacher.image_size[0], _DTYPE.value)
-        for kind in kinds(_DTYPE.value):
+        for kind in with_torch.kinds(_DTYPE.value):
             print(f"timing {arch}, {kind}", file=sys.stderr, flush=True)
             rows += compare(teacher, config, _BATCH.value, _ITERATIONS.value, _REPEATS.value, kind)
     results.report(rows, settings, path)

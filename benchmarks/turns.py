@@ -3,13 +3,13 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
-Advance = Callable[[int], None]  # does that many iterations and waits until they are done
+Advance = Callable[[int], object]  # does that many iterations and waits until they are done
 
 
 def take_turns(
-    sides: dict[str, Advance], iterations: int, repeats: int, may_fail: Collection[str] = ()
+    sides: Mapping[str, Advance], iterations: int, repeats: int, may_fail: Collection[str] = ()
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Times the sides in turn.
 

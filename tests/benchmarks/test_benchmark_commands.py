@@ -85,6 +85,35 @@ def test_synthesis_refuses(arguments, texts):
     refuses(benchmark("synthesis", *arguments), *texts)
 
 
+def test_search_speed_writes_a_row_for_each_experiment(tmp_path):
+    file = tmp_path / "file.json"
+    small = ("--experiments=digits_spos", "--batch=2", "--iterations=1", "--repeats=1")
+    command = (sys.executable, "-m", "benchmarks.search_speed", *small, f"--json={file}")
+    done = run(*command, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(file.read_text())["rows"]
+    assert row["name"] == "digits_spos"
+    assert row["ratio"] == pytest.approx(row["ours"] / row["other"])
+    assert row["ours_first_seconds"] > 1 / row["ours"], "it compiles"
+    assert row["ours_scored_per_second"] > 0
+    assert (row["batch"], row["cells"], row["dtype"]) == (2, 1, "float32")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--experiments=digits_darts"], ["'digits_darts'", "digits_spos"]),
+        (["--experiments="], ["--experiments", "nasbench201_darts"]),
+        (["--cells=0"], ["cells"]),
+        (["--repeats=many"], ["repeats"]),
+        (["--json=tests"], ["--json=tests is a directory"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_search_speed_refuses(arguments, texts):
+    refuses(benchmark("search_speed", *arguments), *texts)
+
+
 @pytest.fixture(scope="module")
 def quality_inputs(tmp_path_factory):
     """A data set of two rounds, its teacher, and classifiers of larger and of colour images."""
