@@ -194,8 +194,8 @@ def _search(inputs: _Inputs) -> list[_Program]:
     )
     count = round(total * config.held_out)
     data = SearchData(
-        _images(inputs, recipe, 1 if config.data == "real" else total - count),
-        _images(inputs, recipe, 1 if config.data == "real" else count),
+        _images(inputs, recipe, 1 if config.data == "real" else total - count, config.pool),
+        _images(inputs, recipe, 1 if config.data == "real" else count, config.pool),
         _abstract(count, teacher.num_classes),
     )
     state = _on_all(strategy.init(jax.random.key(0)))
@@ -232,11 +232,12 @@ def _count(config: ConfigDict) -> int:
     return config.synthesis.images * config.synthesis.rounds
 
 
-def _images(inputs: _Inputs, recipe: Config, count: int) -> TrainData:
-    """A set of so many images, of which a stream has a part there; of natural ones, which are not
-    opened here, one stands for all.
+def _images(inputs: _Inputs, recipe: Config, count: int, pool: int = 1) -> TrainData:
+    """A set of so many images, pooled, of which a stream has a part there; of natural ones, which
+    are not opened here, one stands for all.
     """
     teacher, place = inputs.teacher, mesh.replicated()
+    height, width, channels = teacher.image_size
     shape: tuple[int, ...] = (count,)
     streamed = count > _fitting(inputs)
     if streamed:
@@ -247,7 +248,7 @@ def _images(inputs: _Inputs, recipe: Config, count: int) -> TrainData:
         return jax.ShapeDtypeStruct((*shape, *inner), dtype, sharding=place)
 
     return TrainData(
-        array(*teacher.image_size, dtype=jnp.uint8),
+        array(height // pool, width // pool, channels, dtype=jnp.uint8),
         array(dtype=jnp.int32),
         array(teacher.num_classes) if recipe.labels == "stored" else None,
         _on_all(inputs.variables) if recipe.labels == "teacher" else None,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from datafree_nas.runtime.errors import UserError
+
 
 class ImageSet(NamedTuple):
     """Images with what is known of them.
@@ -33,6 +35,19 @@ class ImageSet(NamedTuple):
         """`(h, w, c)`."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
+
+    def averaged(self, pool: int) -> "ImageSet":
+        """Smaller images, each pixel the mean of a square of `pool` by `pool`.
+
+        Raises:
+            UserError: the sides are no multiples of it.
+        """
+        height, width, channels = self.image_size
+        if height % pool or width % pool:
+            raise UserError(f"images of {height}x{width} cannot be pooled by {pool}")
+        squares = (-1, height // pool, pool, width // pool, pool, channels)
+        means = np.asarray(self.images).reshape(squares).mean((2, 4))
+        return self._replace(images=np.round(means).astype(np.uint8))
 
     def take(self, index: np.ndarray) -> "ImageSet":
         """The images at these places."""

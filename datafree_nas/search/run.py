@@ -134,8 +134,14 @@ def split(
         seed: the run's.
 
     Raises:
-        UserError: one of the two would be empty.
+        UserError: one of the two would be empty; or smaller images would be labelled by a teacher
+            who has to see whole ones.
     """
+    if config.pool > 1 and config.train.labels == "teacher":
+        raise UserError(
+            f"config.search.pool={config.pool} makes images smaller than the teacher takes; use "
+            "config.search.train.labels='stored' (or 'hard')"
+        )
     generator = seeds.numpy_generator(seeds.key_for(seed, "held out"))
     order = generator.permutation(images.size)
     count = round(images.size * config.held_out)
@@ -146,6 +152,7 @@ def split(
         )
     held_out, train = images.take(order[:count]), images.take(order[count:])
     logits = logits_of(*teacher, np.asarray(held_out.images), preprocess)
+    train, held_out = (part.averaged(config.pool) for part in (train, held_out))
     return SearchData(
         trainer.data_of(train, teacher[1], config.train),
         trainer.data_of(held_out, teacher[1], config.train),

@@ -50,6 +50,31 @@ def _search(directory, space, images, config, seed=0):
     return search.run(directory, space, teacher, PREPROCESS, images, config, seed)
 
 
+def test_pooled_images_are_labelled_whole(images, config):
+    teacher = (_bright, jnp.float32(5))
+    images = images._replace(logits=np.arange(960, dtype=np.float32).reshape(96, 10))
+    config.train.labels = "stored"
+    whole = search.split(images, teacher, PREPROCESS, config, seed=0)
+    config.pool = 2
+    pooled = search.split(images, teacher, PREPROCESS, config, seed=0)
+    np.testing.assert_array_equal(pooled.held_out_logits, whole.held_out_logits)
+    for small, large in ((pooled.train, whole.train), (pooled.held_out, whole.held_out)):
+        assert small.images.shape == (len(large.images), 4, 4, 1)
+        np.testing.assert_array_equal(small.logits, large.logits)
+        mean = large.images[:, :2, 2:4].astype(float).mean((1, 2))
+        np.testing.assert_allclose(small.images[:, 0, 1], mean, atol=0.5)
+
+
+def test_a_teacher_cannot_label_pooled_images(images, config):
+    config.pool = 2
+    with pytest.raises(UserError, match="pool=2 makes images smaller than the teacher takes"):
+        search.split(images, (_bright, jnp.float32(5)), PREPROCESS, config, seed=0)
+    config.update(pool=3)
+    config.train.labels = "hard"
+    with pytest.raises(UserError, match="images of 8x8 cannot be pooled by 3"):
+        search.split(images, (_bright, jnp.float32(5)), PREPROCESS, config, seed=0)
+
+
 def test_search_writes_all_it_scored_and_the_best(tmp_path, space, images, config):
     found = _search(tmp_path, space, images, config)
     history = read_jsonl(tmp_path / "history.jsonl")
