@@ -102,6 +102,7 @@ def test_steps_of_spos_are_the_same():
 
 
 @pytest.mark.usefixtures("quickly_compiled")
+@pytest.mark.slow
 def test_steps_of_darts_are_the_same():
     config, space, images = small("nasbench201_darts")
     config.alphas.learning_rate = 0.03
