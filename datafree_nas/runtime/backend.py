@@ -6,6 +6,7 @@ program. GPU and TPU want the opposite: long scanned loops, and any control flow
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -50,6 +51,33 @@ class Repeated:
         return self.advance(state, data, n)
 
 
+def _cores() -> int:
+    """Of the CPU, that XLA may use; macOS has no affinity."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    seen = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return int(os.environ.get("NPROC") or seen)
+
+
+def _jit_for_cpu(step: Callable[[Any, Any], Any]) -> Any:
+    return jax.jit(step, donate_argnums=0, compiler_options=_compiler_options())
+
+
+@functools.cache
+def _compiler_options() -> dict[str, str]:
+    """Of programs that have several cores for one device: convolutions on all of them.
+
+    XLA leaves convolutions to YNNPACK, whose are quicker than XLA's own, and stay on one core.
+    """
+    if _cores() == 1 or jax.local_device_count() > 1:
+        return {}
+    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # another version's XLA, which does not know the option
+        return {}
+    return options
+
+
 def repeat(step: Step) -> Repeated:
     """Makes many iterations out of one.
 
@@ -60,7 +88,7 @@ def repeat(step: Step) -> Repeated:
         On an accelerator one scanned program of n iterations; on a CPU n calls of one.
     """
     if on_cpu():
-        once = jax.jit(step, donate_argnums=0)
+        once = _jit_for_cpu(step)
 
         def call(state: Any, data: Any, n: int) -> tuple[Any, Any]:
             metrics = None
@@ -89,7 +117,7 @@ def alternate(
         due: pure, `state after an iteration -> whether other comes next`.
     """
     if on_cpu():
-        one, two = jax.jit(step, donate_argnums=0), jax.jit(other, donate_argnums=0)
+        one, two = _jit_for_cpu(step), _jit_for_cpu(other)
         asked = jax.jit(due)
 
         def call(state: Any, data: Any, n: int) -> tuple[Any, Any]:

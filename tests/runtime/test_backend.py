@@ -41,6 +41,23 @@ def test_the_state_is_donated(on_cpu, monkeypatch):
     assert state["x"].is_deleted()
 
 
+@pytest.mark.parametrize(("cores", "devices", "changed"), [(1, 1, 0), (2, 1, 1), (2, 2, 0)])
+def test_convolutions_take_all_cores_that_a_device_has(cores, devices, changed, monkeypatch):
+    monkeypatch.setenv("NPROC", str(cores))
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    assert len(backend._compiler_options.__wrapped__()) == changed  # XLA still knows the option
+
+
+def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
+    def refuse(*_, **__):
+        raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: No such compile option")
+
+    monkeypatch.setenv("NPROC", "2")
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "jit", refuse)
+    assert backend._compiler_options.__wrapped__() == {}
+
+
 def test_gradients_in_a_switch_are_canonical_on_a_cpu_only(monkeypatch):
     assert backend.canonical_in_switch()  # the tests run on a CPU
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
