@@ -164,6 +164,14 @@ def canonical_in_switch() -> bool:
     return _stated_for_cpu()
 
 
+def sums_by_rows() -> bool:
+    """Whether statistics over pixels should be taken of a matrix, a row a pixel.
+
+    XLA:CPU adds up the rows of a matrix two to three times quicker than the places of an image.
+    """
+    return _stated_for_cpu()
+
+
 def depthwise(channels: int, in_switch: bool) -> Depthwise:
     """How a depthwise convolution should be stated.
 

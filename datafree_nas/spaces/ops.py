@@ -11,6 +11,7 @@ from flax.linen.initializers import he_normal, zeros
 from jaxtyping import Array, Float, Int
 
 from datafree_nas.layers import convolution
+from datafree_nas.runtime import backend
 
 
 @jax.tree_util.register_dataclass
@@ -89,14 +90,17 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
-        return nn.BatchNorm(
+        norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.0 if self.in_supernet else 0.9,
             epsilon=self.epsilon,
             use_bias=self.affine,
             use_scale=self.affine,
             name="norm",
-        )(x)
+        )
+        if backend.sums_by_rows():
+            return norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+        return norm(x)
 
 
 class Conv(nn.Module):
