@@ -326,7 +326,7 @@ def show(config: ConfigDict, devices: int | None, rate: float, file: str) -> Non
         use_devices(devices)
     images = synthetic_set(config, rate)
     processes.say("Compiling; nothing is run ...")
-    with backend.plain_convolutions() if devices else contextlib.nullcontext():
+    with backend.stated_plainly() if devices else contextlib.nullcontext():
         found = rows(config)
     kind = jax.devices()[0].device_kind
     machine = {"devices": jax.device_count(), "kind": kind, "processes": processes.count()}

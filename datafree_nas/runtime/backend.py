@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import jax
 
-_for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # `convolutions_for`
+_for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # `stated_for`
 
 _DENSE_CHANNELS = 64  # up to here its useless products cost nothing
 Depthwise = Literal["grouped", "dense", "shifts"]
@@ -138,8 +138,8 @@ def alternate(
 
 
 @contextmanager
-def convolutions_for(cpu: bool) -> Iterator[None]:
-    """Inside, convolutions are stated for a CPU or for an accelerator, whatever runs here."""
+def stated_for(cpu: bool) -> Iterator[None]:
+    """Inside, layers are stated for a CPU or for an accelerator, whatever runs here."""
     token = _for_cpu.set(cpu)
     try:
         yield
@@ -147,9 +147,9 @@ def convolutions_for(cpu: bool) -> Iterator[None]:
         _for_cpu.reset(token)
 
 
-def plain_convolutions() -> AbstractContextManager[None]:
-    """Inside, every convolution is stated as one, as accelerators have it; for counting them."""
-    return convolutions_for(cpu=False)
+def stated_plainly() -> AbstractContextManager[None]:
+    """Inside, every layer is stated as the one operation that it is, as accelerators have it."""
+    return stated_for(cpu=False)
 
 
 def _stated_for_cpu() -> bool:
@@ -168,6 +168,14 @@ def sums_by_rows() -> bool:
     """Whether statistics over pixels should be taken of a matrix, a row a pixel.
 
     XLA:CPU adds up the rows of a matrix two to three times quicker than the places of an image.
+    """
+    return _stated_for_cpu()
+
+
+def sums_by_shifts() -> bool:
+    """Whether a sum over windows should be stated as a sum of shifted images, axis by axis.
+
+    XLA:CPU takes more than twice as long for the window's own operation.
     """
     return _stated_for_cpu()
 

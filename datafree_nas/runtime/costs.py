@@ -59,7 +59,7 @@ def macs(function: Any, *args: Any) -> int:
         function: traceable by JAX; nothing is computed.
         *args: arrays or `jax.ShapeDtypeStruct`s.
     """
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 

@@ -57,7 +57,7 @@ def exported(student: Student) -> jax.export.Exported:
     # network of width 0.5, 64 images of 32x32), and an accelerator should get convolutions. The
     # weights are in the file once, and compiling leaves one of the two.
     def stated_for(cpu: bool, images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
-        with backend.convolutions_for(cpu):
+        with backend.stated_for(cpu):
             return student.logits(images)
 
     def logits(images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:

@@ -32,7 +32,7 @@ def convert(student: Student) -> tuple[bytes, float]:
     except ImportError:
         raise UserError("ONNX needs jax2onnx; install it: pip install -e '.[onnx]'") from None
     batch = image_batch(student)
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         program = jax.make_jaxpr(student.logits)(batch)
     # the traced program, as jax2onnx replaces functions of Flax while it traces: its max pooling
     # has no padding

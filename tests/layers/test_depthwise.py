@@ -24,7 +24,7 @@ def test_all_lowerings_are_the_same(kernel, dilation, stride, padding, in_switch
     results = jax.value_and_grad(run, (0, 1), has_aux=True)
     assert backend.depthwise(4, in_switch) == ("shifts" if in_switch else "dense")
     here = results(variables, x)
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         assert backend.depthwise(4, in_switch) == "grouped"
         plain = results(variables, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), here, plain)

@@ -41,7 +41,7 @@ def test_every_op_is_collected_once_a_place(space):
 
 def _live_macs(program):
     """Of a program without what does not reach its results."""
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         closed = jax.make_jaxpr(program.function)(*program.arguments)
     live, used = jax.interpreters.partial_eval.dce_jaxpr(closed.jaxpr, [True])
     inputs = [v for v, wanted in zip(closed.in_avals, used, strict=True) if wanted]

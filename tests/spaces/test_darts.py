@@ -28,7 +28,7 @@ def _sizes(tree):
 
 def _shapes(model, space, *gates):
     image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
-    with backend.plain_convolutions():  # of fewer parts, so that tracing takes less
+    with backend.stated_plainly():  # of fewer parts, so that tracing takes less
         return jax.eval_shape(model.init, jax.random.key(0), image, *gates), image
 
 
@@ -362,7 +362,7 @@ def test_every_op_is_that_of_pytorch(op, stride, in_switch, random_variables):
         y = module.apply({**variables, "params": params}, x, train=False)
         return jnp.sum(jnp.sin(y)), y
 
-    with contextlib.nullcontext() if in_switch else backend.plain_convolutions():
+    with contextlib.nullcontext() if in_switch else backend.stated_plainly():
         gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
         (of_params, of_x), y = gradient(variables["params"], x)
 
@@ -405,7 +405,7 @@ def test_a_whole_network_in_pytorch(settings, text, random_variables):
         trained, changed = network.apply(variables, x, train=True, mutable=new)
         return network.apply(variables, x), trained, *changed["auxiliary"]["logits"]
 
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         evaluated, trained, auxiliary = jax.jit(both)(variables)
     model = TorchNetwork(space, _genotype(text)).eval()
     missing, unexpected = model.load_state_dict(_tensors(variables), strict=False)
@@ -506,7 +506,7 @@ X = jax.random.normal(jax.random.key(0), (6, 8, 8, 2))
 
 @pytest.fixture(scope="module")
 def variables(random_variables):
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         return random_variables(SUPERNET, X, jnp.zeros(28, jnp.int32))
 
 
@@ -515,7 +515,7 @@ def apply():
     """By index and by weights; plain convolutions compile in a third of the time."""
 
     def train(variables, gates):
-        with backend.plain_convolutions():
+        with backend.stated_plainly():
             return SUPERNET.apply(variables, X, gates, train=True, mutable=["batch_stats"])[0]
 
     return jax.jit(lambda *a: train(*a)), jax.jit(lambda *a: train(*a))
@@ -553,7 +553,7 @@ def test_a_path_is_the_network_on_its_own(variables, apply):
         return leaf
 
     alone = jax.tree_util.tree_map_with_path(taken, shapes)
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         train = jax.jit(lambda v: network.apply(v, X, train=True, mutable=["batch_stats"])[0])
         found = train(alone)
     expected = apply[0](variables, jnp.asarray(gates))

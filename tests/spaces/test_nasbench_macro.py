@@ -33,7 +33,7 @@ def _measured(space, architecture):
     """Weights and MACs of the real network, from its traced program."""
     network = space.network(architecture)
     image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
-    with backend.plain_convolutions():  # sooner traced
+    with backend.stated_plainly():  # sooner traced
         variables = jax.eval_shape(network.init, jax.random.key(0), image)
     params = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     return params, costs.macs(network.apply, variables, image)
@@ -212,7 +212,7 @@ def test_a_layer_and_its_gradients_in_pytorch(op, place, random_variables):
 
     shape_out = (2, *mbconv.smaller(place.size, place.stride), place.features)
     cotangent = jnp.asarray(generator.normal(size=shape_out), jnp.float32)
-    with backend.plain_convolutions():  # sooner compiled; the other lowering has its own tests
+    with backend.stated_plainly():  # sooner compiled; the other lowering has its own tests
         y, of_params, of_x = both(variables.get("params", {}), x, cotangent)
 
     model = _layer(op, place.inputs, place.features, place.stride).eval()

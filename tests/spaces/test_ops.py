@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from datafree_nas.runtime import backend
 from datafree_nas.spaces import ops
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 4, 3))
@@ -36,7 +37,27 @@ def test_bias_is_optional(in_switch):
     assert variables["params"].keys() == {"kernel"}
 
 
-def test_average_pool_does_not_count_its_padding():
+@pytest.mark.parametrize("train", [True, False])
+def test_norm_is_the_same_on_a_cpu_and_an_accelerator(train, random_variables):
+    layer = ops.Norm(in_supernet=False)
+    variables = random_variables(layer, X, train=train)
+
+    def look(cpu):
+        with backend.stated_for(cpu):
+            return layer.apply(variables, X, train, mutable=["batch_stats"])
+
+    found, expected = look(cpu=True), look(cpu=False)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_average_pool_does_not_count_its_padding(cpu):
+    with backend.stated_for(cpu):
+        _check_average_pool()
+
+
+def _check_average_pool():
     np.testing.assert_allclose(ops.average_pool(jnp.ones((1, 4, 5, 2))), 1.0, rtol=1e-6)
     x = jnp.arange(12.0).reshape(1, 3, 4, 1)
     pooled = ops.average_pool(x)[0, :, :, 0]

@@ -49,7 +49,7 @@ def _measured(space, architecture):
     """Weights and MACs of the real network, from its traced program."""
     network = space.network(architecture)
     image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
-    with backend.plain_convolutions():  # sooner traced
+    with backend.stated_plainly():  # sooner traced
         variables = jax.eval_shape(network.init, jax.random.key(0), image)
     return _size(variables["params"]), costs.macs(network.apply, variables, image)
 
@@ -77,7 +77,7 @@ def test_the_smallest_network():
 def test_the_weights_of_the_supernet():
     gates = jax.ShapeDtypeStruct((21,), jnp.int32)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    with backend.plain_convolutions():
+    with backend.stated_plainly():
         variables = jax.eval_shape(SPACE.supernet().init, jax.random.key(0), image, gates)
     assert _size(variables["params"]) == 16_034_168
     assert SPACE.params_cost.fixed + SPACE.params_cost.table.sum() == 16_034_168
@@ -250,7 +250,7 @@ def test_a_block_and_its_gradients_in_pytorch(shape, place, random_variables):
 
     shape_out = (2, *mbconv.smaller(place.size, place.stride), place.features)
     cotangent = jnp.asarray(generator.normal(size=shape_out), jnp.float32)
-    with backend.plain_convolutions():  # sooner compiled; the other lowering has its own tests
+    with backend.stated_plainly():  # sooner compiled; the other lowering has its own tests
         y, of_params, of_x = both(variables["params"], x, cotangent)
 
     model = MbConv(place.inputs, place.features, place.stride, *shape).eval()
