@@ -56,7 +56,8 @@ def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, 
     looks: list[Look] = []
     with psutil.Popen(list(command), cwd=Path(__file__).parents[1]) as process:
         while process.poll() is None:
-            looks.append(Look(time.monotonic() - began, _resident(process) / 2**30))
+            if held := _resident(process):
+                looks.append(Look(time.monotonic() - began, held / 2**30))
             time.sleep(_SECONDS)
     if process.returncode:
         raise SystemExit(process.returncode)
@@ -67,7 +68,7 @@ def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, 
 
 
 def _resident(process: psutil.Popen) -> int:
-    """Bytes; 0 of one that has just ended."""
+    """Bytes; 0 of one that is ending."""
     try:
         return process.memory_info().rss
     except psutil.NoSuchProcess:

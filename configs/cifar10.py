@@ -22,6 +22,10 @@ def start(name, arg):
         tv_l2=2e-3,
         l2=0.0,
     )
+    # Strong augmentation, which the teacher labels: without it a student knows these images alone.
+    config.student.train.update(
+        crop_padding=0, crop_scale=(0.25, 1.0), color_jitter=(0.4, 0.4, 0.4, 0.1)
+    )
     if quick:
         config.synthesis.update(images=200, rounds=2, resolutions=((2, 40), (1, 20)), log_every=10)
     return config, quick
