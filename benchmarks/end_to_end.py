@@ -11,86 +11,18 @@ looked at ten times a second. Memory of an accelerator is not in it.
 
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
 from absl import app, flags
 
-from benchmarks import results
-from datafree_nas.pipeline import DIRECTORIES
+from benchmarks import results, watching
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
 
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _WORKDIR = flags.DEFINE_string("workdir", "", "that does not exist yet; default: a temporary one")
-
-_SECONDS = 0.1  # between two looks
-_EARLY = 0.1  # share of a stage after which its programs are compiled and its data is there
-
-
-class Look(NamedTuple):
-    """At the process, so many seconds after its start."""
-
-    seconds: float
-    gib: float
-
-
-def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, float]]:
-    """Runs a command that works through stages.
-
-    Args:
-        command: a Python program with its arguments.
-        workdir: where its stages leave their directories.
-
-    Returns:
-        What was seen, and by stage when it was done, in seconds, in order; `start` is the first.
-
-    Raises:
-        SystemExit: it has failed, and has said why.
-    """
-    clock, began = time.time(), time.monotonic()
-    looks: list[Look] = []
-    with psutil.Popen(list(command), cwd=Path(__file__).parents[1]) as process:
-        while process.poll() is None:
-            if held := _resident(process):
-                looks.append(Look(time.monotonic() - began, held / 2**30))
-            time.sleep(_SECONDS)
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    files = {stage: workdir / place / "done.json" for stage, place in DIRECTORIES.items()}
-    done = {s: file.stat().st_mtime - clock for s, file in files.items() if file.exists()}
-    first = workdir / DIRECTORIES[next(iter(done))] / "config.json"
-    return looks, {"start": first.stat().st_mtime - clock, **done}
-
-
-def _resident(process: psutil.Popen) -> int:
-    """Bytes; 0 of one that is ending."""
-    try:
-        return process.memory_info().rss
-    except psutil.NoSuchProcess:
-        return 0
-
-
-def rows(looks: Sequence[Look], done: dict[str, float]) -> list[results.Row]:
-    """One for each stage, and one for all of them.
-
-    Args:
-        looks: at the process, in order.
-        done: by stage when it ended.
-    """
-    found, began = [], 0.0
-    for stage, end in [*done.items(), ("all", looks[-1].seconds)]:
-        began = 0.0 if stage == "all" else began
-        held = [look.gib for look in looks if began <= look.seconds <= end] or [looks[-1].gib]
-        early = held[int(_EARLY * len(held))]
-        memory = {"peak_gib": max(held), "early_gib": early, "last_gib": held[-1]}
-        found.append({"name": stage, "seconds": end - began, **memory})
-        began = end
-    return found
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -100,8 +32,8 @@ def _run(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         workdir = make_directory(Path(_WORKDIR.value or temporary).absolute())
         command = [sys.executable, "-m", "datafree_nas.main", *arguments, f"--workdir={workdir}"]
-        looks, done = watch(command, workdir)
-    results.report(rows(looks, done), {}, file)
+        looks, done = watching.watch(command, workdir)
+    results.report(watching.rows(looks, done), {}, file)
 
 
 def main(argv: list[str]) -> None:

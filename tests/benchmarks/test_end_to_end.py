@@ -5,15 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import end_to_end
-from benchmarks.end_to_end import Look
+from benchmarks import watching
+from benchmarks.watching import Look
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_a_stage_ends_where_the_next_begins():
     looks = [Look(second, float(second)) for second in range(21)]
-    start, search, whole = end_to_end.rows(looks, {"start": 4.0, "search": 15.0})
+    start, search, whole = watching.rows(looks, {"start": 4.0, "search": 15.0})
     assert start == {
         "name": "start", "seconds": 4.0, "peak_gib": 4.0, "early_gib": 0.0, "last_gib": 4.0
     }  # fmt: skip
@@ -24,7 +24,7 @@ def test_a_stage_ends_where_the_next_begins():
 
 def test_of_a_stage_shorter_than_a_look_the_last_look_counts():
     looks = [Look(0.0, 1.0), Look(5.0, 2.0)]
-    (_, stage, _) = end_to_end.rows(looks, {"start": 1.0, "report": 1.01})
+    (_, stage, _) = watching.rows(looks, {"start": 1.0, "report": 1.01})
     assert stage["peak_gib"] == 2.0
 
 
