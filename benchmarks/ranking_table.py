@@ -60,10 +60,13 @@ def read(directory: Path, space: str) -> dict[str, dict[int, Scores]]:
 
 
 def combined(found: Mapping[str, Mapping[int, Scores]], names: list[str]) -> dict[int, Scores]:
-    """The log ranks of several names, seed by seed; a name with one seed goes with each.
+    """The log ranks of several names, seed by seed.
+
+    Of a name without that seed, its first one does, if it has scored the same architectures;
+    seeds that draw others are left out.
 
     Raises:
-        UserError: a name is not there, or there is no architecture that all have scored.
+        UserError: a name is not there, or no seed is left.
     """
     for name in names:
         if name not in found:
@@ -73,10 +76,12 @@ def combined(found: Mapping[str, Mapping[int, Scores]], names: list[str]) -> dic
     for seed in seeds:
         parts = [found[n].get(seed, next(iter(found[n].values()))) for n in names]
         common = sorted(set.intersection(*map(set, parts)))
-        if not common:
-            raise UserError(f"--combine: {', '.join(names)} have no architecture in common")
+        if len(common) < min(map(len, parts)):
+            continue
         numbers = [dict(zip(names, (p[a] for p in parts), strict=True)) for a in common]
         result[seed] = dict(zip(common, proxies.scores(numbers).tolist(), strict=True))
+    if not result:
+        raise UserError(f"--combine: {', '.join(names)} have not scored the same architectures")
     return result
 
 

@@ -32,8 +32,8 @@ def start(workdir, *flags, processes=1, devices=1, command=MAIN, present=None):
         present: numbers of the processes that are started, all of them if None.
     """
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
-    if processes > 1:  # as launch/local.sh does
-        environment["NPROC"] = str(max(1, os.cpu_count() // processes))
+    if processes > 1 or devices == 1:  # a core each: the convolutions of devices that share some
+        environment["NPROC"] = "1"
     port, started = free_port(), []
     for index in range(processes) if present is None else present:
         place = []
