@@ -9,7 +9,8 @@ Options: `nasbench201_darts.py:quick,data=real,seed=1`.
 
 The recipe is the benchmark's for DARTS, but for the larger learning rate that soft labels want.
 There plain DARTS ends at a cell of skip connections, 54.30 % in the table; against that
-`--config.search.darts.beta_darts=50` and `--config.search.darts.sdarts_rs=0.3`.
+`--config.search.darts.beta_darts=5` (50 in its paper, whose gradients are nine times these) and
+`--config.search.darts.sdarts_rs=0.3`.
 
 The full size wants an accelerator and has not been run yet. `:quick` is the same path in
 miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
