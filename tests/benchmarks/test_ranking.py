@@ -129,6 +129,15 @@ def test_params_win_chance_does_not_and_the_table_is_of_the_scores_alone(table_f
     for plot in ("tau.svg", "accuracy.svg"):
         assert "<svg" in (tmp_path / "out" / plot).read_text()
 
+    for name in ("params_seed0", "chance_seed0", "chance_seed1"):  # the last draws others
+        file = tmp_path / "all" / f"nasbench_macro_{name}.jsonl"
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(lines[-4:] if name == "chance_seed1" else lines[:-2]))
+    done = _command("ranking_table", *flags, "--combine=params+chance")
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert {row["name"]: row["seeds"] for row in written["rows"]}["params+chance"] == 1
+
 
 @pytest.mark.parametrize(
     ("data", "message"),
