@@ -208,8 +208,14 @@ def _as_json(value: Any) -> Any:
 
 def _check_same_config(stage: str, directory: Path, config: ConfigDict) -> None:
     file, wanted = directory / "config.json", _relevant(stage, config)
-    if all(path == file for path in directory.iterdir()):  # nothing made here yet
+    made = [path for path in directory.iterdir() if not path.name.startswith(".")]  # being written
+    if not made or made == [file]:
         write_json(file, wanted)
+    if not file.exists():
+        raise UserError(
+            f"{directory} holds files but no config.json that says what made them; choose another "
+            f"--workdir, or remove {directory}"
+        )
     made_with = read_json(file)
     different = sorted(
         name for name in made_with.keys() | wanted.keys() if made_with.get(name) != wanted.get(name)

@@ -128,12 +128,16 @@ def test_a_workdir_made_by_another_config(tmp_path):
     flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
     flags += [f"--config.teacher.checkpoint={tmp_path}/none.th"]
     assert f"no checkpoint at {tmp_path}/none.th" in _main(*flags)
+    (tmp_path / "run" / "teacher" / ".write-probe-1").touch()  # of another process, alive or killed
+    assert "no checkpoint" in _main(*flags, "--config.seed=3")
     (tmp_path / "run" / "teacher" / "metrics.jsonl").touch()  # as if something had been made
     line = _main(*flags, "--config.seed=5", "--config.teacher.train.steps=7")
     assert f"{tmp_path}/run/teacher was made by another config: " in line
-    assert "seed was 0, is 5" in line
+    assert "seed was 3, is 5" in line
     assert re.search(r"teacher\.train\.steps was \d+, is 7", line)
     assert "teacher.arch" not in line
+    (tmp_path / "run" / "teacher" / "config.json").unlink()
+    assert f"{tmp_path}/run/teacher holds files but no config.json" in _main(*flags)
 
 
 def test_a_second_process_on_the_same_workdir(tmp_path):

@@ -82,11 +82,15 @@ def test_a_signal_to_one_process_stops_all_and_they_go_on_together(tmp_path, tol
 
 
 def test_four_devices_stop_and_one_or_eight_go_on(tmp_path):
-    """What is split over the devices in synthesis, the pixels, is put together again."""
+    """What is split over the devices in synthesis, the pixels, is put together again.
+
+    In steps so small that roundings, which differ with the devices, do not grow to other images.
+    """
     flags = [
         "--stages=teacher,synthesize",
         "--config.synthesis.images=32",
         "--config.synthesis.resolutions=((2, 20), (1, 100))",
+        "--config.synthesis.learning_rate=0.003",
         "--config.synthesis.log_every=1",
     ]
     processes.run(tmp_path / "whole", *flags)
@@ -104,7 +108,8 @@ def test_four_devices_stop_and_one_or_eight_go_on(tmp_path):
         first = "round 0, batch 0 · resolution 1/2"
         assert "resumed" in output or first not in output, "or it stopped between the resolutions"
         images = store.load(workdir / "synthetic").images.astype(int)
-        assert np.mean(images != whole) < 1e-3
+        assert np.mean(images != whole) < 1e-2
+        assert np.max(np.abs(images - whole)) <= 1
 
 
 FULL_DISK = """
