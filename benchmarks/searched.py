@@ -15,7 +15,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks import inputs, results, tabular
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import backend, lock
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import make_directory, read_json
 from datafree_nas.runtime.flags import parse
@@ -42,10 +42,10 @@ def _run() -> None:
     table = tabular.load(_SPACE.value, Path(_TABLE.value))
     found = inputs.load(_DATA.value, _TEACHER.value, _IMAGES.value, config)
     out = make_directory(Path(_OUT.value))
-    inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES])
     backend.keep_compiled(out)
-    if not (out / "architecture.json").exists():
-        with deferred_signals():
+    with lock.one_run(out), deferred_signals():
+        inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES])
+        if not (out / "architecture.json").exists():
             search.run(
                 out,
                 inputs.space(config),

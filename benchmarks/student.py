@@ -21,7 +21,7 @@ from benchmarks import results
 from datafree_nas import pipeline, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images
-from datafree_nas.runtime import backend, checkpoint, seeds
+from datafree_nas.runtime import backend, checkpoint, lock, seeds
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
@@ -55,7 +55,7 @@ def _run() -> None:
     out = make_directory(Path(_OUT.value))
     preprocess = Preprocessing(teacher.mean, teacher.std)
     backend.keep_compiled(out)
-    with deferred_signals():
+    with lock.one_run(out), deferred_signals():
         trained = fit.fit(
             student.model,
             images,

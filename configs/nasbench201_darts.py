@@ -7,9 +7,9 @@ The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_t
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
 Options: `nasbench201_darts.py:quick,data=real,seed=1`.
 
-The recipe is the benchmark's for DARTS, but for the larger learning rates that soft labels want, and
-for Beta-DARTS: there plain DARTS ends at a cell of skip connections, 54.30 % in the table. The
-weight is a tenth of its paper's, as the gradients of soft labels are a ninth of those of hard ones.
+The recipe is the benchmark's for DARTS, but for the larger learning rates that soft labels want,
+and for Beta-DARTS: there plain DARTS ends at a cell of skip connections, 54.30 % in the table. The
+weight is a tenth of its paper's: gradients of soft labels are a ninth of those of hard ones.
 `--config.search.darts.sdarts_rs=0.3` is another remedy.
 
 The full size wants an accelerator and has not been run yet. `:quick` is the same path in

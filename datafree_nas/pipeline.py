@@ -4,13 +4,11 @@ A stage's folder holds `config.json` (the fields it depends on, written first) a
 (written last). A done stage is skipped; a folder begun with other fields is an error.
 """
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -18,7 +16,7 @@ from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.report import build, table
-from datafree_nas.runtime import backend, checkpoint, mesh, mirror, processes, seeds
+from datafree_nas.runtime import backend, checkpoint, lock, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.search import darts, hardware, proxyless, sampling
@@ -73,29 +71,9 @@ def run(config: ConfigDict, workdir: Path, stages: list[str]) -> None:
     _check(config)
     make_directory(workdir)
     backend.keep_compiled(workdir)
-    with _locked(workdir):
+    with lock.one_run(workdir):
         for number, stage in enumerate(stages, start=1):
             _run_stage(stage, f"[{number}/{len(stages)}] {stage}", config, workdir)
-
-
-@contextlib.contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
-    """One run at a time; the system takes the lock from a process that dies."""
-    lock = filelock.FileLock(workdir / ".lock")
-
-    def acquire() -> None:
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise UserError(
-                f"another run is at work in {workdir}; wait for it, or choose another --workdir"
-            ) from None
-
-    processes.once(acquire)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _check(config: ConfigDict) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,6 +165,10 @@ def test_a_directory_belongs_to_one_experiment(table_file, tmp_path):
     other = _command("ranking", *flags)
     assert other.returncode == 2
     assert other.stderr.startswith(f"error: {tmp_path} has results of other settings (count)")
+    with filelock.FileLock(tmp_path / ".lock"):
+        other = _command("ranking", *flags)
+    assert other.returncode == 2
+    assert other.stderr.startswith(f"error: another run is at work in {tmp_path}")
 
 
 @pytest.fixture(scope="module")
