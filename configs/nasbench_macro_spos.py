@@ -7,6 +7,9 @@ The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_t
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
 Options: `nasbench_macro_spos.py:quick,data=real,seed=1`.
 
+Paths are drawn from the larger half of the space by MACs, evenly over them: a supernet of all paths
+takes identities for the better blocks, as deep paths learn slowly (docs/results.md).
+
 What the network found is worth can be looked up in the benchmark's table. The full size wants an
 accelerator and has not been run yet. `:quick` is the same path in miniature, for two CPU cores:
 docs/results.md has its time; its accuracies mean nothing.
@@ -21,9 +24,11 @@ def get_config(arg=""):
     """Sized for one accelerator."""
     config, quick = cifar10.start("nasbench_macro_spos", arg)
     config.search.space = ConfigDict({"name": "nasbench_macro", "channels": 32})
+    config.search.spos.update(sampling="binned", bins=(55e6, 107e6, 5))
     config.search.train.update(steps=10_000, batch_size=256)
     config.student.train.update(steps=10_000, batch_size=256)
     if quick:
         cifar10.quick_search(config)
         config.search.space.channels = 8
+        config.search.spos.bins = (5.2e6, 9.4e6, 5)
     return config

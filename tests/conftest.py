@@ -9,8 +9,6 @@ from typing import Any
 os.environ["JAX_PLATFORMS"] = "cpu"  # read when jax is imported
 # what one test has compiled the next one need not, nor a program that a test starts
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
-# most of a test's time is LLVM's, and what it makes quicker runs for milliseconds
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import numpy as np

@@ -11,7 +11,7 @@ from datafree_nas.runtime import loop
 from tests import guarded, processes
 
 
-@pytest.mark.parametrize("strategy", ["darts", "proxyless"])
+@pytest.mark.parametrize("strategy", [pytest.param("darts", marks=pytest.mark.slow), "proxyless"])
 def test_steps_leave_everything_on_the_devices(tmp_path, strategy):
     flags = ["--config=tests/tiny_blocks.py", "--config.search.train.steps=4"]
     flags.append("--config.search.proxyless.every=2")
