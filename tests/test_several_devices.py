@@ -1,9 +1,10 @@
 """One run, on one device and on several, in one process and in two: the same images and search.
 
 Sums are split differently over devices, so floats differ in their last bits, and Adam enlarges
-that: its first steps have the size of the learning rate, whatever the size of a gradient. After 20
-iterations the losses below differ by some 1e-6 of their value, and no byte of an image; 1e-4 leaves
-room for other CPUs, and is far below what a BatchNorm over a part of the batch would do.
+that: its first steps have the size of the learning rate, whatever the size of a gradient. So these
+are small. After 20 iterations the losses below differ by some 1e-6 of their value, and no byte of
+an image; 1e-4 leaves room for other CPUs, and is far below what a BatchNorm over a part of the
+batch would do.
 """
 
 import json
@@ -18,6 +19,7 @@ from tests import guarded, processes
 
 FLAGS = [
     "--config.synthesis.resolutions=((2, 6), (1, 14))",
+    "--config.synthesis.learning_rate=0.003",
     "--config.synthesis.log_every=1",
     "--config.search.score=kl",
 ]
