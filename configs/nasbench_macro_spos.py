@@ -7,8 +7,8 @@ The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_t
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
 Options: `nasbench_macro_spos.py:quick,data=real,seed=1`.
 
-Paths are drawn from the larger half of the space by MACs, evenly over them: a supernet of all paths
-takes identities for the better blocks, as deep paths learn slowly (docs/results.md).
+Paths are drawn from the larger half of the space by MACs, evenly over them: evolution on supernets
+of all paths took identities for the better blocks (docs/results.md; one seed each way).
 
 What the network found is worth can be looked up in the benchmark's table. The full size wants an
 accelerator and has not been run yet. `:quick` is the same path in miniature, for two CPU cores:

@@ -2,7 +2,7 @@
 
 Sums are split differently over devices, so floats differ in their last bits, and Adam enlarges
 that: its first steps have the size of the learning rate, whatever the size of a gradient. So these
-are small. After 20 iterations the losses below differ by some 1e-6 of their value, and no byte of
+are small. After 20 iterations the losses below differ by some 1e-7 of their value, and no byte of
 an image; 1e-4 leaves room for other CPUs, and is far below what a BatchNorm over a part of the
 batch would do.
 """
