@@ -19,7 +19,7 @@ from datafree_nas.report import build, table
 from datafree_nas.runtime import backend, checkpoint, lock, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
-from datafree_nas.search import darts, hardware, proxyless, sampling
+from datafree_nas.search import darts, hardware, proxyless, sampling, scoring
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
 from datafree_nas.spaces.space import REGULARIZERS
@@ -93,7 +93,7 @@ def _check_fields(config: ConfigDict) -> None:
     _check_teacher(config)
     labels = ("teacher", "stored", "hard")
     _check_choice("search.data", config.search.data, ("synthetic", "real"))
-    _check_choice("search.score", config.search.score, ("agreement", "kl"))
+    _check_choice("search.score", config.search.score, scoring.MEASURES)
     _check_choice("search.train.labels", config.search.train.labels, labels)
     _check_choice("student.train.labels", config.student.train.labels, labels)
     _check_choice("search.spos.sampling", config.search.spos.sampling, sampling.SAMPLINGS)

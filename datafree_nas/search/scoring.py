@@ -1,18 +1,23 @@
 """How well a path of a trained supernet does what the teacher does."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from datafree_nas.runtime import mesh, processes
 from datafree_nas.runtime.config import Config
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training.trainer import Preprocessing, TrainState
+
+# On held-out images, path against teacher: share of images with the same top class; mean
+# KL(teacher ‖ path) at the training temperature, in nats; correlation of all logits.
+MEASURES = ("agreement", "kl", "correlation")
+Number = TypeVar("Number", float, Array)  # one, or of many architectures
 
 
 def make_scorer(
@@ -30,8 +35,7 @@ def make_scorer(
         config: `config.search`.
 
     Returns:
-        `(params, batch_stats, data, gates) -> {"agreement", "kl"}`: share of held-out images with
-        the teacher's top class, and mean KL(teacher ‖ path) at the training temperature, in nats.
+        `(params, batch_stats, data, gates) -> ` a number for each of `MEASURES`.
     """
     batch, temperature = config.train.batch_size, config.train.temperature
 
@@ -44,12 +48,15 @@ def make_scorer(
         return new["batch_stats"]
 
     @jax.jit
-    def compare(variables: Any, images: Array, teacher_logits: Array, gates: Array) -> Array:
+    def compare(
+        variables: Any, images: Array, teacher_logits: Array, gates: Array
+    ) -> dict[str, Array]:
         logits = supernet.apply(variables, preprocess(images), gates, train=False)
         same = jnp.argmax(logits, -1) == jnp.argmax(teacher_logits, -1)
         theirs, ours = (jax.nn.log_softmax(z / temperature) for z in (teacher_logits, logits))
         kl = jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1)
-        return jnp.stack([jnp.mean(same), jnp.mean(kl)])
+        found = jnp.mean(same), jnp.mean(kl), _correlation(logits, teacher_logits)
+        return dict(zip(MEASURES, found, strict=True))
 
     def score(params: Any, batch_stats: Any, data: SearchData, gates: Array) -> dict[str, float]:
         batches = [
@@ -58,10 +65,20 @@ def make_scorer(
         ]
         averaged = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batches)
         variables = {"params": params, "batch_stats": averaged}
-        agreement, kl = compare(variables, data.held_out.images, data.held_out_logits, gates)
-        return {"agreement": float(agreement), "kl": float(kl)}
+        found = compare(variables, data.held_out.images, data.held_out_logits, gates)
+        return {name: float(value) for name, value in found.items()}
 
     return score
+
+
+def _correlation(logits: Float[Array, "m k"], theirs: Float[Array, "m k"]) -> Float[Array, ""]:
+    """Pearson's, over all logits, each less the mean of its image.
+
+    Its square is the share of the teacher's logits that the path explains when their scale is left
+    open: paths that were trained little say the right thing in a low voice.
+    """
+    a, b = (z - jnp.mean(z, axis=-1, keepdims=True) for z in (logits, theirs))
+    return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
 
 
 def score_all(
@@ -102,9 +119,9 @@ def row(
     }
 
 
-def score_of(found: dict[str, float], config: Config) -> float:
+def score_of(found: Mapping[str, Number], config: Config) -> Number:
     """The number that counts, larger is better, of `found` by `make_scorer`'s function."""
-    return found["agreement"] if config.score == "agreement" else -found["kl"]
+    return -found["kl"] if config.score == "kl" else found[config.score]
 
 
 def _consecutive(images: Array, batch: int, count: int) -> list[UInt8[Array, "b h w c"]]:

@@ -34,8 +34,7 @@ class SposState(NamedTuple):
     Attributes:
         train: the supernet's weights and optimizer.
         seen: `[m choices]`, every architecture scored; rows from `scored` on are empty.
-        agreement: `[m]`, theirs.
-        kl: `[m]`, theirs.
+        measured: `[m]`, theirs, of each of `scoring.MEASURES`.
         born: `[m]`, in which generation.
         scored: how many.
         generation: that comes next.
@@ -43,8 +42,7 @@ class SposState(NamedTuple):
 
     train: TrainState
     seen: Int[Array, "m choices"]
-    agreement: Float[Array, "m"]
-    kl: Float[Array, "m"]
+    measured: dict[str, Float[Array, "m"]]
     born: Int[Array, "m"]
     scored: Int[Array, ""]
     generation: Int[Array, ""]
@@ -67,8 +65,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
         empty = SposState(
             train=trainer.init(key, supernet_variables(space, init_key), transform),
             seen=jnp.zeros((rows, len(space.choices)), jnp.int32),
-            agreement=jnp.zeros(rows),
-            kl=jnp.zeros(rows),
+            measured={name: jnp.zeros(rows) for name in scoring.MEASURES},
             born=jnp.zeros(rows, jnp.int32),
             scored=jnp.zeros((), jnp.int32),
             generation=jnp.zeros((), jnp.int32),
@@ -127,8 +124,7 @@ def _make_step(
 
 def _scores(state: SposState, config: Config) -> np.ndarray:
     count = int(state.scored)
-    values = state.agreement if config.score == "agreement" else -state.kl
-    return np.asarray(values)[:count]
+    return np.asarray(scoring.score_of(state.measured, config))[:count]
 
 
 def _make_generations(space: Space, score: Any, config: Config) -> Any:
@@ -159,8 +155,10 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
         new = slice(count, count + len(born))
         changed = state._replace(
             seen=state.seen.at[new].set(born),
-            agreement=state.agreement.at[new].set(np.array([f["agreement"] for f in found])),
-            kl=state.kl.at[new].set(np.array([f["kl"] for f in found])),
+            measured={
+                name: values.at[new].set(np.array([f[name] for f in found]))
+                for name, values in state.measured.items()
+            },
             born=state.born.at[new].set(state.generation),
             scored=state.scored + len(born),
             generation=state.generation + 1,
@@ -176,13 +174,11 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
 
 
 def _history(state: SposState, space: Space, config: Config) -> list[dict[str, Any]]:
-    agreement, kl, born = (np.asarray(v) for v in (state.agreement, state.kl, state.born))
+    seen, born, measured = jax.tree.map(np.asarray, (state.seen, state.born, state.measured))
     return [
         {
-            **scoring.row(
-                space, each, {"agreement": float(agreement[i]), "kl": float(kl[i])}, config
-            ),
+            **scoring.row(space, seen[i], {n: float(v[i]) for n, v in measured.items()}, config),
             "generation": int(born[i]),
         }
-        for i, each in enumerate(np.asarray(state.seen)[: int(state.scored)])
+        for i in range(int(state.scored))
     ]

@@ -8,7 +8,7 @@ import pytest
 from datafree_nas import spaces
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json
-from datafree_nas.search import hardware, spos
+from datafree_nas.search import hardware, scoring, spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces import latency
 from datafree_nas.training.trainer import TrainData, TrainState
@@ -87,8 +87,9 @@ def _generations(config, count):
     train = TrainState(jax.random.key(0), jnp.zeros((), jnp.int32), {}, {}, ())
     scores, none = jnp.zeros(8), jnp.zeros((), jnp.int32)
     seen, born = jnp.zeros((8, len(SPACE.choices)), jnp.int32), jnp.zeros(8, jnp.int32)
-    state = spos.SposState(train, seen, scores, scores, born, none, none)
-    advance = spos._make_generations(SPACE, lambda *_: {"agreement": 0.5, "kl": 1.0}, config)
+    measured = dict.fromkeys(scoring.MEASURES, scores)
+    state = spos.SposState(train, seen, measured, born, none, none)
+    advance = spos._make_generations(SPACE, lambda *_: dict.fromkeys(measured, 0.5), config)
     images = TrainData(jnp.zeros((1, 8, 8, 1), jnp.uint8), jnp.zeros(1, jnp.int32))
     return advance(state, SearchData(images, images, jnp.zeros((1, 10))), count)[0]
 

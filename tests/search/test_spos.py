@@ -12,8 +12,7 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.search import run as search
-from datafree_nas.search import spos
-from datafree_nas.search.scoring import make_scorer
+from datafree_nas.search import scoring, spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.training import trainer
 from datafree_nas.training.trainer import Preprocessing, TrainData
@@ -126,6 +125,12 @@ def test_score_by_kl_prefers_the_smallest(tmp_path, space, images, config):
     assert found["kl"] == min(row["kl"] for row in history)
 
 
+def test_correlation_sees_neither_scale_nor_a_shift_of_an_image():
+    theirs = np.random.default_rng(0).normal(size=(20, 10))
+    ours = 0.1 * theirs + 3 * np.arange(20)[:, None]
+    assert scoring._correlation(jnp.array(ours), jnp.array(theirs)) == pytest.approx(1, abs=1e-4)
+
+
 def test_an_unknown_strategy_gets_a_hint(tmp_path, space, images, config):
     config.strategy = "sops"
     with pytest.raises(UserError, match="did you mean 'spos'"):
@@ -155,12 +160,14 @@ def test_recalibration_is_the_true_average_and_scoring_compiles_once(space, imag
         recalibrated, PREPROCESS(pixels[:32]), gates
     )
     theirs, ours = (jax.nn.log_softmax(z / config.train.temperature) for z in (logits, by_hand))
-    score = make_scorer(supernet, PREPROCESS, config)
+    score = scoring.make_scorer(supernet, PREPROCESS, config)
     found = score(params, batch_stats, data, gates)
     expected = jnp.mean(jnp.sum(jnp.exp(theirs) * (theirs - ours), -1))
     np.testing.assert_allclose(found["kl"], expected, rtol=1e-4)
     agreement = jnp.mean(jnp.argmax(by_hand, -1) == jnp.argmax(logits, -1))
     np.testing.assert_allclose(found["agreement"], agreement)
+    centred = [np.ravel(z - jnp.mean(z, -1, keepdims=True)) for z in (by_hand, logits)]
+    np.testing.assert_allclose(found["correlation"], np.corrcoef(*centred)[0, 1], rtol=1e-4)
     with caplog.at_level(logging.WARNING), jax.log_compiles():
         for seed in range(100):
             score(params, batch_stats, data, space.sample(jax.random.key(seed)))
