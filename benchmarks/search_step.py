@@ -40,6 +40,7 @@ def experiment(name: str, cells: int, batch: int) -> ConfigDict:
     """
     config = EXPERIMENTS[name]()
     config.search.space.cells, config.search.calibration_batches = cells, CALIBRATION
+    config.search.spos.sampling = "uniform"  # of any number of cells
     config.search.train.update(labels="stored", batch_size=batch, decay_all=True)
     return config
 

@@ -155,7 +155,7 @@ def get_config() -> ConfigDict:
     config.search.hardware.beta = 0.3  # exponent of "mul#log"
     config.search.hardware.penalty = 0.1  # lambda of "add#linear"
     config.search.calibration_batches = 20  # for BatchNorm, before a score
-    config.search.score = "agreement"  # or "kl", "correlation"; with the teacher
+    config.search.score = "correlation"  # of logits with the teacher's; or "agreement", "kl"
     config.search.evolution = ConfigDict()
     config.search.evolution.population = 50  # architectures a generation
     config.search.evolution.generations = 20  # the first of which is random

@@ -27,7 +27,7 @@ def make(space: Space, config: Config) -> Sampler:
             2021): in every `round_length` steps each option of a choice is taken equally often.
 
     Raises:
-        UserError: bins that are none.
+        UserError: bins that are none, or beyond all architectures.
     """
     samplings = {"uniform": lambda: _uniform(space), "fair": lambda: _fair(space)}
     samplings["binned"] = lambda: _binned(space, config)
@@ -64,6 +64,12 @@ def _binned(space: Space, config: Config) -> Sampler:
         )
     low, high, count = config.bins
     width, cost = (high - low) / count, space.macs_cost
+    least, most = (cost.fixed + np.sum(of(cost.table, axis=1)) for of in (np.min, np.max))
+    if high <= least or low >= most:
+        raise UserError(
+            f"config.search.spos.bins={config.bins!r} hold no architecture of {space.name}, whose "
+            f"MACs are {least:.4g} to {most:.4g}; set them anew where the space was changed"
+        )
     table = jnp.asarray(cost.table, jnp.float32)
 
     def macs(architecture: Array) -> Array:

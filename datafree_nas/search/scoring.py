@@ -75,10 +75,12 @@ def _correlation(logits: Float[Array, "m k"], theirs: Float[Array, "m k"]) -> Fl
     """Pearson's, over all logits, each less the mean of its image.
 
     Its square is the share of the teacher's logits that the path explains when their scale is left
-    open: paths that were trained little say the right thing in a low voice.
+    open: paths that were trained little say the right thing in a low voice. Of a path that says
+    nothing it is 0.
     """
     a, b = (z - jnp.mean(z, axis=-1, keepdims=True) for z in (logits, theirs))
-    return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
+    squares = jnp.sum(a**2) * jnp.sum(b**2)
+    return jnp.sum(a * b) / jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
 
 
 def score_all(

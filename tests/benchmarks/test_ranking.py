@@ -178,7 +178,7 @@ def small(tmp_path_factory):
     teacher = teachers.create("cifar_resnet8", 10)
     variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     teacher_store.save(place / "teacher", teacher, variables, {"trained_on": "nothing"})
-    settings = {"space.channels": 2, "space.cells": 1, "score": "kl"}
+    settings = {"space.channels": 2, "space.cells": 1, "spos.sampling": "uniform", "score": "kl"}
     settings |= {"train.steps": 60, "train.batch_size": 4, "train.log_every": 1}
     settings |= {"train.labels": "stored"}
     flags = [f"--config.search.{name}={value}" for name, value in settings.items()]

@@ -90,7 +90,7 @@ def _synthetic(workdir: Path) -> None:
 def _search(workdir: Path, name: str = GENOTYPE) -> None:
     directory = _directory(workdir / "search")
     found = {"architecture": name, "macs": 7_780_000, "params": 254_000, "score": 0.8}
-    found |= {"agreement": 0.8, "kl": 0.25}
+    found |= {"agreement": 0.8, "kl": 0.25, "correlation": 0.9}
     worse = {**found, "macs": 9_000_000, "score": 0.1, "generation": 0}
     lost = {**worse, "score": float("nan")}
     write_jsonl(directory / "history.jsonl", [lost, worse, {**found, "generation": 1}])

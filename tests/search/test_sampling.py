@@ -63,3 +63,9 @@ def test_fair_repeats_options_of_a_choice_with_fewer():
 def test_bins_that_are_none(bins):
     with pytest.raises(UserError, match=r"spos\.bins"):
         sampling.make(MACRO, _config(sampling="binned", bins=bins))
+
+
+def test_bins_of_a_wider_space():
+    narrow = spaces.create("nasbench_macro", channels=16)
+    with pytest.raises(UserError, match=r"hold no architecture of nasbench_macro, whose MACs are"):
+        sampling.make(narrow, _config(sampling="binned", bins=(55e6, 107e6, 5)))

@@ -129,6 +129,7 @@ def test_correlation_sees_neither_scale_nor_a_shift_of_an_image():
     theirs = np.random.default_rng(0).normal(size=(20, 10))
     ours = 0.1 * theirs + 3 * np.arange(20)[:, None]
     assert scoring._correlation(jnp.array(ours), jnp.array(theirs)) == pytest.approx(1, abs=1e-4)
+    assert scoring._correlation(jnp.zeros((20, 10)), jnp.array(theirs)) == 0
 
 
 def test_an_unknown_strategy_gets_a_hint(tmp_path, space, images, config):
