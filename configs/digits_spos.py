@@ -40,6 +40,8 @@ def get_config():
 
     config.search.space.update(channels=8, cells=1)
     config.search.train.update(steps=500, learning_rate=1.0, **small)
+    # Convolutions, which have to learn, are in more paths than ops without weights.
+    config.search.spos.update(sampling="binned", bins=(250e3, 740e3, 5))
     config.search.evolution.update(
         population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=400_000
     )

@@ -11,6 +11,7 @@ def get_config():
         images=64, batch_size=32, rounds=2, resolutions=((2, 4), (1, 8)), log_every=4
     )
     config.search.space.update(channels=4)
+    config.search.spos.update(sampling="uniform", bins=())
     config.search.train.update(steps=10, batch_size=32, log_every=5)
     config.search.calibration_batches = 2
     config.search.evolution.update(
