@@ -9,7 +9,7 @@ verifier, which took no part, looks at them and at the real ones. All variants b
 have as many images in all. Every step is a command of its own, which is printed, goes on where it
 was, and is not run again once it is done. What follows `--` are overrides of the config for all of
 them, e.g. `--config.search.train.steps=2000`. `ablation.json` has means over seeds with standard
-errors.
+errors, `ablation.svg` shows them.
 """
 
 import math
@@ -20,8 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from absl import app, flags
+from matplotlib import pyplot
 
 from benchmarks import results
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
@@ -86,6 +88,7 @@ def _run(overrides: list[str]) -> None:
         rows.append({"name": name, **_means(measured)})
         settings = {"seeds": len(_SEEDS.value), "images": _IMAGES.value}
         results.report(rows, settings, out / "ablation.json")
+    _plot(rows, out / "ablation.svg")
 
 
 def _measure(out: Path, name: str, seed: str, overrides: list[str]) -> dict[str, float]:
@@ -161,6 +164,25 @@ def _means(measured: list[dict[str, float]]) -> dict[str, float]:
         if len(values) > 1:
             found[f"{name}_error"] = float(np.std(values, ddof=1) / math.sqrt(len(values)))
     return found
+
+
+def _plot(rows: list[results.Row], path: Path) -> None:
+    """A panel for every measure; of several seeds with standard errors."""
+    matplotlib.use("svg")
+    names = [key for key in rows[0] if key != "name" and not key.endswith("_error")]
+    size = (2.5 * len(names) + 1, 0.4 * len(rows) + 1)
+    figure, grid = pyplot.subplots(
+        1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, name in zip(grid.flat, names, strict=True):
+        errors = [row.get(f"{name}_error", 0) for row in rows]
+        places = range(len(rows))
+        axes.errorbar([row[name] for row in rows], places, xerr=errors, fmt="o", color="black")
+        axes.set(xlabel=name.replace("_", " "))
+    grid[0, 0].set_yticks(range(len(rows)), [row["name"] for row in rows])
+    grid[0, 0].invert_yaxis()
+    figure.savefig(path)
+    pyplot.close(figure)
 
 
 def main(argv: list[str]) -> None:

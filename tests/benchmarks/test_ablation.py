@@ -57,6 +57,7 @@ def test_means_and_errors_over_seeds(commands, tmp_path):
     assert row["tau_error"] == pytest.approx(0.1 / math.sqrt(2) / math.sqrt(2))
     assert row["coverage"] == pytest.approx(0.4)
     assert "student" not in row
+    assert "coverage" in (tmp_path / "ablation.svg").read_text()
     made = [given for module, given in commands if module == "datafree_nas.main"]
     assert [m["config.seed"] for m in made] == ["0", "1"]
     assert made[0]["config.synthesis.rounds"] == "2"
