@@ -133,7 +133,7 @@ def _student(place: Path, _verifier: Path, config: list[str]) -> dict[str, float
 
 
 def _quality(place: Path, verifier: Path, _config: list[str]) -> dict[str, float]:
-    """As the verifier sees the last round."""
+    """As the verifier sees all the images."""
     found = place / "quality.json"
     if not found.exists():
         flags_ = [f"--dataset={place}/synthetic", f"--teacher={place}/teacher"]

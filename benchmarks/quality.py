@@ -1,4 +1,4 @@
-r"""How good a synthetic data set is, round by round, to its teacher and to a verifier.
+r"""How good a synthetic data set is, round by round and in all, to its teacher and to a verifier.
 
     python -m benchmarks.quality --dataset=WORKDIR/synthetic --teacher=DIR --verifier=DIR \
         --json=FILE
@@ -34,7 +34,7 @@ _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 def rows(
     images: ImageSet, looker: str, directory: Path, real: ImageSet | None = None
 ) -> list[results.Row]:
-    """One row a round.
+    """One row a round, and after several rounds one of all their images.
 
     Args:
         images: with rounds and the synthesis teacher's logits.
@@ -55,15 +55,16 @@ def rows(
             f"{classifier.num_classes} classes; the data set has {made_for[0]} channels and "
             f"{made_for[1]} classes"
         )
+    numbers = np.unique(images.rounds)
+    parts = {f"round {n}": images.take(np.flatnonzero(images.rounds == n)) for n in numbers}
+    if len(parts) > 1:
+        parts["all rounds"] = images
     found = []
-    for number in np.unique(images.rounds):
-        of_round = images.take(np.flatnonzero(images.rounds == number))
-        seen = quality.measure(of_round, classifier, variables)
+    for name, part in parts.items():
+        seen = quality.measure(part, classifier, variables)
         if real is not None:
-            seen |= gap.measure(
-                *(quality.look(i, classifier, variables)[2] for i in (real, of_round))
-            )
-        found.append({"name": f"round {number}, {looker}", "arch": classifier.arch, **seen})
+            seen |= gap.measure(*(quality.look(i, classifier, variables)[2] for i in (real, part)))
+        found.append({"name": f"{name}, {looker}", "arch": classifier.arch, **seen})
     return found
 
 

@@ -144,8 +144,10 @@ def test_quality_looks_at_every_round_through_both(quality_inputs, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads(file.read_text())["rows"]
     names = [row["name"] for row in rows]
-    assert names == [f"round {n}, {who}" for who in ("teacher", "verifier") for n in (0, 1)]
-    assert all(row["images"] == 4 and row["pixel_diversity"] == 0 for row in rows)
+    parts = ("round 0", "round 1", "all rounds")
+    assert names == [f"{part}, {who}" for who in ("teacher", "verifier") for part in parts]
+    assert [row["images"] for row in rows] == 2 * [4, 4, 8]
+    assert [row["pixel_diversity"] > 0.1 for row in rows] == 2 * [False, False, True]
     assert rows[0]["batch_norm"] != rows[1]["batch_norm"]
 
 
