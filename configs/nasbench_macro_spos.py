@@ -8,7 +8,7 @@ test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.
 Options: `nasbench_macro_spos.py:quick,data=real,seed=1`.
 
 Paths are drawn from the larger half of the space by MACs, evenly over them: evolution on supernets
-of all paths took identities for the better blocks (docs/results.md; one seed each way).
+of all paths took identities for the better blocks (docs/results.md).
 
 What the network found is worth can be looked up in the benchmark's table. The full size wants an
 accelerator and has not been run yet. `:quick` is the same path in miniature, for two CPU cores:
