@@ -66,11 +66,13 @@ def _jit_for_cpu(step: Callable[[Any, Any], Any]) -> Any:
 def _compiler_options() -> dict[str, str]:
     """Of programs that have several cores for one device: convolutions on all of them.
 
-    XLA leaves convolutions to YNNPACK, whose are quicker than XLA's own, and stay on one core.
+    XLA leaves products, reductions and convolutions to YNNPACK. Its convolutions, quicker than
+    XLA's own, stay on one core; it keeps the others.
     """
     if _cores() == 1 or jax.local_device_count() > 1:
         return {}
-    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    kept = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("INDIVIDUAL_DOT", "REDUCE"))
+    options = {"xla_cpu_experimental_ynn_fusion_type": kept}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
     except jax.errors.JaxRuntimeError:  # another version's XLA, which does not know the option
