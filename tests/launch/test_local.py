@@ -58,7 +58,6 @@ def start(tmp_path):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                preexec_fn=_hear_hangups,
             )
         )
         return started[-1]
@@ -69,11 +68,6 @@ def start(tmp_path):
     left = subprocess.run(["pgrep", "-af", str(main)], capture_output=True, text=True).stdout
     subprocess.run(["pkill", "-KILL", "-f", str(main)])  # the path is this test's own
     assert not left
-
-
-def _hear_hangups():
-    """Under nohup, what these tests start would take no notice of them, as it should there."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _end(process):
