@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ from flax.linen.initializers import he_normal, zeros
 from jaxtyping import Array, Float, Int
 
 from datafree_nas.layers import convolution
+from datafree_nas.layers.switch import switch
 from datafree_nas.runtime import backend
 
 
@@ -53,26 +55,41 @@ class Mixed(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], gate: Gate, train: bool) -> Array:
-        in_switch = isinstance(gate, Paths) or gate.ndim == 0
-
-        def candidate(op: str) -> Callable[[nn.Module, Array], Array]:
-            # a submodule of the module that it is given: in a switch that is a copy of this one,
-            # and new statistics written anywhere else would be lost
-            return lambda here, x: self.build(op, in_switch, name=op, parent=here)(x, train)
-
-        candidates = [candidate(op) for op in self.ops]
         if self.is_initializing():
-            return sum((c(self, x) for c in candidates), jnp.float32(0))
-        # computed again for gradients: a switch would keep what any of its branches keeps
-        branches = [nn.remat(c, prevent_cse=False) for c in candidates]
+            return self._weighted([1.0] * len(self.ops), x, train)
         if isinstance(gate, Paths):
             chosen = zip(gate.index, gate.weight, strict=True)
-            terms = (weight * nn.switch(index, branches, self, x) for index, weight in chosen)
+            terms = (weight * self._chosen(index, x, train) for index, weight in chosen)
             return sum(terms, jnp.float32(0))
-        if not in_switch:
-            terms = (gate[i] * c(self, x) for i, c in enumerate(candidates))
-            return sum(terms, jnp.float32(0))
-        return nn.switch(gate, branches, self, x)
+        return self._weighted(gate, x, train) if gate.ndim else self._chosen(gate, x, train)
+
+    def _weighted(self, weights: Any, x: Array, train: bool) -> Array:
+        """The weighted sum of all candidates' outputs; a gate may be longer than they are."""
+        candidates = [self.build(op, False, name=op) for op in self.ops]
+        terms = (weights[i] * candidate(x, train) for i, candidate in enumerate(candidates))
+        return sum(terms, jnp.float32(0))
+
+    def _chosen(self, index: Int[Array, ""], x: Array, train: bool) -> Array:
+        """The output of one candidate, whose new statistics are remembered."""
+        params, stats = (self.variables.get(name, {}) for name in ("params", "batch_stats"))
+        candidates = [self._candidate(op, train) for op in self.ops]
+        y, stats = switch(index, candidates, params, stats, x)
+        if train:
+            for op, new in stats.items():
+                self.put_variable("batch_stats", op, new)
+        return y
+
+    def _candidate(self, op: str, train: bool) -> Callable[[Any, Any, Array], tuple[Array, Any]]:
+        """`(params, statistics, x) -> (y, statistics)`, both of all candidates."""
+        module = self.build(op, True, parent=None)
+
+        def run(params: Any, stats: Any, x: Array) -> tuple[Array, Any]:
+            variables = {"params": params.get(op, {}), "batch_stats": stats.get(op, {})}
+            y, new = module.apply(variables, x, train, mutable=["batch_stats"])
+            own = {op: new["batch_stats"]} if op in stats else {}
+            return y, jax.lax.stop_gradient({**stats, **own})
+
+        return run
 
 
 class Norm(nn.Module):
