@@ -57,6 +57,7 @@ _OUT = flags.DEFINE_string("out", None, "directory for scores and progress", req
 
 
 def _run() -> None:
+    backend.keep_memory()
     config = _CONFIG.value
     table = tabular.load(_SPACE.value, Path(_TABLE.value))
     chosen = table.half(_HALF.value).drawn(_COUNT.value, config.seed)

@@ -34,6 +34,7 @@ _OUT = flags.DEFINE_string("out", None, "directory of the search", required=True
 
 
 def _run() -> None:
+    backend.keep_memory()
     config, kind = _CONFIG.value, _DATA.value.partition(":")[0]
     if kind not in inputs.KINDS:
         raise UserError(f"--data={_DATA.value} is unknown{did_you_mean(kind, inputs.KINDS)}")

@@ -42,6 +42,7 @@ _OUT = flags.DEFINE_string("out", None, "directory for progress and result", req
 
 
 def _run() -> None:
+    backend.keep_memory()
     config = _CONFIG.value
     teacher, variables = teachers.load(Path(_TEACHER.value))
     student = teachers.create(

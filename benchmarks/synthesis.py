@@ -225,6 +225,7 @@ def _settings() -> results.Row:
 
 
 def _run() -> None:
+    backend.keep_memory()
     path = results.destination(_JSON.value)
     _check()
     settings = _settings()

@@ -42,8 +42,9 @@ _PLAN_JSON = flags.DEFINE_string("plan_json", "", "a file for the plan")
 
 def _run() -> None:
     from datafree_nas import pipeline  # after the flags: a mistake there should show at once
-    from datafree_nas.runtime import mirror, processes
+    from datafree_nas.runtime import backend, mirror, processes
 
+    backend.keep_memory()
     this = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.initialize(this, _START_TIMEOUT.value)
     if _PLAN.value:

@@ -5,8 +5,10 @@ XLA:CPU runs the gradients of a convolution inside `scan`, `while` or `switch` o
 program. GPU and TPU want the opposite: long scanned loops, and any control flow.
 """
 
+import ctypes
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -17,6 +19,9 @@ from typing import Any, Literal
 import jax
 
 _for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # `stated_for`
+
+# of glibc's malloc.h, see `keep_memory`
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 _DENSE_CHANNELS = 64  # up to here its useless products cost nothing
 Depthwise = Literal["grouped", "dense", "shifts"]
@@ -32,6 +37,21 @@ def keep_compiled(directory: Path) -> None:
     """Keeps compiled programs in `directory/.compiled`, unless JAX has been told another place."""
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(directory.absolute() / ".compiled"))
+
+
+def keep_memory() -> None:
+    """Has the C library keep the memory that XLA:CPU frees for its next program, on Linux.
+
+    Else the temporaries of every step are fresh pages, which Linux clears one by one: a third of
+    the time of a small supernet's step. glibc keeps large blocks for the main thread only, so it is
+    the one that has to run programs. To be called before the first of them.
+    """
+    # other C libraries of Linux have no such function
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @dataclass(frozen=True)
