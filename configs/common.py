@@ -34,6 +34,7 @@ def recipe(**changes) -> ConfigDict:
     config.color_jitter = ()  # brightness, contrast, saturation, hue: greatest change; hue in turns
     config.lighting = 0.0  # deviation of AlexNet's colour noise, in ImageNet's eigenvalues
     config.cutout = 0  # pixels, side of a square set to the mean
+    config.mixup = False  # each image with another one, by a random share; for labels "teacher"
     config.log_every = 50  # steps
     config.update(changes)
     return config

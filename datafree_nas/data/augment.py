@@ -24,7 +24,7 @@ def normalize(images: UInt8[Array, "b h w c"], mean: Stats, std: Stats) -> Float
 def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
     """Builds `(key, bytes) -> x`: what the recipe augments with, and normalization.
 
-    Crop, flip, colour jitter, lighting, normalization, cutout, in this order.
+    Crop, flip, colour jitter, lighting, normalization, cutout, mixup, in this order.
 
     Args:
         recipe: a training block of the config.
@@ -37,7 +37,7 @@ def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
     _check(recipe, len(mean))
 
     def augmented(key: Array, images: Array) -> Array:
-        crop, flip, jitter, light, cut = jax.random.split(key, 5)
+        crop, flip, jitter, light, cut, mix = jax.random.split(key, 6)
         images = random_crop(crop, images, recipe.crop_padding)
         x = _pixels(random_flip(flip, images) if recipe.flip else images)
         if recipe.crop_scale:
@@ -47,7 +47,8 @@ def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
         if recipe.lighting:
             x = color.lighting(light, x, recipe.lighting)
         x = _standardize(x, mean, std)
-        return cutout(cut, x, recipe.cutout) if recipe.cutout else x
+        x = cutout(cut, x, recipe.cutout) if recipe.cutout else x
+        return mixup(mix, x) if recipe.mixup else x
 
     return augmented
 
@@ -95,6 +96,16 @@ def cutout(
     return jnp.where(square[..., None], 0, images)
 
 
+def mixup(key: Key[Array, ""], images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Averages each image with its neighbour in the batch, by a share uniform in [0, 1].
+
+    For labels that the teacher gives to the mixture (Beyer et al. 2022): there is no mixture of
+    labels here.
+    """
+    share = jax.random.uniform(key, (images.shape[0], 1, 1, 1))
+    return share * images + (1 - share) * jnp.roll(images, 1, axis=0)
+
+
 def _pixels(images: Array) -> Array:
     """Bytes to pixels in [0, 1]."""
     return images.astype(jnp.float32) / 255
@@ -127,6 +138,11 @@ def _check(recipe: Config, channels: int) -> None:
         not jitter or (len(jitter) == 4 and min(jitter) >= 0 and max(*jitter, 2 * jitter[3]) <= 1),
         "color_jitter",
         "give brightness, contrast and saturation in [0, 1] and hue in [0, 0.5], or () for none",
+    )
+    require(
+        not recipe.mixup or recipe.labels == "teacher",
+        "mixup",
+        "only the teacher can label a mixture of images; set labels='teacher', or mixup=False",
     )
     rgb, remedy = channels == 3, f"images of {channels} channel(s) are not RGB; set"
     require(rgb or not recipe.lighting, "lighting", f"{remedy} it to 0")

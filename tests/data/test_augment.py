@@ -17,6 +17,7 @@ EVERYTHING = {
     "color_jitter": (0.4, 0.3, 0.2, 0.1),
     "lighting": 0.2,
     "cutout": 3,
+    "mixup": True,
 }
 
 
@@ -100,16 +101,17 @@ def test_all_together_come_in_order(monkeypatch):
 
     for module, name in (
         *((augment, "random_flip"), (augment, "random_resized_crop"), (augment, "cutout")),
-        *((color, "jitter"), (color, "lighting")),
+        *((augment, "mixup"), (color, "jitter"), (color, "lighting")),
     ):
         monkeypatch.setattr(module, name, note(name))
     augment.make(common.recipe(crop_padding=0, **EVERYTHING), MEAN, STD)(_key(0), IMAGES)
     names, settings, images, keys = zip(*calls, strict=True)
-    assert names == ("random_flip", "random_resized_crop", "jitter", "lighting", "cutout")
-    assert settings == ((), ((0.3, 1.0),), ((0.4, 0.3, 0.2, 0.1),), (0.2,), (3,))
-    for seen, expected in zip(images, [PIXELS, *[PIXELS / 255] * 3, NORMALIZED], strict=True):
+    assert names == ("random_flip", "random_resized_crop", "jitter", "lighting", "cutout", "mixup")
+    assert settings == ((), ((0.3, 1.0),), ((0.4, 0.3, 0.2, 0.1),), (0.2,), (3,), ())
+    expected_images = [PIXELS, *[PIXELS / 255] * 3, *[NORMALIZED] * 2]
+    for seen, expected in zip(images, expected_images, strict=True):
         np.testing.assert_allclose(seen, expected, atol=1e-5)
-    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 5
+    assert len({jax.random.key_data(key).tobytes() for key in keys}) == 6
 
 
 @pytest.mark.parametrize("field", EVERYTHING)
@@ -153,6 +155,15 @@ def test_cutout_is_a_square_around_any_pixel(side):
     assert np.abs(counts - 100).max() < 45
 
 
+def test_mixup_averages_neighbours():
+    ones = jnp.eye(500).reshape(500, 500, 1, 1)  # image i has a 1 at place i
+    mixed = np.asarray(augment.mixup(_key(0), ones))[..., 0, 0]
+    share = np.diag(mixed)
+    np.testing.assert_allclose(mixed[np.arange(500), np.arange(500) - 1], 1 - share, atol=1e-6)
+    np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
+    assert np.abs(np.sort(share) - np.linspace(0, 1, 500)).max() < 0.08  # uniform (Kolmogorov)
+
+
 @pytest.mark.parametrize(
     ("changes", "channels", "message"),
     [
@@ -171,6 +182,7 @@ def test_cutout_is_a_square_around_any_pixel(side):
         ({"crop_padding": -1}, 3, "crop_padding=-1 .* cannot be negative"),
         ({"lighting": -0.1}, 3, "lighting=-0.1 .* cannot be negative"),
         ({"cutout": -1}, 3, "cutout=-1 .* cannot be negative"),
+        ({"mixup": True, "labels": "stored"}, 3, "mixup=True .* only the teacher can label"),
     ],
 )
 def test_what_makes_no_sense(changes, channels, message):
