@@ -41,6 +41,7 @@ from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.precision import DTYPES
 from datafree_nas.synthesis import synthesizer
 from datafree_nas.teachers import Teacher
 from datafree_nas.teachers import port as teacher_port
@@ -49,7 +50,7 @@ _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "of torch_models.py")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "side; 0: the teacher's own", lower_bound=0)
 _BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
-_DTYPE = flags.DEFINE_enum("dtype", "float32", synthesizer.DTYPES, "of layers")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "of layers")
 _ITERATIONS = flags.DEFINE_integer("iterations", 10, "of a side's turn", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
 

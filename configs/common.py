@@ -8,6 +8,7 @@ def recipe(**changes) -> ConfigDict:
     config = ConfigDict()
     config.steps = 1000  # of the optimizer
     config.batch_size = 128  # over all devices
+    config.dtype = "float32"  # of layers, the teacher's too; or "bfloat16"; the rest: float32
     # Peak, after the warm-up. Distillation at T = 3 has no T² factor, so its gradients are small:
     # 0.5, as in the release; 0.1 for hard labels.
     config.learning_rate = 0.5

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from datafree_nas import spaces, teachers
@@ -19,6 +20,7 @@ from datafree_nas.report import build, table
 from datafree_nas.runtime import backend, checkpoint, lock, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.runtime.precision import DTYPES, network_in
 from datafree_nas.search import darts, hardware, proxyless, sampling, scoring
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
@@ -106,6 +108,7 @@ def _check_fields(config: ConfigDict) -> None:
     hardware.check_table(config.search)
     for field in ("teacher", "search", "student"):
         _check_choice(f"{field}.train.schedule", config[field].train.schedule, SCHEDULES)
+        _check_choice(f"{field}.train.dtype", config[field].train.dtype, DTYPES)
     for field in ("search", "student"):
         spaces.find(config.search.space.name).check(config[field].train, f"{field}.train")
     for field, name in _UNUSED:
@@ -269,7 +272,11 @@ def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any
 
 def logits_fn(teacher: Teacher) -> LogitsFn:
     """The teacher as whoever gives labels."""
-    return lambda variables, x: teacher.model.apply(variables, x, train=False)
+
+    def logits(variables: Any, x: Array) -> Array:
+        return teacher.model.apply(network_in(x.dtype, variables), x, train=False)
+
+    return logits
 
 
 def _natural(config: ConfigDict, teacher: Teacher, split: str) -> Images:

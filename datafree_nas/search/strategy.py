@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from datafree_nas.layers import initial
 from datafree_nas.runtime.loop import Phase
+from datafree_nas.runtime.precision import weights_in
 from datafree_nas.spaces.ops import Gates
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training.trainer import Batch, Outputs, TrainData
@@ -40,7 +41,8 @@ def train_mode(supernet: nn.Module) -> Callable[[Any, Any, Gates, Batch], Output
     """Makes `(params, batch_stats, gates, batch) -> outputs` of a supernet."""
 
     def apply(params: Any, batch_stats: Any, gates: Gates, batch: Batch) -> Outputs:
-        variables, rngs = {"params": params, "batch_stats": batch_stats}, {"dropout": batch.key}
+        variables = {"params": weights_in(batch.x.dtype, params), "batch_stats": batch_stats}
+        rngs = {"dropout": batch.key}
         logits, new = supernet.apply(
             variables, batch.x, gates, train=True, mutable=["batch_stats"], rngs=rngs
         )

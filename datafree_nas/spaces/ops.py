@@ -59,15 +59,18 @@ class Mixed(nn.Module):
             return self._weighted([1.0] * len(self.ops), x, train)
         if isinstance(gate, Paths):
             chosen = zip(gate.index, gate.weight, strict=True)
-            terms = (weight * self._chosen(index, x, train) for index, weight in chosen)
-            return sum(terms, jnp.float32(0))
+            terms = (jnp.asarray(w, x.dtype) * self._chosen(i, x, train) for i, w in chosen)
+            return sum(terms, jnp.zeros((), x.dtype))
         return self._weighted(gate, x, train) if gate.ndim else self._chosen(gate, x, train)
 
     def _weighted(self, weights: Any, x: Array, train: bool) -> Array:
         """The weighted sum of all candidates' outputs; a gate may be longer than they are."""
         candidates = [self.build(op, False, name=op) for op in self.ops]
-        terms = (weights[i] * candidate(x, train) for i, candidate in enumerate(candidates))
-        return sum(terms, jnp.float32(0))
+        terms = (
+            jnp.asarray(weights[i], x.dtype) * candidate(x, train)
+            for i, candidate in enumerate(candidates)
+        )
+        return sum(terms, jnp.zeros((), x.dtype))
 
     def _chosen(self, index: Int[Array, ""], x: Array, train: bool) -> Array:
         """The output of one candidate, whose new statistics are remembered."""

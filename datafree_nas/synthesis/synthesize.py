@@ -5,6 +5,7 @@ the shard of unit (r − 1, b), and a shard that is there is never made again. O
 each makes the batches b of its own, in all rounds, so none waits for another before the end.
 """
 
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import numpy as np
 from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import backend, checkpoint, loop, mesh, mirror, processes, seeds
+from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_jsonl, write_bytes, write_json
 from datafree_nas.runtime.metrics import MetricsWriter
+from datafree_nas.runtime.precision import DTYPES
 from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
 from datafree_nas.synthesis.canvas import centre
 from datafree_nas.synthesis.noise import NOISES
@@ -75,16 +78,17 @@ def _make_units(
     """The missing units of these batches."""
     mesh.check_divisible(config.batch_size, "config.synthesis.batch_size")
     batches = config.images // config.batch_size
-    unit = _UnitMaker(layout.root, teacher, variables, config, seed, competitor)
     first_labels = labels.balanced(
         seeds.numpy_generator(seeds.key_for(seed, "labels")), config.images, teacher.num_classes
     ).reshape(batches, config.batch_size)
-    for round_ in range(config.rounds):
-        for batch in mine:
+    with Behind() as behind:
+        unit = _UnitMaker(layout.root, teacher, variables, config, seed, competitor, behind)
+        for round_, batch in itertools.product(range(config.rounds), mine):
             path = layout.shard(round_ * batches + batch)
             if not path.exists():
                 made_for, targets = first_labels[batch], first_labels[batch]
                 if round_:
+                    behind.wait()  # with a single batch, for the shard that is read next
                     before = store.read_shard(layout.shard((round_ - 1) * batches + batch), teacher)
                     assert before.logits is not None
                     targets = labels.recalibrated(
@@ -125,7 +129,7 @@ def check(
             f"config.synthesis.batch_size={config.batch_size} is not a multiple of "
             f"config.synthesis.batch_norm_group={config.batch_norm_group}"
         )
-    for field, known in (("noise", NOISES), ("dtype", synthesizer.DTYPES)):
+    for field, known in (("noise", NOISES), ("dtype", DTYPES)):
         if config[field] not in known:
             hint = did_you_mean(config[field], known)
             raise UserError(f"config.synthesis.{field}={config[field]} is unknown{hint}")
@@ -161,8 +165,10 @@ class _UnitMaker:
         config: Config,
         seed: int,
         competitor: tuple[Teacher, Any] | None,
+        behind: Behind,
     ):
         self._directory, self._teacher, self._config, self._seed = directory, teacher, config, seed
+        self._behind = behind
         student = competitor if config.competition else None
         self._frozen = mesh.put(
             synthesizer.Frozen(variables, student[1] if student else None), mesh.replicated()
@@ -192,7 +198,7 @@ class _UnitMaker:
     def make(
         self, path: Path, round_: int, batch: int, made_for: np.ndarray, targets: np.ndarray
     ) -> None:
-        """Synthesizes one unit and writes its shard, its curves and its row before it."""
+        """Synthesizes one unit, and leaves its files to be written while the next one begins."""
         name = f"round-{round_:02d}-batch-{batch:03d}"
         key = seeds.key_for(self._seed, "synthesize", round_, batch)
         state = synthesizer.init(key, jnp.asarray(targets), self._teacher, self._config)
@@ -206,9 +212,15 @@ class _UnitMaker:
             writer=lambda start: MetricsWriter(working / "log", start, events=False),
         )
         images, logits = jax.device_get(self._finish(self._frozen.teacher, state.params["pixels"]))
-        self._record(name, round_, batch, read_jsonl(working / "log" / "metrics.jsonl"))
         rounds = np.full(len(images), round_, np.int32)
-        store.write_shard(path, ImageSet(images, made_for, logits, rounds), batch, self._teacher)
+        made = ImageSet(images, made_for, logits, rounds)
+        self._behind.do(self._write, path, working, round_, batch, made)
+
+    def _write(self, path: Path, working: Path, round_: int, batch: int, made: ImageSet) -> None:
+        """A unit's curves and its row, then its shard, which says that it is done."""
+        curves = read_jsonl(working / "log" / "metrics.jsonl")
+        self._record(working.name, round_, batch, curves)
+        store.write_shard(path, made, batch, self._teacher)
         checkpoint.discard(working)
 
     def _record(self, name: str, round_: int, batch: int, curves: list[dict[str, Any]]) -> None:

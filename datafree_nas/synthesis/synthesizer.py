@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.precision import network_in
 from datafree_nas.synthesis import losses
 from datafree_nas.synthesis.canvas import Canvas
 from datafree_nas.teachers import Teacher, apply_with_taps
 
-DTYPES = ("float32", "bfloat16")
 Metrics = dict[str, Float[Array, ""]]
 
 
@@ -168,8 +168,8 @@ def _terms(
     """The loss terms by the names of their weights in the config; a weight of 0 drops its term."""
     groups = window.shape[0] // config.batch_norm_group if config.batch_norm_group else 1
     dtype = jnp.dtype(config.dtype)
-    variables = _computing_in(dtype, frozen.teacher)
     seen = window.astype(dtype)
+    variables = network_in(dtype, frozen.teacher)
     logits, taps = apply_with_taps(teacher.model, variables, seen, groups)
     logits = logits.astype(jnp.float32)
     terms = {"cross_entropy": losses.cross_entropy(logits, targets)}
@@ -179,13 +179,7 @@ def _terms(
         if config[name]:
             terms[name] = prior(window)
     if config.competition and student is not None:
-        theirs = student.apply(_computing_in(dtype, frozen.student), seen, train=False)
+        theirs = student.apply(network_in(dtype, frozen.student), seen, train=False)
         theirs = theirs.astype(jnp.float32)
         terms["competition"] = losses.competition(logits, theirs, config.competition_temperature)
     return terms, jnp.mean(jnp.max(jax.nn.softmax(logits), axis=-1))
-
-
-def _computing_in(dtype: Any, variables: Any) -> Any:
-    """Weights of that type: what Linen's layers compute in, if their input has it too."""
-    params = jax.tree.map(lambda weight: weight.astype(dtype), variables["params"])
-    return {**variables, "params": params}

@@ -16,6 +16,7 @@ from datafree_nas.runtime import backend, loop, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
+from datafree_nas.runtime.precision import weights_in
 from datafree_nas.training import stream, trainer
 from datafree_nas.training.recipe import optimizer
 from datafree_nas.training.trainer import (
@@ -104,7 +105,7 @@ def _forward(model: nn.Module, recipe: Config) -> Forward:
             settings["drop_path"] = recipe.drop_path * state.step / recipe.steps
         dropout, drop_path = jax.random.split(batch.key)
         logits, new = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
+            {"params": weights_in(batch.x.dtype, params), "batch_stats": state.batch_stats},
             batch.x,
             train=True,
             mutable=["batch_stats", "auxiliary"],

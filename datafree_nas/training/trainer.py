@@ -14,7 +14,8 @@ from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 
-# (variables, normalized images [b h w c]) -> logits [b k]; the teacher, or whoever gives labels
+# (variables, normalized images [b h w c]) -> logits [b k]; the teacher, or whoever gives labels, in
+# the type of the images
 LogitsFn = Callable[[Any, Array], Array]
 
 
@@ -52,7 +53,7 @@ class Batch(NamedTuple):
     """What a loss sees.
 
     Attributes:
-        x: augmented and normalized images.
+        x: augmented and normalized images, of the type that layers compute in.
         labels: of the data.
         soft: the teacher's logits; None where the recipe has hard labels.
         key: of whatever the network draws: a path, dropout.
@@ -171,9 +172,9 @@ def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
         pick, augmentation, network = jax.random.split(key, 3)
         drawn = data if data.first is not None else _draw(pick, data, recipe.batch_size)
         x = augmented(augmentation, mesh.constrain_batch(drawn.images))
-        soft = drawn.logits
+        x, soft = x.astype(recipe.dtype), drawn.logits
         if recipe.labels == "teacher":
-            soft = jax.lax.stop_gradient(teacher_fn(data.teacher, x))
+            soft = jax.lax.stop_gradient(teacher_fn(data.teacher, x).astype(jnp.float32))
         return Batch(x, drawn.labels, soft, network)
 
     return sample
@@ -202,6 +203,7 @@ def loss_and_accuracy(
     `(1 − h) distillation + h CE`, h = `hard_weight`, where there are soft labels; else CE, with
     `label_smoothing`.
     """
+    logits = logits.astype(jnp.float32)
     hard = optax.softmax_cross_entropy(
         logits,
         optax.smooth_labels(jax.nn.one_hot(batch.labels, logits.shape[-1]), recipe.label_smoothing),

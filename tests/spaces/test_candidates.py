@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import latency_model
 from datafree_nas import spaces
-from datafree_nas.runtime import backend, costs
+from datafree_nas.runtime import backend, costs, precision
 from datafree_nas.spaces import candidates, ops
 from datafree_nas.spaces.darts import EDGES
 
@@ -118,6 +118,29 @@ def test_darts_is_measured_at_the_size_of_its_networks():
     found = candidates.collect(space)
     assert len(found) == 4 * len(EDGES) * len(space.ops)
     assert {each.shape[-1] for each in found} == {6, 12, 24}
+
+
+@pytest.mark.parametrize("kind", ["one op", "mixture"])
+def test_a_supernet_computes_in_the_type_of_its_input(space, kind):
+    supernet, one = space.supernet(), jnp.zeros(space.positions, jnp.int32)
+    gates = one if kind == "one op" else jnp.ones((space.positions, len(space.ops)))
+    image = jax.ShapeDtypeStruct((2, *space.image_size), jnp.bfloat16)
+    variables = jax.eval_shape(supernet.init, jax.random.key(0), image, one)
+
+    def run(variables, x):
+        half = precision.network_in("bfloat16", variables)
+        return supernet.apply(half, x, gates, train=True, mutable=["batch_stats"])
+
+    with nn.intercept_methods(_check_type):
+        logits, new = jax.eval_shape(run, variables, image)
+    assert logits.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(new)} <= {jnp.dtype("float32")}
+
+
+def _check_type(call, args, kwargs, context):
+    if isinstance(context.module, ops.Mixed) and context.method_name == "__call__":
+        assert args[0].dtype == jnp.bfloat16
+    return call(*args, **kwargs)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -67,6 +67,14 @@ def test_the_average_of_weights_is_kept(tmp_path):
     np.testing.assert_allclose(found["params"]["BatchNorm_0"]["scale"], scale, rtol=1e-4)
 
 
+def test_half_precision_keeps_weights_whole(tmp_path):
+    half, whole = (_fit(tmp_path / d, dtype=d) for d in ("bfloat16", "float32"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype("float32")}
+    for one, other in zip(jax.tree.leaves(half), jax.tree.leaves(whole), strict=True):
+        assert (one != other).any()
+        np.testing.assert_allclose(one, other, atol=0.02)
+
+
 def test_calibration_is_the_average_over_batches(tmp_path):
     plain = _fit(tmp_path / "plain")
     found = _fit(tmp_path / "found", calibration_batches=400)

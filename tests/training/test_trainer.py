@@ -32,6 +32,12 @@ def test_labels_from_the_teacher_on_the_crop():
     np.testing.assert_allclose(batch.soft, _teacher(2.0, batch.x), rtol=1e-6)
 
 
+def test_labels_of_half_precision():
+    batch = _batch(_recipe(labels="teacher", dtype="bfloat16"))
+    assert batch.x.dtype == jnp.bfloat16
+    assert batch.soft.dtype == jnp.float32
+
+
 def test_stored_logits_belong_to_their_images():
     batch = _batch(_recipe(labels="stored"))
     np.testing.assert_array_equal(batch.soft, np.eye(3)[[1] * 6])
