@@ -1,18 +1,23 @@
-r"""A network of the teachers' registry, trained on synthetic images alone.
+r"""A known network, or one that a search has found, trained on synthetic images alone.
 
     python -m benchmarks.student --arch=cifar_resnet20 --dataset=WORKDIR/synthetic \
         --teacher=DIR --out=DIR --config.data.source=tfds:cifar10
 
-What synthetic images are worth by themselves, whatever is searched on them: the accuracy of a known
-network that has seen nothing else, on the test images of `--config.data.source`. The recipe is
+What synthetic images are worth by themselves, whatever is searched on them: the accuracy of a
+network that has seen nothing else, on the test images of `--config.data.source`. It is one of the
+teachers' registry, or with `--found=DIR/architecture.json` the one of a search, at the size of
+`config.search.space`, which may be another than it was searched at. The recipe is
 `config.student.train` of `--config` (configs/cifar10_spos.py if not given). Without `--dataset` it
 is trained on the natural training images, which is what to compare with. DIR gets `result.json` and
 the metrics. The same command again goes on.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
+import jax
 import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -21,9 +26,11 @@ from benchmarks import results
 from datafree_nas import pipeline, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images
+from datafree_nas.layers import initial
+from datafree_nas.layers.initial import Rule
 from datafree_nas.runtime import backend, checkpoint, lock, seeds
 from datafree_nas.runtime.errors import UserError, exit_cleanly
-from datafree_nas.runtime.files import make_directory
+from datafree_nas.runtime.files import make_directory, read_json
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
 from datafree_nas.synthesis import store
@@ -35,6 +42,7 @@ _DEFAULT = Path(__file__).parents[1] / "configs" / "cifar10_spos.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "default: configs/cifar10_spos.py")
 _ARCH = flags.DEFINE_string("arch", "cifar_resnet20", "in the registry of teachers")
+_FOUND = flags.DEFINE_string("found", "", "architecture.json of a search; instead of --arch")
 _DATASET = flags.DEFINE_string("dataset", "", "WORKDIR/synthetic; none: natural images")
 _TEACHER = flags.DEFINE_string("teacher", None, "directory of the labelling teacher", required=True)
 _IMAGES = flags.DEFINE_integer("images", 0, "the first so many; 0: all", lower_bound=0)
@@ -45,32 +53,45 @@ def _run() -> None:
     backend.keep_memory()
     config = _CONFIG.value
     teacher, variables = teachers.load(Path(_TEACHER.value))
-    student = teachers.create(
-        _ARCH.value,
-        teacher.num_classes,
-        image_size=teacher.image_size,
-        mean=teacher.mean,
-        std=teacher.std,
-    )
+    name, model, rule = _network(config, teacher)
     test, images = _natural(config, teacher, "test"), _images(config, teacher)
     out = make_directory(Path(_OUT.value))
     preprocess = Preprocessing(teacher.mean, teacher.std)
     backend.keep_compiled(out)
     with lock.one_run(out), deferred_signals():
         trained = fit.fit(
-            student.model,
+            model,
             images,
             preprocess,
             config.student.train,
             seeds.key_for(config.seed, "student"),
-            label=f"train {_ARCH.value}",
+            label=f"train {name}",
             directory=out,
             teacher=(pipeline.logits_fn(teacher), variables),
+            rule=rule,
         )
-    found = fit.accuracy(pipeline.logits_fn(student), trained, test, preprocess)
-    row = {"name": _ARCH.value, "images": images.size, "test_accuracy": found, "of": test.size}
+    found = fit.accuracy(partial(_logits, model), trained, test, preprocess)
+    row = {"name": name, "images": images.size, "test_accuracy": found, "of": test.size}
     results.report([row], {"seed": config.seed}, out / "result.json")
     checkpoint.discard(out / "working")
+
+
+def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule]:
+    """Its name, and how its weights begin."""
+    if not _FOUND.value:
+        settings = {n: getattr(teacher, n) for n in ("num_classes", "image_size", "mean", "std")}
+        known = teachers.create(_ARCH.value, **settings)
+        return _ARCH.value, known.model, initial.fan_in
+    found = read_json(Path(_FOUND.value))["architecture"]
+    space = pipeline.space_for(config, teacher).regularized(config.student.train)
+    try:
+        return found, space.network(space.decode(found)), space.initial
+    except ValueError as error:
+        raise UserError(f"--found={_FOUND.value}: {error}; choose the config it is of") from None
+
+
+def _logits(model: nn.Module, variables: Any, x: jax.Array) -> Any:
+    return model.apply(variables, x, train=False)
 
 
 def _natural(config: ConfigDict, teacher: Teacher, split: str) -> Images:

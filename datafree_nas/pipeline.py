@@ -291,7 +291,7 @@ def _synthetic(config: ConfigDict, workdir: Path) -> Images:
 
 def _synthesize(config: ConfigDict, workdir: Path) -> None:
     teacher, variables = teachers.load(workdir / "teacher")
-    hardware.of(_space(config, teacher), config.search)  # a wrong table shows before the work
+    hardware.of(space_for(config, teacher), config.search)  # a wrong table shows before the work
     competitor = None
     if config.synthesis.competition and config.synthesis.competitor:
         competitor = teachers.load(Path(config.synthesis.competitor))
@@ -307,9 +307,9 @@ def space_of(config: ConfigDict) -> Space:
     """
     _check_teacher(config)
     if config.teacher.checkpoint:
-        return _space(config, _given(config)[0])
+        return space_for(config, _given(config)[0])
     block = config.teacher
-    return _space(config, teachers.create(_arch(config), block.num_classes, **_settings(config)))
+    return space_for(config, teachers.create(_arch(config), block.num_classes, **_settings(config)))
 
 
 def named(config: ConfigDict) -> tuple[Teacher, Space]:
@@ -329,10 +329,11 @@ def named(config: ConfigDict) -> tuple[Teacher, Space]:
             f"config.teacher.arch=auto needs to look at {block.checkpoint}, which does not exist; "
             "name the architecture in config.teacher.arch"
         )
-    return teacher, _space(config, teacher)
+    return teacher, space_for(config, teacher)
 
 
-def _space(config: ConfigDict, teacher: Teacher) -> Space:
+def space_for(config: ConfigDict, teacher: Teacher) -> Space:
+    """The space that a config searches, for images and classes of a teacher."""
     settings = dict(config.search.space)
     name = settings.pop("name")
     return spaces.create(
@@ -348,7 +349,7 @@ def _search(config: ConfigDict, workdir: Path) -> None:
         images = _synthetic(config, workdir)
     found = search.run(
         workdir / "search",
-        _space(config, teacher),
+        space_for(config, teacher),
         (logits_fn(teacher), variables),
         Preprocessing(teacher.mean, teacher.std),
         _at_hand(images, config),
@@ -370,7 +371,7 @@ def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
 
 def _train(config: ConfigDict, workdir: Path) -> None:
     teacher, variables = teachers.load(workdir / "teacher")
-    space = _space(config, teacher)
+    space = space_for(config, teacher)
     card = read_json(workdir / "teacher" / teacher_store.FILE)
     inputs = rows.Inputs(
         space=space,

@@ -181,6 +181,21 @@ def test_a_student_of_synthetic_images_alone(quality_inputs, tmp_path):
     refuses(benchmark("student", *arguments, "--config.data.source="), "set config.data.source")
 
 
+def test_a_student_that_a_search_has_found(quality_inputs, tmp_path):
+    cell = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|"
+    found = tmp_path / "architecture.json"
+    found.write_text(json.dumps({"architecture": cell}))
+    arguments = ["--config=tests/tiny.py", f"--found={found}", f"--out={tmp_path / 'out'}"]
+    arguments += [f"--teacher={quality_inputs / 'teacher'}", "--config.student.train.steps=2"]
+    arguments += [f"--dataset={quality_inputs / 'synthetic'}"]
+    done = benchmark("student", *arguments)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "out" / "result.json").read_text())["rows"]
+    assert row["name"] == cell
+    found.write_text(json.dumps({"architecture": "012"}))
+    refuses(benchmark("student", *arguments), str(found), "choose the config it is of")
+
+
 def test_latency_measures_the_space_of_a_config(tmp_path):
     file = tmp_path / "new" / "table.json"
     arguments = ["--config=tests/tiny.py", f"--out={file}", "--checks=2", "--repeats=3"]
