@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# Everything that wants a GPU and has no figure yet:
+# What wants a GPU and has no figure yet, in parts that can be asked for alone:
 #
-#   [OUT=DIR] benchmarks/on_gpu.sh
+#   [OUT=DIR] benchmarks/on_gpu.sh [speed] [found]
 #
-# Synthesis against PyTorch: ResNet-50 and EfficientNet-Lite0 at 224 pixels, and ResNet-20, batch
-# 128, in float32 and bfloat16. Writes JSON files into OUT (benchmarks/results if unset) and prints
-# the tables.
+# speed  Synthesis against PyTorch: ResNet-20, ResNet-50 and EfficientNet-Lite0, the latter two at 224
+#        pixels, batch 128, in bfloat16. About six minutes, most of them torch.compile's.
+# found  An architecture found and trained on 20 000 images of ResNet-56 alone, CIFAR-10: images,
+#        DARTS on NAS-Bench-201, its cell at full size. Reads `teachers/cifar10_resnet56*.th` and
+#        `tfds/cifar10_lite` in DATAFREE_NAS_DATA, and wants the project's requirements installed.
+#        RUN names a folder that keeps its progress, build/on_gpu if unset: it can be interrupted.
 #
-# Needs one NVIDIA GPU that both JAX and PyTorch can use, and the packages below; of the project
-# itself nothing has to be installed.
+# Both if none is named. Writes JSON files into OUT (benchmarks/results if unset) and prints the
+# tables. Needs one NVIDIA GPU that both JAX and PyTorch can use, and the packages below.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out="${OUT:-benchmarks/results}"
+run="${RUN:-build/on_gpu}"
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false # PyTorch wants memory, too
 
@@ -20,6 +24,47 @@ stop() {
     exit 2
 }
 
+speed() {
+    for arch in cifar_resnet20 resnet50 efficientnet_lite0; do
+        python3 -m benchmarks.synthesis --arch="$arch" --dtype=bfloat16 --batch=128 \
+            --iterations=10 --json="$out/synthesis_${arch}_bfloat16.json"
+    done
+}
+
+found() {
+    local images=(
+        --config.synthesis.rounds=1 --config.synthesis.images=20000
+        --config.synthesis.batch_size=1000 '--config.synthesis.resolutions=((2,200),(1,100))'
+        --config.synthesis.tv_l2=6e-4 --config.synthesis.dtype=bfloat16
+        --config.synthesis.log_every=100 --config.teacher.arch=auto
+        --config.teacher.checkpoint="$(echo "$DATAFREE_NAS_DATA"/teachers/cifar10_resnet56*.th)"
+    )
+    local search=(
+        --config.search.pool=2 --config.search.space.cells=1 --config.search.train.labels=stored
+        --config.search.train.crop_padding=2 --config.search.train.steps=2000
+    )
+    local student=(
+        --config.data.source=tfds:cifar10_lite --config.data.data_dir="$DATAFREE_NAS_DATA/tfds"
+        --config.student.train.steps=6000 --config.student.train.batch_size=512
+        --config.student.train.mixup=True --config.student.train.weight_decay=1e-4
+        --config.student.train.dtype=bfloat16 --config.student.train.log_every=250
+    )
+    local config=--config=configs/nasbench201_darts.py
+    python3 -m datafree_nas.main $config --workdir="$run" --stages=teacher,synthesize,search \
+        "${images[@]}" "${search[@]}"
+    python3 -m benchmarks.student $config --found="$run/search/architecture.json" \
+        --dataset="$run/synthetic" --teacher="$run/teacher" --out="$run/found" "${student[@]}"
+    cp "$run/found/result.json" "$out/student_found.json"
+}
+
+parts="${*:-speed found}"
+for part in $parts; do
+    case $part in
+        speed) ;;
+        found) [[ -d ${DATAFREE_NAS_DATA:-} ]] || stop "found: set DATAFREE_NAS_DATA to its data" ;;
+        *) stop "there is no part $part; there are speed and found" ;;
+    esac
+done
 missing=$(python3 - <<'PYTHON'
 from importlib.util import find_spec
 
@@ -47,9 +92,6 @@ if ! python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; th
     stop "PyTorch sees no GPU here; install a CUDA build of it"
 fi
 
-for dtype in float32 bfloat16; do
-    for arch in resnet50 efficientnet_lite0 cifar_resnet20; do
-        python3 -m benchmarks.synthesis --arch="$arch" --dtype="$dtype" --batch=128 \
-            --iterations=20 --json="$out/synthesis_${arch}_${dtype}.json"
-    done
+for part in $parts; do
+    "$part"
 done

@@ -44,7 +44,7 @@ def _run() -> None:
     from datafree_nas import pipeline  # after the flags: a mistake there should show at once
     from datafree_nas.runtime import backend, mirror, processes
 
-    backend.keep_memory()
+    backend.keep_memory(_CONFIG.value.teacher.image_size)
     this = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.initialize(this, _START_TIMEOUT.value)
     if _PLAN.value:

@@ -7,9 +7,10 @@ program. GPU and TPU want the opposite: long scanned loops, and any control flow
 
 import ctypes
 import functools
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # `stat
 # of glibc's malloc.h, see `keep_memory`
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
+_SMALL = 32 * 32  # pixels, see `keep_memory`
 _DENSE_CHANNELS = 64  # up to here its useless products cost nothing
 Depthwise = Literal["grouped", "dense", "shifts"]
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -39,13 +41,20 @@ def keep_compiled(directory: Path) -> None:
         jax.config.update("jax_compilation_cache_dir", str(directory.absolute() / ".compiled"))
 
 
-def keep_memory() -> None:
+def keep_memory(image_size: Sequence[int] = ()) -> None:
     """Has the C library keep the memory that XLA:CPU frees for its next program, on Linux.
 
-    Else the temporaries of every step are fresh pages, which Linux clears one by one: a third of
+    Else the temporaries of every step are fresh pages, which Linux clears one by one: a fifth of
     the time of a small supernet's step. glibc keeps large blocks for the main thread only, so it is
-    the one that has to run programs. To be called before the first of them.
+    the one that has to run programs, and calls of steps no longer overlap with them. To be called
+    before the first of them.
+
+    Args:
+        image_size: `(h, w, c)`. Nothing is done for less than 32x32, where steps take milliseconds
+            and need the overlap more than the pages. Empty: not known, so not small.
     """
+    if image_size and math.prod(image_size[:2]) < _SMALL:
+        return
     # other C libraries of Linux have no such function
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

@@ -233,7 +233,15 @@ def test_latency_refuses(arguments, texts):
 
 def test_on_gpu_says_that_there_is_no_gpu(tmp_path):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    refuses(run("bash", "benchmarks/on_gpu.sh", PATH=path, OUT=tmp_path), "JAX sees no GPU")
+    process = run("bash", "benchmarks/on_gpu.sh", "speed", PATH=path, OUT=tmp_path)
+    refuses(process, "JAX sees no GPU")
+
+
+@pytest.mark.parametrize(
+    ("part", "text"), [("sped", "there is no part sped"), ("found", "set DATAFREE_NAS_DATA")]
+)
+def test_on_gpu_refuses(part, text, tmp_path):
+    refuses(run("bash", "benchmarks/on_gpu.sh", part, OUT=tmp_path, DATAFREE_NAS_DATA=""), text)
 
 
 def test_on_gpu_lists_missing_packages(tmp_path):
@@ -242,5 +250,5 @@ def test_on_gpu_lists_missing_packages(tmp_path):
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    process = run("bash", "benchmarks/on_gpu.sh", PATH=path, PYTHONPATH="", OUT=tmp_path)
+    process = run("bash", "benchmarks/on_gpu.sh", "speed", PATH=path, PYTHONPATH="", OUT=tmp_path)
     refuses(process, "pip install absl-py flax jax[cuda13]", "jaxtyping", "torch")
