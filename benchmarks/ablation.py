@@ -26,7 +26,6 @@ from absl import app, flags
 from matplotlib import pyplot
 
 from benchmarks import results
-from datafree_nas.runtime import backend
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import make_directory, read_json
 from datafree_nas.runtime.flags import parse
@@ -78,7 +77,6 @@ _OUT = flags.DEFINE_string("out", None, "directory", required=True)
 
 
 def _run(overrides: list[str]) -> None:
-    backend.keep_memory()
     for flag, known in ((_VARIANTS, VARIANTS), (_MEASURES, MEASURES)):
         for name in flag.value:
             if name not in known:
