@@ -4,7 +4,7 @@
 #   [OUT=DIR] benchmarks/on_gpu.sh [speed] [found]
 #
 # speed  Synthesis against PyTorch: ResNet-20, ResNet-50 and EfficientNet-Lite0, the latter two at 224
-#        pixels, batch 128, in bfloat16. About six minutes, most of them torch.compile's.
+#        pixels, batch 128, in bfloat16. Most of the time is torch.compile's: a minute a network.
 # found  An architecture found and trained on 20 000 images of ResNet-56 alone, CIFAR-10: images,
 #        DARTS on NAS-Bench-201, its cell at full size. Reads `teachers/cifar10_resnet56*.th` and
 #        `tfds/cifar10_lite` in DATAFREE_NAS_DATA, and wants the project's requirements installed.

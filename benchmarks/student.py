@@ -82,11 +82,11 @@ def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule
         settings = {n: getattr(teacher, n) for n in ("num_classes", "image_size", "mean", "std")}
         known = teachers.create(_ARCH.value, **settings)
         return _ARCH.value, known.model, initial.fan_in
-    found = read_json(Path(_FOUND.value))["architecture"]
     space = pipeline.space_for(config, teacher).regularized(config.student.train)
     try:
+        found = read_json(Path(_FOUND.value))["architecture"]
         return found, space.network(space.decode(found)), space.initial
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         raise UserError(f"--found={_FOUND.value}: {error}; choose the config it is of") from None
 
 
