@@ -11,6 +11,10 @@ class Behind:
 
     Left as a context manager, nothing is under way any more; what failed is raised by the next
     call, or on leaving.
+
+    What the work needs is imported by the caller, beforehand: some packages (TFDS, through etils)
+    exchange `builtins.__import__` while they are imported, so that an import that another thread
+    makes meanwhile gets a lazy module in place of what it asked for.
     """
 
     def __init__(self) -> None:

@@ -64,16 +64,15 @@ def _png(image: np.ndarray) -> io.BytesIO:
     return buffer
 
 
-def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> None:
+def write_shard(path: Path, images: ImageSet, batch: int, kinds: Any) -> None:
     """Writes one work unit under a temporary name, then renames.
 
     Args:
         path: from `Layout.shard`.
         images: with logits and rounds.
         batch: the unit's number within its round.
-        teacher: gives the features' shapes.
+        kinds: from `features`.
     """
-    kinds = features(teacher)
     partial = replacing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     assert images.logits is not None
@@ -96,13 +95,17 @@ def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> N
         publish(partial, path)
 
 
-def read_shard(path: Path, teacher: Teacher) -> ImageSet:
+def read_shard(path: Path, kinds: Any) -> ImageSet:
     """Reads back one work unit.
+
+    Args:
+        path: from `Layout.shard`.
+        kinds: from `features`.
 
     Raises:
         UserError: the shard is damaged.
     """
-    return _image_set(_rows(path, features(teacher)))
+    return _image_set(_rows(path, kinds))
 
 
 def _rows(path: Path, kinds: Any) -> list[dict[str, Any]]:

@@ -159,6 +159,29 @@ print(jax.device_count(), *losses)
     np.testing.assert_allclose(curves[1], curves[2], rtol=1e-4)
 
 
+def test_no_thread_exchanges_the_import_that_others_need(tmp_path):
+    """A first shard in a fresh interpreter: TFDS's lazy imports are over when it is written."""
+    code = """
+import pathlib, sys, threading
+import jax, jax.numpy as jnp
+from datafree_nas import teachers
+from datafree_nas.synthesis import synthesize
+from tests import tiny
+assert "tensorflow_datasets" not in sys.modules
+called = set()
+threading.setprofile(lambda frame, *_: called.add(frame.f_code.co_name))
+config = tiny.get_config().synthesis
+config.update(images=config.batch_size, rounds=1)
+teacher = teachers.create("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+synthesize.run(pathlib.Path(sys.argv[1]), teacher, variables, config, seed=0)
+print("write_shard" in called, "lazy_imports" in called)
+"""
+    command = [sys.executable, "-c", code, tmp_path / "synthetic"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "False"], done.stderr
+
+
 def test_a_teacher_without_batch_norm_is_refused(tmp_path, config):
     class Plain(nn.Module):
         @nn.compact
