@@ -12,9 +12,9 @@ class Behind:
     Left as a context manager, nothing is under way any more; what failed is raised by the next
     call, or on leaving.
 
-    What the work needs is imported by the caller, beforehand: some packages (TFDS, through etils)
-    exchange `builtins.__import__` while they are imported, so that an import that another thread
-    makes meanwhile gets a lazy module in place of what it asked for.
+    Packages that the work needs are imported before, and so are those that the caller might import
+    meanwhile: some (TFDS, by etils) exchange `builtins.__import__` for as long as they are being
+    imported, and another thread's import then gets a lazy module instead of what it asked for.
     """
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow_datasets as tfds  # before there are threads, see runtime/behind.py
 from array_record.python import array_record_module
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
@@ -44,8 +45,6 @@ class Layout(NamedTuple):
 
 def features(teacher: Teacher) -> Any:
     """The TFDS features of one example."""
-    import tensorflow_datasets as tfds
-
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=teacher.image_size, encoding_format="png"),
@@ -64,15 +63,16 @@ def _png(image: np.ndarray) -> io.BytesIO:
     return buffer
 
 
-def write_shard(path: Path, images: ImageSet, batch: int, kinds: Any) -> None:
+def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> None:
     """Writes one work unit under a temporary name, then renames.
 
     Args:
         path: from `Layout.shard`.
         images: with logits and rounds.
         batch: the unit's number within its round.
-        kinds: from `features`.
+        teacher: gives the features' shapes.
     """
+    kinds = features(teacher)
     partial = replacing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     assert images.logits is not None
@@ -95,17 +95,13 @@ def write_shard(path: Path, images: ImageSet, batch: int, kinds: Any) -> None:
         publish(partial, path)
 
 
-def read_shard(path: Path, kinds: Any) -> ImageSet:
+def read_shard(path: Path, teacher: Teacher) -> ImageSet:
     """Reads back one work unit.
-
-    Args:
-        path: from `Layout.shard`.
-        kinds: from `features`.
 
     Raises:
         UserError: the shard is damaged.
     """
-    return _image_set(_rows(path, kinds))
+    return _image_set(_rows(path, features(teacher)))
 
 
 def _rows(path: Path, kinds: Any) -> list[dict[str, Any]]:
@@ -128,8 +124,6 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -> None:
     """Makes a data set out of finished shards; TFDS finds it from here on."""
-    import tensorflow_datasets as tfds
-
     template = tfds.core.ShardedFileTemplate(
         dataset_name=NAME,
         split=SPLIT,
@@ -192,8 +186,6 @@ def open_records(root: Path) -> Records:
 
 def _finished(root: Path) -> tuple[list[Path], Any]:
     """The shards of a finished set, and the features of its examples."""
-    import tensorflow_datasets as tfds
-
     directory = root / VERSION
     try:
         info = tfds.builder_from_directory(directory).info

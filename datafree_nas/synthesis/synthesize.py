@@ -88,7 +88,8 @@ def _make_units(
             if not path.exists():
                 made_for, targets = first_labels[batch], first_labels[batch]
                 if round_:
-                    before = unit.read(layout.shard((round_ - 1) * batches + batch))
+                    behind.wait()  # with a single batch, for the shard that is read next
+                    before = store.read_shard(layout.shard((round_ - 1) * batches + batch), teacher)
                     assert before.logits is not None
                     targets = labels.recalibrated(
                         made_for, np.asarray(before.logits), config.label_temperature
@@ -168,7 +169,6 @@ class _UnitMaker:
     ):
         self._directory, self._teacher, self._config, self._seed = directory, teacher, config, seed
         self._behind = behind
-        self._kinds = store.features(teacher)  # TFDS is imported now, not behind: see `Behind`
         student = competitor if config.competition else None
         self._frozen = mesh.put(
             synthesizer.Frozen(variables, student[1] if student else None), mesh.replicated()
@@ -216,16 +216,11 @@ class _UnitMaker:
         made = ImageSet(images, made_for, logits, rounds)
         self._behind.do(self._write, path, working, round_, batch, made)
 
-    def read(self, path: Path) -> ImageSet:
-        """A unit of an earlier round; with a single batch it may still be being written."""
-        self._behind.wait()
-        return store.read_shard(path, self._kinds)
-
     def _write(self, path: Path, working: Path, round_: int, batch: int, made: ImageSet) -> None:
         """A unit's curves and its row, then its shard, which says that it is done."""
         curves = read_jsonl(working / "log" / "metrics.jsonl")
         self._record(working.name, round_, batch, curves)
-        store.write_shard(path, made, batch, self._kinds)
+        store.write_shard(path, made, batch, self._teacher)
         checkpoint.discard(working)
 
     def _record(self, name: str, round_: int, batch: int, curves: list[dict[str, Any]]) -> None:

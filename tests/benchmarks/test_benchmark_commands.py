@@ -130,7 +130,7 @@ def quality_inputs(tmp_path_factory):
                 logits = np.zeros((4, teacher.num_classes), np.float32)
                 rounds = np.full(4, number, np.int32)
                 one = ImageSet(images, np.zeros(4, np.int32), logits, rounds)
-                store.write_shard(layout.shard(number), one, 0, store.features(teacher))
+                store.write_shard(layout.shard(number), one, 0, teacher)
             store.write_metadata(layout, teacher, [4, 4])
     return root
 

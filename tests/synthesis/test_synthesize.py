@@ -160,14 +160,13 @@ print(jax.device_count(), *losses)
 
 
 def test_no_thread_exchanges_the_import_that_others_need(tmp_path):
-    """A first shard in a fresh interpreter: TFDS's lazy imports are over when it is written."""
+    """TFDS's lazy imports are over in a fresh interpreter when its first shard is written."""
     code = """
 import pathlib, sys, threading
 import jax, jax.numpy as jnp
 from datafree_nas import teachers
 from datafree_nas.synthesis import synthesize
 from tests import tiny
-assert "tensorflow_datasets" not in sys.modules
 called = set()
 threading.setprofile(lambda frame, *_: called.add(frame.f_code.co_name))
 config = tiny.get_config().synthesis

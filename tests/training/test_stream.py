@@ -139,7 +139,7 @@ def synthetic(tmp_path):
             generator.normal(size=(4, 10)).astype(np.float32),
             np.full(4, number, np.int32),
         )
-        store.write_shard(layout.shard(number), images, 0, store.features(teacher))
+        store.write_shard(layout.shard(number), images, 0, teacher)
     store.write_metadata(layout, teacher, [4, 4])
     return layout
 
