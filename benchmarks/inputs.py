@@ -7,7 +7,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from datafree_nas import pipeline, spaces, teachers
+from datafree_nas import schema, spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError
@@ -52,7 +52,7 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
     if not directory and not place:
         raise UserError(f"--data={data} needs --teacher=DIR, who labels the images")
     teacher, variables = teachers.load(Path(directory or f"{place}/teacher"))
-    labelling = pipeline.logits_fn(teacher), variables
+    labelling = teachers.logits_fn(teacher), variables
     preprocess = Preprocessing(teacher.mean, teacher.std)
     if kind == "synthetic":
         images = store.load(Path(place) / "synthetic")
@@ -89,7 +89,7 @@ def check_settings(directory: Path, config: ConfigDict, chosen: list[flags.FlagH
         UserError: it was made in another way; names the fields.
     """
     blocks = {"seed": config.seed, "data": config.data, "search": config.search}
-    settings = {flag.name: flag.value for flag in chosen} | pipeline.flatten(blocks, "config")
+    settings = {flag.name: flag.value for flag in chosen} | schema.flatten(blocks, "config")
     file = directory / "settings.json"
     before = read_json(file) if file.exists() else settings
     other = sorted(n for n in before.keys() | settings if before.get(n) != settings.get(n))

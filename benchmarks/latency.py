@@ -56,7 +56,7 @@ def _run() -> None:
     path = results.destination(_OUT.value, "out")
     if path is None:
         raise UserError("--out names no file")
-    space = pipeline.space_of(_CONFIG.value)
+    space = pipeline.planned(_CONFIG.value)[1]
     measure = partial(stopwatch.milliseconds, repeats=_REPEATS.value)
     cost, checks = latency_model.build(space, measure, _BATCH.value, _DTYPE.value, _CHECKS.value)
     how = {"batch": _BATCH.value, "dtype": _DTYPE.value}

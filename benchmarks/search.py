@@ -45,7 +45,7 @@ def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) ->
         iterations: of a turn.
         repeats: turns of each side.
     """
-    space, searches = pipeline.space_of(config), {}
+    space, searches = pipeline.planned(config)[1], {}
     images = search_step.random_images(space)
     for name in names:
         side = config.search.copy_and_resolve_references()

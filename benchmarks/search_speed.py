@@ -82,7 +82,7 @@ def compare(config: ConfigDict, iterations: int, repeats: int, kind: str) -> res
     """
     from benchmarks import torch_supernet
 
-    space: Any = pipeline.space_of(config)
+    space: Any = pipeline.planned(config)[1]
     inputs = config.search, space, search_step.random_images(space)
     jax.clear_caches()  # of the experiment before
     with with_torch.products(kind):

@@ -23,7 +23,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks import results
-from datafree_nas import pipeline, teachers
+from datafree_nas import resolve, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images
 from datafree_nas.layers import initial
@@ -67,7 +67,7 @@ def _run() -> None:
             seeds.key_for(config.seed, "student"),
             label=f"train {name}",
             directory=out,
-            teacher=(pipeline.logits_fn(teacher), variables),
+            teacher=(teachers.logits_fn(teacher), variables),
             rule=rule,
         )
     found = fit.accuracy(partial(_logits, model), trained, test, preprocess)
@@ -82,7 +82,7 @@ def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule
         settings = {n: getattr(teacher, n) for n in ("num_classes", "image_size", "mean", "std")}
         known = teachers.create(_ARCH.value, **settings)
         return _ARCH.value, known.model, initial.fan_in
-    space = pipeline.space_for(config, teacher).regularized(config.student.train)
+    space = resolve.space(config, teacher).regularized(config.student.train)
     try:
         found = read_json(Path(_FOUND.value))["architecture"]
         return found, space.network(space.decode(found)), space.initial

@@ -5,6 +5,7 @@ again goes on where it was. `--config.synthesis.rounds=2` overrides a field. `--
 it would take.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -41,9 +42,10 @@ _PLAN_JSON = flags.DEFINE_string("plan_json", "", "a file for the plan")
 
 
 def _run() -> None:
-    from datafree_nas import pipeline  # after the flags: a mistake there should show at once
+    from datafree_nas import pipeline, schema  # after the flags: mistakes there show at once
     from datafree_nas.runtime import backend, mirror, processes
 
+    schema.check(_CONFIG.value)
     backend.keep_memory(_CONFIG.value.teacher.image_size)
     this = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.initialize(this, _START_TIMEOUT.value)
@@ -54,7 +56,9 @@ def _run() -> None:
     if _PLAN_DEVICES.present or _PLAN_RATE.present or _PLAN_JSON.present:
         raise UserError("--plan_devices, --plan_rate and --plan_json belong to --plan; add it")
     stages = stages_from(_STAGES.value, pipeline.STAGES)
-    place = _WORKDIR.value or f"runs/{_CONFIG.value.name}"
+    if not (_WORKDIR.value or _CONFIG.value.name):
+        raise UserError("give --workdir=DIR; this config has no name of which to make one")
+    place = os.path.expanduser(_WORKDIR.value) or f"runs/{_CONFIG.value.name}"
     with deferred_signals(), mirror.workdir(place) as workdir:
         pipeline.run(_CONFIG.value, workdir, stages)
         pipeline.show_result(workdir, place)

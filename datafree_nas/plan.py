@@ -103,7 +103,7 @@ def rows(config: ConfigDict) -> list[Row]:
     Raises:
         UserError: the config does not fit the devices, or names nothing that there is.
     """
-    teacher, space = pipeline.named(config)
+    teacher, space = pipeline.planned(config)
     inputs = _Inputs(config, teacher, port.shapes(teacher), space)
     programs = [] if config.teacher.checkpoint else _teacher_training(inputs)
     programs += _synthesis(inputs) + _search(inputs) + _student(inputs)
@@ -121,7 +121,7 @@ def synthetic_set(config: ConfigDict, rate: float = 0) -> Row:
         `work_units`, of which each is a shard, `images`, `image_iterations`, `GB_at_most` on disk
         (random images, which PNG cannot compress, with their logits), and `hours` at that rate.
     """
-    teacher, block = pipeline.named(config)[0], config.synthesis
+    teacher, block = pipeline.planned(config)[0], config.synthesis
     units = block.rounds * (block.images // block.batch_size)
     height, width, channels = teacher.image_size
     png = 1.001 * height * (width * channels + 1)  # a filter's number for each row
@@ -147,7 +147,7 @@ def _synthesis(inputs: _Inputs) -> list[_Program]:
     competitor = None
     if block.competition and block.competitor:
         competitor = teachers.load(Path(block.competitor))
-    synthesize.check(teacher, inputs.variables, block, competitor)
+    synthesize.check(teacher, inputs.variables, block, competitor is not None)
     with processes.alone():
         mesh.check_divisible(block.batch_size, "config.synthesis.batch_size")
         state = _synthesis_state(teacher, block)
@@ -188,7 +188,7 @@ def _search(inputs: _Inputs) -> list[_Program]:
     recipe, total = config.train, int(min(_count(inputs.config), _fitting(inputs)))
     strategy = search.create(
         inputs.space.regularized(recipe),
-        pipeline.logits_fn(teacher),
+        teachers.logits_fn(teacher),
         Preprocessing(teacher.mean, teacher.std),
         config,
     )
@@ -218,7 +218,7 @@ def _training(
     teacher, key = inputs.teacher, jax.random.key(0)
     image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
     preprocess = Preprocessing(teacher.mean, teacher.std)
-    phase: Any = fit.phases(model, pipeline.logits_fn(teacher), preprocess, recipe)[0]
+    phase: Any = fit.phases(model, teachers.logits_fn(teacher), preprocess, recipe)[0]
     with processes.alone():  # these shapes are nowhere yet
         state = jax.eval_shape(
             lambda v: trainer.init(key, v, optimizer(recipe), average=recipe.ema > 0),

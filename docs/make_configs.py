@@ -1,6 +1,7 @@
 """Writes docs/configs.md from configs/common.py: `python docs/make_configs.py`.
 
 A field's meaning is the comment beside or above its assignment; a field without one is an error.
+The values that it may have are those of datafree_nas/schema.py.
 """
 
 import ast
@@ -8,6 +9,8 @@ import io
 import tokenize
 from pathlib import Path
 from typing import NamedTuple
+
+from datafree_nas import schema, spaces
 
 ROOT = Path(__file__).parents[1]
 SOURCE, TARGET = ROOT / "configs" / "common.py", ROOT / "docs" / "configs.md"
@@ -18,7 +21,8 @@ Made from [configs/common.py](../configs/common.py) by `python docs/make_configs
 An experiment is a file with `get_config(arg)`, which starts from these defaults and changes what
 differs. Any field can be set on the command line: `--config.synthesis.rounds=2`. The experiments of
 [configs/](../configs) take options after a colon, joined by commas: `quick` is the same path in
-minutes on two CPU cores, `data=real` searches on real images, `seed=N` sets the seed.
+minutes on two CPU cores, `data=real` searches on real images, `seed=N` sets the seed. A value that
+a field may not have ends the command in one line, before the first stage starts.
 """
 TITLES = {
     "recipe": "A training block",
@@ -29,6 +33,9 @@ TITLES = {
     "search": "The search: `search`",
     "student": "The networks that are kept: `student`",
 }
+
+
+COLUMNS = "| field | default | meaning | values |\n|---|---|---|---|\n"
 
 
 class Field(NamedTuple):
@@ -88,15 +95,27 @@ def page(source: str) -> str:
     for field in sorted(fields(source), key=_order):
         here = _section(field)
         if here != section:
-            parts.append(f"\n## {TITLES[here]}\n\n| field | default | meaning |\n|---|---|---|\n")
+            parts.append(f"\n## {TITLES[here]}\n\n{COLUMNS}")
             section = here
         default = f"[a training block](#{TITLES['recipe'].lower().replace(' ', '-')})"
         if not field.default.startswith("recipe("):
             default = f"`{field.default}`"
         elif field.default != "recipe()":
             default += f" with `{field.default[len('recipe(') : -1]}`"
-        parts.append(f"| `{'.'.join(field.path)}` | {default} | {field.meaning} |\n")
+        name = ".".join(field.path)
+        parts.append(f"| `{name}` | {default} | {field.meaning} | {_values(field)} |\n")
     return "".join(parts)
+
+
+def _values(field: Field) -> str:
+    """What the field may be, in words; nothing for a whole block."""
+    *above, name = field.path
+    if field.function == "recipe":
+        return schema.RECIPE[name].words
+    if above == ["search", "space"] and name != "name":
+        return spaces.find("nasbench201").settings[name].words
+    found = schema.FIELDS.get(".".join(field.path))
+    return found.words if found else ""
 
 
 def _section(field: Field) -> str:

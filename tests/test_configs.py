@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
-from datafree_nas import pipeline, spaces, teachers
+from datafree_nas import preflight, schema, spaces, teachers
 
 ROOT = Path(__file__).parents[1]
 SHARED = {"__init__", "common", "cifar10", "imagenet"}
@@ -22,7 +22,7 @@ def _load(name, option):
 
 
 def _fields(config):
-    flat = pipeline.flatten(config.to_dict())
+    flat = schema.flatten(config.to_dict())
     return {name: type(value) for name, value in flat.items() if "search.space." not in name}
 
 
@@ -35,7 +35,7 @@ def test_an_experiment_is_one(name, option):
     numbers = {field for field in changed if {_fields(config)[field], known[field]} == {int, float}}
     assert changed == numbers, "and each of its kind"
     config.update_from_flattened_dict({"data.source": "tfds:any", "teacher.checkpoint": "any"})
-    pipeline._check(config)
+    preflight.check_fields(config)
     teacher = teachers.create(config.teacher.arch, config.teacher.num_classes)
     size = config.teacher.image_size or teacher.image_size
     settings = {**config.search.space, "num_classes": teacher.num_classes, "image_size": size}
@@ -80,7 +80,7 @@ def test_the_document_is_that_of_the_defaults():
 def test_the_document_has_every_field():
     source = (ROOT / "configs" / "common.py").read_text()
     found = {".".join(f.path) for f in MAKER["fields"](source) if f.function == "get_config"}
-    flat = pipeline.flatten(common.get_config().to_dict())
+    flat = schema.flatten(common.get_config().to_dict())
     expected = {f.partition(".train.")[0] + ".train" if ".train." in f else f for f in flat}
     assert found == expected
 

@@ -23,15 +23,23 @@ MAY_IMPORT = {
     "search": {"runtime", "data", "layers", "training", "spaces"},
     "students": {"runtime", "data", "interop", "training", "spaces"},
     "report": {"runtime"},
+    "schema": {"runtime", "spaces", "training", "synthesis", "search", "students"},
+    "resolve": {"runtime", "data", "interop", "teachers", "spaces"},
+    "stage": {"runtime"},
+    "preflight": {
+        *("runtime", "data", "teachers", "spaces", "training"),
+        *("synthesis", "search", "students", "schema", "resolve"),
+    },
     "pipeline": {
         *("runtime", "data", "teachers", "spaces", "training"),
         *("synthesis", "search", "students", "report"),
+        *("stage", "schema", "resolve", "preflight"),
     },
     "plan": {
         *("runtime", "data", "teachers", "spaces", "training", "synthesis", "search"),
         *("report", "pipeline"),
     },
-    "main": {"runtime", "pipeline", "plan"},
+    "main": {"runtime", "schema", "pipeline", "plan"},
     "port_torch": {"runtime", "interop", "teachers"},
     "export_onnx": {"runtime", "students"},
 }

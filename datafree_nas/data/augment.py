@@ -34,7 +34,7 @@ def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
     Raises:
         UserError: a field has a value that makes no sense, or none for images of so many channels.
     """
-    _check(recipe, len(mean))
+    check(recipe, len(mean))
 
     def augmented(key: Array, images: Array) -> Array:
         crop, flip, jitter, light, cut, mix = jax.random.split(key, 6)
@@ -115,12 +115,22 @@ def _standardize(pixels: Array, mean: Stats, std: Stats) -> Array:
     return (pixels - jnp.array(mean)) / jnp.array(std)
 
 
-def _check(recipe: Config, channels: int) -> None:
+def check(recipe: Config, channels: int, place: str = "a training recipe") -> None:
+    """Checks the fields of augmentation that have to fit together, and to fit the images.
+
+    Args:
+        recipe: a training block of the config.
+        channels: of the images.
+        place: path of the block, for messages.
+
+    Raises:
+        UserError: names field, value and remedy.
+    """
     scale, jitter = tuple(recipe.crop_scale), tuple(recipe.color_jitter)
 
     def require(holds: bool, name: str, remedy: str) -> None:
         if not holds:
-            raise UserError(f"{name}={recipe[name]} of a training recipe: {remedy}")
+            raise UserError(f"{name}={recipe[name]} of {place}: {remedy}")
 
     for name in ("crop_padding", "lighting", "cutout"):
         require(recipe[name] >= 0, name, "it cannot be negative; 0 means none")

@@ -60,6 +60,14 @@ def load_up_to(source: str, split: str, size: Size, data_dir: str, gigabytes: fl
     return found
 
 
+def place(source: str, data_dir: str = "") -> Path | None:
+    """Returns the file or folder that holds a source's images, None where there is none."""
+    kind, _, name = source.partition(":")
+    if kind == "tfds":
+        return Path(data_dir or "~/tensorflow_datasets").expanduser() / name
+    return Path(name).expanduser() if name else None
+
+
 def _digits(split: str) -> ImageSet:
     from sklearn.datasets import load_digits
 

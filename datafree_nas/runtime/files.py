@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -120,3 +121,40 @@ def make_directory(path: Path) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror}; choose another place") from None
     return path
+
+
+def fingerprint(*paths: Path) -> str:
+    """Tells files and folders from others by what they hold, wherever they lie.
+
+    Args:
+        paths: files, of which the content counts; and folders, of which the relative names and the
+            sizes of all visible files count, since a data set may be too large to be read twice.
+
+    Returns:
+        A checksum in hexadecimal digits, with the name of its algorithm.
+    """
+    total = hashlib.sha256()
+    for path in paths:
+        if path.is_dir():
+            for name, size in sorted(_sizes(path)):
+                total.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
+        else:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256 {total.hexdigest()[:16]}"
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    """The relative name and the size of every visible file below a folder, links followed."""
+    for directory, inner, names in os.walk(folder, followlinks=True):
+        above = os.path.realpath(directory)
+        inner[:] = [
+            name
+            for name in inner
+            if not name.startswith(".")
+            and not above.startswith(os.path.realpath(os.path.join(directory, name)))  # a circle
+        ]
+        for name in names:
+            path = os.path.join(directory, name)
+            if not name.startswith(".") and os.path.isfile(path):
+                yield os.path.relpath(path, folder), os.path.getsize(path)

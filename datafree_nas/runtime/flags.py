@@ -1,6 +1,7 @@
 """Command lines: a mistake ends in one line and status 2, before anything is touched."""
 
 import re
+import traceback
 from typing import Any
 
 from absl import flags, logging
@@ -47,14 +48,33 @@ def _with_config(argv: list[str], default: str) -> list[str]:
     following = zip(argv, [*argv[1:], ""], strict=True)
     files = [match[1] or after for arg, after in following if (match := _FILE.match(arg))]
     file = files[-1] if files else default
-    config: Any = flags.FLAGS["config"].parser.parse(file)
-    try:
-        config.keys()  # a file that cannot be read is told of only now
-    except OSError:
-        raise UserError(f"--config: cannot read {file}") from None
+    config = _read(file)
     for override in filter(None, map(_OVERRIDE.match, argv)):
         check_field(config, override[1])
     return argv if files else [argv[0], f"--config={file}", *argv[1:]]
+
+
+def _read(file: str) -> Any:
+    """The config of a file; whatever goes wrong in the file is told with its line."""
+    try:
+        config: Any = flags.FLAGS["config"].parser.parse(file)
+        config.keys()  # a file that cannot be read is told of only now
+    except OSError:
+        raise UserError(f"--config: cannot read {file}") from None
+    except (ValueError, UserError):
+        raise  # an option after the colon, or words of its own
+    except SyntaxError as error:
+        raise UserError(f"--config: {file}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:  # the file is a program, in which anything may go wrong
+        path = file.partition(":")[0]
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if path in f.filename]
+        where = f", line {lines[-1]}" if lines else ""
+        kind = type(error).__name__
+        reason = (str(error).strip().splitlines() or [""])[-1].removeprefix(f"{kind}: ")
+        raise UserError(f"--config: {file}{where}: {kind}: {reason}") from None
+    if not isinstance(config, Config):
+        raise UserError(f"--config: get_config of {file} has to return a ConfigDict")
+    return config
 
 
 def check_field(config: Config, name: str) -> None:

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.search.limits import TRIES
 from datafree_nas.spaces.space import Architecture
 
 Population = Int[np.ndarray, "n choices"]
-_TRIES = 1000  # per child wanted, before random ones fill the population
 
 
 def propose(
@@ -47,7 +47,7 @@ def propose(
 
     def add(wanted: int, born: Callable[[], Architecture]) -> None:
         target = min(len(children) + wanted, config.population)
-        for _ in range(_TRIES * max(wanted, 0)):
+        for _ in range(TRIES * max(wanted, 0)):
             if len(children) == target:
                 return
             child = born()

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from datafree_nas.runtime.config import Config
@@ -40,6 +39,11 @@ def of(space: Space, config: Config) -> Cost | None:
     cost = known[config.hardware.cost]
     if cost is not None and config.hardware.cost == "latency":
         _check_milliseconds(cost, space, config.hardware)
+    if cost is not None and config.hardware.form == "mul#log" and config.hardware.reference <= 1:
+        raise UserError(
+            f"config.search.hardware.reference={config.hardware.reference:g} must be above 1 for "
+            "form='mul#log', which divides by its logarithm"
+        )
     return cost
 
 
@@ -71,8 +75,7 @@ def check_table(config: Config) -> None:
 
 def _check_milliseconds(cost: Cost, space: Space, config: Config) -> None:
     """Refuses a reference out of reach, and logarithms that are not positive."""
-    least = cost.fixed + float(np.sum(np.min(cost.table, axis=1, where=space.has, initial=np.inf)))
-    most = cost.fixed + float(np.sum(np.max(cost.table, axis=1)))
+    least, most = cost.bounds(space.has)
     if not least <= config.reference <= most:
         raise UserError(
             f"config.search.hardware.reference={config.reference:g} is in ms; networks of "

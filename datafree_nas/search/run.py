@@ -18,7 +18,7 @@ from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
 from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
-_STRATEGIES = {
+STRATEGIES = {
     "darts": darts.make,
     "proxyless": proxyless.make,
     "random": spos.make,
@@ -111,10 +111,39 @@ def create(
     Raises:
         UserError: an unknown name.
     """
-    if config.strategy not in _STRATEGIES:
-        hint = did_you_mean(config.strategy, _STRATEGIES)
+    if config.strategy not in STRATEGIES:
+        hint = did_you_mean(config.strategy, STRATEGIES)
         raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
-    return _STRATEGIES[config.strategy](space, teacher_fn, preprocess, config)
+    return STRATEGIES[config.strategy](space, teacher_fn, preprocess, config)
+
+
+def check(count: int, image_size: tuple[int, int, int], config: Config) -> None:
+    """Checks that a search can be run on a set of images.
+
+    Args:
+        count: number of images.
+        image_size: `(h, w, c)` of the images.
+        config: `config.search`.
+
+    Raises:
+        UserError: no image would be left to train or to score on, the images cannot be pooled, or
+            smaller images would be labelled by a teacher that has to see whole ones.
+    """
+    if config.pool > 1 and config.train.labels == "teacher":
+        raise UserError(
+            f"config.search.pool={config.pool} makes images smaller than the teacher takes; use "
+            "config.search.train.labels='stored' (or 'hard')"
+        )
+    if any(side % config.pool for side in image_size[:2]):
+        raise UserError(
+            f"config.search.pool={config.pool} does not divide images of "
+            f"{image_size[0]}x{image_size[1]} pixels"
+        )
+    if not 0 < round(count * config.held_out) < count:
+        raise UserError(
+            f"config.search.held_out={config.held_out:g} of {count} images leaves nothing to "
+            "train or to score on"
+        )
 
 
 def split(
@@ -137,19 +166,10 @@ def split(
         UserError: one of the two would be empty; or smaller images would be labelled by a teacher
             who has to see whole ones.
     """
-    if config.pool > 1 and config.train.labels == "teacher":
-        raise UserError(
-            f"config.search.pool={config.pool} makes images smaller than the teacher takes; use "
-            "config.search.train.labels='stored' (or 'hard')"
-        )
+    check(images.size, images.image_size, config)
     generator = seeds.numpy_generator(seeds.key_for(seed, "held out"))
     order = generator.permutation(images.size)
     count = round(images.size * config.held_out)
-    if not 0 < count < images.size:
-        raise UserError(
-            f"config.search.held_out={config.held_out} of {images.size} images leaves nothing to "
-            "train or to score on"
-        )
     held_out, train = images.take(order[:count]), images.take(order[count:])
     logits = logits_of(*teacher, np.asarray(held_out.images), preprocess)
     train, held_out = (part.averaged(config.pool) for part in (train, held_out))

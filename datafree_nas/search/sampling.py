@@ -57,14 +57,19 @@ def _fair(space: Space) -> Sampler:
 
 
 def _binned(space: Space, config: Config) -> Sampler:
-    if len(config.bins) != 3 or not config.bins[0] < config.bins[1] or config.bins[2] < 1:
+    if (
+        len(config.bins) != 3
+        or not config.bins[0] < config.bins[1]
+        or config.bins[2] < 1
+        or config.bins[2] % 1
+    ):
         raise UserError(
             f"config.search.spos.bins={config.bins!r} must be (lowest MACs, highest MACs, number "
             "of bins)"
         )
     low, high, count = config.bins
     width, cost = (high - low) / count, space.macs_cost
-    least, most = (cost.fixed + np.sum(of(cost.table, axis=1)) for of in (np.min, np.max))
+    least, most = cost.bounds(space.has)
     if high <= least or low >= most:
         raise UserError(
             f"config.search.spos.bins={config.bins!r} hold no architecture of {space.name}, whose "

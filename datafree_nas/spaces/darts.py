@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.values import Values, boolean, integer
 from datafree_nas.spaces import ops
 from datafree_nas.spaces.space import Architecture, Choices, Cost, Space
 
@@ -393,6 +394,14 @@ class Darts(Space):
 
     name = "darts"
     ops = OPS
+    settings: ClassVar[dict[str, Values]] = {
+        "channels": integer(2, 4096),
+        "cells": integer(1, 1000),
+        "network_channels": integer(2, 4096),
+        "network_cells": integer(1, 1000),
+        "imagenet": boolean(),
+        "auxiliary": boolean(),
+    }
     regularizers = ("auxiliary", "drop_path")
     positions = len(KINDS) * len(EDGES)
     choices = tuple(n for pairs in _PAIRS for n in (len(pairs), len(OPS) - 1, len(OPS) - 1))

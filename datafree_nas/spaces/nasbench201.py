@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.values import Values, integer
 from datafree_nas.spaces import ops
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
@@ -161,6 +162,10 @@ class NasBench201(Space):
 
     name = "nasbench201"
     ops = OPS
+    settings: ClassVar[dict[str, Values]] = {
+        "channels": integer(1, 4096),
+        "cells": integer(1, 1000),
+    }
     positions = len(EDGES)
     choices = (len(OPS),) * len(EDGES)
 

@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from datafree_nas.runtime.values import Values, integer
 from datafree_nas.spaces import mbconv, ops
 from datafree_nas.spaces.mbconv import MBConv, Place
 from datafree_nas.spaces.space import Architecture, Cost, Space
@@ -134,6 +135,7 @@ class NasBenchMacro(Space):
 
     name = "nasbench_macro"
     ops = OPS
+    settings: ClassVar[dict[str, Values]] = {"channels": integer(1, 4096)}
     positions = sum(STAGES)
     choices = (len(OPS),) * sum(STAGES)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from datafree_nas.layers.width import scaled
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.values import Values, integer, list_of, number
 from datafree_nas.spaces import mbconv, ops
 from datafree_nas.spaces.mbconv import MBConv, Place
 from datafree_nas.spaces.space import Architecture, Cost, Space
@@ -161,6 +162,13 @@ class Proxyless(Space):
 
     name = "proxyless"
     ops = OPS
+    settings: ClassVar[dict[str, Values]] = {
+        "width": number(0, 16, above=True),
+        "stem_stride": integer(1, 2),
+        "cells": list_of(integer(1, 100), (6,), "one number a stage"),
+        "strides": list_of(integer(1, 2), (6,), "one number a stage"),
+        "dropout": number(0, 1, below=True),
+    }
     regularizers = ("dropout",)
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """Search spaces by name. A new file of a space is one more entry of `_SPACES`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from datafree_nas.runtime.errors import UserError, did_you_mean
@@ -14,18 +15,46 @@ _SPACES: dict[str, type[Space]] = {
     space.name: space for space in (Darts, NasBench201, NasBenchMacro, Proxyless, ShuffleNet)
 }
 
+_OF_THE_TEACHER = ("num_classes", "image_size")
+
+
+def names() -> list[str]:
+    """The names of all spaces."""
+    return list(_SPACES)
+
 
 def create(name: str, **settings: Any) -> Space:
     """Builds a space.
 
     Args:
         name: of the space.
-        **settings: of the space, e.g. `num_classes`, `image_size`, `channels`, `cells`.
+        **settings: `num_classes`, `image_size`, and the space's own, e.g. `channels`, `cells`.
 
     Raises:
-        UserError: unknown name, or settings that are no space.
+        UserError: unknown name, or settings that the space does not have or cannot have.
     """
+    inner = {key: value for key, value in settings.items() if key not in _OF_THE_TEACHER}
+    check_settings(name, inner)
     return find(name)(**settings)
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Checks the settings of a space, each on its own.
+
+    Args:
+        name: of the space.
+        settings: values of `config.search.space` without `name`.
+
+    Raises:
+        UserError: the space has no such setting, or it cannot have such a value.
+    """
+    known = find(name).settings
+    for key, value in settings.items():
+        field = f"config.search.space.{key}"
+        if key not in known:
+            raise UserError(f"{field}: {name} has no such setting{did_you_mean(key, known)}")
+        if not known[key].holds(value):
+            raise UserError(f"{field}={value!r} must be {known[key].words}, for {name}")
 
 
 def find(name: str) -> type[Space]:

@@ -10,7 +10,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.values import Values, integer, list_of, number
 from datafree_nas.spaces import ops
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
@@ -217,6 +218,12 @@ class ShuffleNet(Space):
 
     name = "shufflenet"
     ops = OPS
+    settings: ClassVar[dict[str, Values]] = {
+        "channels": list_of(integer(1, 10**5), range(3, 20), "widths of stem, stages and head"),
+        "repeats": list_of(integer(1, 100), range(1, 18), "blocks of each stage"),
+        "stem_stride": integer(1, 2),
+        "dropout": number(0, 1, below=True),
+    }
     regularizers = ("dropout",)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Real
 from datafree_nas.layers import initial
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.values import Values
 
 # fields of a training recipe that change a network in training
 REGULARIZERS = ("auxiliary", "dropout", "drop_path")
@@ -36,6 +37,16 @@ class Cost(NamedTuple):
         """The cost of one path; an integer, and exact, if all costs are."""
         return self.fixed + np.sum(self.table[np.arange(len(gates)), gates]).item()
 
+    def bounds(self, has: Bool[np.ndarray, "positions ops"]) -> tuple[float, float]:
+        """Returns costs that no network is below or above, whatever op each position takes.
+
+        Args:
+            has: whether a position has an op, see `Space.has`.
+        """
+        least = np.min(np.where(has, self.table, np.inf), axis=1)
+        most = np.max(np.where(has, self.table, -np.inf), axis=1)
+        return self.fixed + float(np.sum(least)), self.fixed + float(np.sum(most))
+
 
 class Space(ABC):
     """A search space: `choices`, each with some options, that decide which of `ops` is at each of
@@ -49,6 +60,7 @@ class Space(ABC):
         image_size: `(h, w, c)` of the images that the networks are for.
         ops: names of the candidates.
         regularizers: those of `REGULARIZERS` that its networks can be trained with.
+        settings: values that each setting of `config.search.space` may have, by name.
         num_classes: of the head.
         positions: places where one of them is chosen.
         choices: how many options each choice of an architecture has. In most spaces a choice is the
@@ -60,6 +72,7 @@ class Space(ABC):
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]]
     regularizers: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[dict[str, Values]]
     num_classes: int
     image_size: tuple[int, int, int]
     positions: int

@@ -15,10 +15,11 @@ from PIL import Image
 
 from datafree_nas.data.images import Example, Images, ImageSet, Records, is_large
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import publish, replacing, writing
+from datafree_nas.runtime.files import fingerprint, publish, replacing, write_json, writing
 from datafree_nas.teachers import Teacher
 
 NAME, VERSION, SPLIT = "synthetic", "1.0.0", "train"
+CHECKSUMS = "checksums.json"
 
 
 class Layout(NamedTuple):
@@ -144,6 +145,12 @@ def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -
         version=VERSION,
         check_data=False,
     )
+
+
+def write_checksums(layout: Layout) -> None:
+    """Writes `checksums.json`: of every shard of a finished set, by its name."""
+    shards = [layout.shard(index) for index in range(layout.shards)]
+    write_json(layout.root / CHECKSUMS, {shard.name: fingerprint(shard) for shard in shards})
 
 
 def load(root: Path) -> ImageSet:

@@ -54,7 +54,7 @@ def run(
         UserError: the config does not fit the teacher or the devices.
         Interrupted: a signal came; finished units and the state of the current one are saved.
     """
-    batches = check(teacher, variables, config, competitor)
+    batches = check(teacher, variables, config, competitor is not None)
     layout = store.Layout(directory, config.rounds * batches)
     mine = range(processes.index(), batches, processes.count())
     with processes.alone():
@@ -101,20 +101,19 @@ def _make_units(
 def _finish_set(layout: store.Layout, teacher: Teacher, variables: Any, config: Config) -> None:
     """Makes a data set of all units, with its numbers and its picture; one process does."""
     store.write_metadata(layout, teacher, [config.batch_size] * layout.shards)
+    store.write_checksums(layout)
     with processes.alone():
         _describe(layout.root, store.load(layout.root), teacher, variables)
 
 
-def check(
-    teacher: Teacher, variables: Any, config: Config, competitor: tuple[Teacher, Any] | None
-) -> int:
+def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool = False) -> int:
     """The number of batches a round has, if the config fits the teacher.
 
     Args:
         teacher: that is to be inverted.
         variables: its weights and statistics, or their shapes.
         config: `config.synthesis`.
-        competitor: see `run`.
+        has_competitor: whether there is a student for the adaptive term.
 
     Raises:
         UserError: it does not fit.
@@ -140,7 +139,7 @@ def check(
                 f"config.synthesis.resolutions pools by {pool}, which does not divide image size "
                 f"and margin {sides}"
             )
-    if config.competition and competitor is None:
+    if config.competition and not has_competitor:
         raise UserError(
             "config.synthesis.competition needs config.synthesis.competitor=DIR, a ported model"
         )

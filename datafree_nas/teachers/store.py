@@ -1,10 +1,12 @@
 """A teacher on disk: `variables/` by Orbax, and `teacher.json`, its card, which is written last."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
@@ -62,6 +64,7 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
         "mean": list(teacher.mean),
         "std": list(teacher.std),
         "input_range": [min(low), max(high)],
+        "weights": digest(variables),
         "params": count(variables["params"]),
         "macs": costs.macs(teacher.model.apply, variables, image),
         "batch_norm_layers": len(checks.statistics(variables)),
@@ -79,21 +82,30 @@ def load(directory: Path) -> tuple[Teacher, Any]:
     Raises:
         UserError: nothing there, or a card that lacks a field or names an unknown architecture.
     """
+    teacher = describe(directory)
+    variables = checkpoint.load_variables(directory / "variables")
+    return teacher, jax.tree.map(jnp.asarray, variables)
+
+
+def describe(directory: Path) -> Teacher:
+    """Reads the card of a teacher that `save` wrote, without its variables.
+
+    Raises:
+        UserError: nothing there, or a card that lacks a field or names an unknown architecture.
+    """
     described = read_json(directory / FILE)
     for field in ("arch", "num_classes", "image_size", "mean", "std"):
         if not described.get(field):
             raise UserError(
                 f"{directory / FILE} has no {field!r}; port the teacher again, giving --{field}"
             )
-    teacher = registry.create(
+    return registry.create(
         described["arch"],
         described["num_classes"],
         image_size=tuple(described["image_size"]),
         mean=tuple(described["mean"]),
         std=tuple(described["std"]),
     )
-    variables = checkpoint.load_variables(directory / "variables")
-    return teacher, jax.tree.map(jnp.asarray, variables)
 
 
 def export(path: Path, teacher: Teacher, variables: Any, style: int = 0) -> None:
@@ -107,6 +119,15 @@ def export(path: Path, teacher: Teacher, variables: Any, style: int = 0) -> None
     """
     tensors = state_dict(variables, teacher.torch_names[style])
     torch_file.write(path, tensors, {"arch": teacher.arch})
+
+
+def digest(variables: Any) -> str:
+    """A checksum of all weights and statistics, which tells them from others wherever they are."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        total.update(jax.tree_util.keystr(path).encode())
+        total.update(np.ascontiguousarray(leaf).tobytes())
+    return f"sha256 {total.hexdigest()}"
 
 
 def count(params: Any) -> int:

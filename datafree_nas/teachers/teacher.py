@@ -1,10 +1,14 @@
 """What the rest of the project knows of a teacher."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import flax.linen as nn
+from jaxtyping import Array
 
 from datafree_nas.interop.torch_names import Rename, same
+from datafree_nas.runtime.precision import network_in
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,3 +40,15 @@ class Teacher:
     std: tuple[float, ...] = IMAGENET_STD
     head: str = "fc"
     torch_names: tuple[Rename, ...] = field(default=(same,), compare=False)
+
+
+def logits_fn(teacher: Teacher) -> Callable[[Any, Array], Array]:
+    """Returns `(variables, normalized images [b h w c]) -> logits [b k]`, for soft labels.
+
+    Layers compute in the type of the images.
+    """
+
+    def logits(variables: Any, x: Array) -> Array:
+        return teacher.model.apply(network_in(x.dtype, variables), x, train=False)
+
+    return logits

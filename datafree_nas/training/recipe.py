@@ -7,8 +7,31 @@ import jax.numpy as jnp
 import optax
 
 from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.errors import UserError
 
 SCHEDULES = ("cosine", "linear", "exponential")
+
+
+def check(recipe: Config, place: str) -> None:
+    """Checks the fields of a schedule that have to fit together.
+
+    Args:
+        recipe: a training block of the config.
+        place: path of the block, for messages.
+
+    Raises:
+        UserError: names field, value and remedy.
+    """
+    if recipe.warmup >= recipe.steps:
+        raise UserError(
+            f"warmup={recipe.warmup} of {place}: it has to end before the last of "
+            f"steps={recipe.steps}"
+        )
+    if recipe.schedule == "exponential" and not recipe.final_learning_rate:
+        raise UserError(
+            f"final_learning_rate=0 of {place}: schedule='exponential' never gets there; set a "
+            "small rate"
+        )
 
 
 def optimizer(recipe: Config, batches: int = 1) -> optax.GradientTransformation:

@@ -34,7 +34,7 @@ def small(name, batch=4):
     config.teacher.update(image_size=(16, 16, 1), mean=(0.5,), std=(0.25,))
     config.search.space.channels = 4
     config.search.train.update(crop_padding=0, flip=False, steps=8)
-    space = pipeline.space_of(config)
+    space = pipeline.planned(config)[1]
     images = search_step.random_images(space).take(np.arange(2))
     return config.search, space, images
 
@@ -62,7 +62,7 @@ def sampler(images: ImageSet, space, config):
 @pytest.mark.parametrize("name", ["nasbench201_spos", "digits_spos"])
 @pytest.mark.parametrize("cells", [1, 3])
 def test_supernets_have_the_same_weights(name, cells):
-    space = pipeline.space_of(search_step.experiment(name, cells, batch=64))
+    space = pipeline.planned(search_step.experiment(name, cells, batch=64))[1]
     params = supernet_variables(space, jax.random.key(0))["params"]
     model = torch_supernet.Supernet(space)
     theirs = {key: tuple(value.shape) for key, value in model.named_parameters()}

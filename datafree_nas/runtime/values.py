@@ -1,0 +1,144 @@
+"""Kinds of values that a field of the config may have: each can be said in words and be tested."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from datafree_nas.runtime.errors import did_you_mean
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values that a field may have.
+
+    Attributes:
+        words: noun phrase for messages and for docs/configs.md, e.g. `an integer from 1 to 1000`.
+        holds: whether a value is one of them; takes a value of any type.
+        hint: end of the error line about a value that is none of them; takes that value.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+    hint: Callable[[Any], str] = lambda value: ""
+
+    def or_empty(self, meaning: str) -> "Values":
+        """The same values, and an empty list or text, which has a meaning of its own."""
+        return Values(
+            f"{self.words}; or empty: {meaning}",
+            lambda value: value in ("", (), []) or self.holds(value),
+            self.hint,
+        )
+
+
+def integer(least: int, most: int) -> Values:
+    """Whole numbers of a range, both ends included."""
+    return Values(f"an integer from {_short(least)} to {_short(most)}", _integers(least, most))
+
+
+def zero_or_integer(least: int, most: int) -> Values:
+    """Zero, which a field gives a meaning of its own, and whole numbers of a range."""
+    within = _integers(least, most)
+    return Values(
+        f"0, or an integer from {_short(least)} to {_short(most)}",
+        lambda value: _is_integer(value) and (value == 0 or within(value)),
+    )
+
+
+def number(least: float, most: float, *, above: bool = False, below: bool = False) -> Values:
+    """Finite numbers of a range.
+
+    Args:
+        least: smallest value.
+        most: largest value.
+        above: whether the smallest value itself is excluded.
+        below: whether the largest value itself is excluded.
+    """
+    start = f"above {_short(least)}" if above else f"from {_short(least)}"
+    end = f"below {_short(most)}" if below else f"to {_short(most)}"
+    joined = f"{start} and {end}" if below and above else f"{start} {end}"
+
+    def holds(value: Any) -> bool:
+        inside = _is_number(value) and least <= value <= most
+        return inside and not (above and value == least) and not (below and value == most)
+
+    return Values(f"a number {joined}", holds)
+
+
+def boolean() -> Values:
+    """True and False."""
+    return Values("True or False", lambda value: isinstance(value, bool))
+
+
+def text() -> Values:
+    """Any text, also an empty one."""
+    return Values("text", lambda value: isinstance(value, str))
+
+
+def name() -> Values:
+    """Text that is not empty."""
+    return Values("text that is not empty", lambda value: isinstance(value, str) and bool(value))
+
+
+def one_of(known: Iterable[str]) -> Values:
+    """The names of a list."""
+    names = tuple(known)
+    return Values(
+        " or ".join(f"'{each}'" for each in names),
+        lambda value: isinstance(value, str) and value in names,
+        lambda value: did_you_mean(str(value), names),
+    )
+
+
+def some_of(known: Iterable[str]) -> Values:
+    """Lists of different names, in any order; also an empty one."""
+    names = tuple(known)
+
+    def unknown(value: Any) -> str:
+        wrong = [each for each in value if each not in names] if _is_list(value) else []
+        return f"; no {wrong[0]!r}{did_you_mean(str(wrong[0]), names)}" if wrong else ""
+
+    def holds(value: Any) -> bool:
+        if not _is_list(value) or not all(isinstance(each, str) for each in value):
+            return False
+        return set(value) <= set(names) and len(set(value)) == len(value)
+
+    return Values(f"a list of different names out of {', '.join(names)}", holds, unknown)
+
+
+def list_of(each: Values, lengths: Iterable[int], what: str) -> Values:
+    """Lists whose entries are all of one kind.
+
+    Args:
+        each: values of an entry.
+        lengths: numbers of entries that a list may have.
+        what: noun phrase for messages, e.g. `(least, greatest) share of the area`.
+    """
+    allowed = tuple(lengths)
+
+    def holds(value: Any) -> bool:
+        return _is_list(value) and len(value) in allowed and all(map(each.holds, value))
+
+    return Values(f"{what}, each {each.words}", holds)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, tuple | list)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _integers(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: _is_integer(value) and least <= value <= most
+
+
+def _short(value: float) -> str:
+    """A number as people write it: 100000000 as 1e8."""
+    power = round(math.log10(value)) if value >= 1e5 else 0
+    return f"1e{power}" if power and value == 10**power else f"{value}"

@@ -1,0 +1,141 @@
+"""What a stage is, and when its artifact may be used again.
+
+A stage's folder holds `config.json` (what the artifact is made from: fields of the config and
+fingerprints of what is read, written first) and `done.json` (written last). A done stage is
+skipped; a folder that was begun with other fields or from other inputs is an error.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import fingerprint, read_json, write_json
+
+CONFIG, DONE = "config.json", "done.json"
+_CONTENT = " (content)"  # end of the name under which the fingerprint of a file is kept
+_INPUT = "input "  # start of the name under which the fingerprint of an earlier artifact is kept
+
+
+class Stage(NamedTuple):
+    """One of the steps from a classifier to a report.
+
+    Attributes:
+        name: of the stage, as `--stages` has it.
+        directory: folder of its artifact, below the workdir.
+        blocks: config blocks that its artifact depends on, besides those of earlier stages.
+        run: makes the artifact; takes the config and the workdir.
+        identity: files of the artifact, relative to its folder, whose content tells it from others.
+        rebuilt: whether it is quickly made again when what it reads has changed.
+    """
+
+    name: str
+    directory: str
+    blocks: tuple[str, ...]
+    run: Callable[[ConfigDict, Path], None]
+    identity: tuple[str, ...]
+    rebuilt: bool = False
+
+    def is_done(self, workdir: Path) -> bool:
+        """Whether the artifact is complete."""
+        return (workdir / self.directory / DONE).exists()
+
+    def fingerprint(self, workdir: Path) -> str | None:
+        """Returns the fingerprint of the artifact, None where there is none."""
+        folder = workdir / self.directory
+        files = [file for pattern in self.identity for file in sorted(folder.glob(pattern))]
+        return fingerprint(*files) if files else None
+
+
+def record(stage: Stage, workdir: Path, made_from: dict[str, Any]) -> bool:
+    """Notes what a stage's artifact is made from, or compares it with what was noted before.
+
+    Args:
+        stage: that is about to be run.
+        workdir: of the run.
+        made_from: fields and fingerprints, from `made_from`.
+
+    Returns:
+        Whether the artifact has to be made anew: what it reads has changed, and it is quickly made.
+
+    Raises:
+        UserError: the folder holds something that was made from something else.
+    """
+    directory = workdir / stage.directory
+    file = directory / CONFIG
+    made = [path for path in directory.iterdir() if not path.name.startswith(".")]  # being written
+    if not made or made == [file]:
+        write_json(file, made_from)
+    if not file.exists():
+        raise UserError(
+            f"{directory} holds files but no {CONFIG} that says what made them; choose another "
+            f"--workdir, or remove {directory}"
+        )
+    different = differences(read_json(file), made_from)
+    changed_inputs = [line for name, line in different.items() if name.startswith(_INPUT)]
+    if stage.rebuilt and len(changed_inputs) == len(different):
+        if changed_inputs:
+            write_json(file, made_from)
+        return bool(changed_inputs)
+    if different:
+        raise UserError(
+            f"{directory} was made by another config or from other inputs: "
+            f"{', '.join(different.values())}; choose another --workdir, or remove {directory} and "
+            "those of the later stages"
+        )
+    return False
+
+
+def made_from(
+    fields: dict[str, Any], files: dict[str, Path | None], inputs: dict[str, str | None]
+) -> dict[str, Any]:
+    """Puts together what an artifact is made from.
+
+    Args:
+        fields: fields of the config, by dotted path.
+        files: files and folders that fields name, by the same paths; None where there is none.
+        inputs: fingerprints of the artifacts of earlier stages, by stage.
+    """
+    contents = {
+        f"{name}{_CONTENT}": fingerprint(path) if path is not None and path.exists() else None
+        for name, path in files.items()
+        if fields.get(name)
+    }
+    earlier = {f"{_INPUT}{name}": value for name, value in inputs.items()}
+    return {**fields, **contents, **earlier}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """Compares what an artifact was made from with what it would be made from now.
+
+    A field that is absent counts as empty: the version that wrote the file did not have it. Of a
+    file only the content counts, so that it may be moved; its path, where the content is not known.
+
+    Args:
+        before: from `made_from`, as `config.json` keeps it.
+        now: from `made_from`.
+
+    Returns:
+        What differs, in words for people, by name.
+    """
+    different = {}
+    for name in sorted(before.keys() | now.keys()):
+        was, is_ = before.get(name), now.get(name)
+        if was == is_ or (name not in before and not is_):
+            continue
+        if name.endswith(_CONTENT):
+            if was and is_:
+                different[name] = f"what {name.removesuffix(_CONTENT)} names has changed"
+        elif name.startswith(_INPUT):
+            if name in before and (is_ or was):
+                different[name] = f"the {name.removeprefix(_INPUT)} stage has another result now"
+        elif not (before.get(name + _CONTENT) and now.get(name + _CONTENT)):
+            different[name] = f"{name} was {was!r}, is {is_!r}"
+    return different
+
+
+def finish(stage: Stage, workdir: Path) -> None:
+    """Marks a stage as done."""
+    write_json(workdir / stage.directory / DONE, {"stage": stage.name})

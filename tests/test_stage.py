@@ -1,0 +1,121 @@
+"""What an artifact was made from: when it may be used again, and when it may not."""
+
+import json
+
+import pytest
+
+from datafree_nas import pipeline, stage
+from datafree_nas.runtime.errors import UserError
+from tests import tiny
+
+ARTIFACTS = {
+    "teacher": "teacher.json",
+    "synthesize": "checksums.json",
+    "search": "architecture.json",
+    "train": "teacher/result.json",
+    "report": "summary.json",
+}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """With files that stand for a run's artifacts, all stages begun one after another."""
+    for name, artifact in ARTIFACTS.items():
+        file = tmp_path / "run" / pipeline.DIRECTORIES[name] / artifact
+        (tmp_path / "run" / pipeline.DIRECTORIES[name]).mkdir(parents=True)
+        _begin(name, tmp_path / "run")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name)
+    return tmp_path / "run"
+
+
+def _begin(name, workdir, **changes):
+    config = tiny.get_config()
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    made_from = pipeline.made_from(name, config, workdir)
+    return stage.record(pipeline.stage_of(name), workdir, made_from)
+
+
+def test_the_same_again(workdir):
+    assert [_begin(name, workdir) for name in pipeline.STAGES] == [False] * 5
+    moved = workdir.rename(workdir.with_name("moved"))
+    assert [_begin(name, moved) for name in pipeline.STAGES] == [False] * 5
+
+
+def test_another_config(workdir):
+    (workdir / "synthetic" / ".write-probe-1").touch()  # of another process, alive or killed
+    with pytest.raises(UserError, match=r"synthetic was made by .*: synthesis.rounds was 2, is 3;"):
+        _begin("synthesize", workdir, synthesis__rounds=3)
+    (workdir / "synthetic" / "config.json").unlink()
+    with pytest.raises(UserError, match=r"synthetic holds files but no config.json"):
+        _begin("synthesize", workdir)
+
+
+def test_a_folder_in_which_nothing_was_made_takes_any_config(workdir):
+    (workdir / "search" / "architecture.json").unlink()
+    assert not _begin("search", workdir, search__score="kl")
+    fields = json.loads((workdir / "search" / "config.json").read_text())
+    assert fields["search.score"] == "kl"
+
+
+def test_a_field_that_an_older_version_did_not_have_was_empty(workdir):
+    file = workdir / "search" / "config.json"
+    fields = json.loads(file.read_text())
+    del fields["search.latency_table"], fields["search.pool"], fields["input teacher"]
+    file.write_text(json.dumps(fields))
+    with pytest.raises(UserError, match=r"other inputs: search\.pool was None, is 1;"):
+        _begin("search", workdir)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reader"),
+    [
+        ("teacher/teacher.json", "synthesize"),
+        ("synthetic/checksums.json", "search"),
+        ("search/architecture.json", "train"),
+    ],
+)
+def test_another_input(changed, reader, workdir):
+    (workdir / changed).write_text("another one")
+    by = changed.partition("/")[0].replace("synthetic", "synthesize")
+    with pytest.raises(UserError, match=f"the {by} stage has another result now"):
+        _begin(reader, workdir)
+
+
+def test_a_report_is_made_again_when_there_is_more_to_report(workdir):
+    (workdir / "student" / "random").mkdir()
+    (workdir / "student" / "random" / "result.json").write_text("another accuracy")
+    assert _begin("report", workdir), "it is not up to date"
+    assert not _begin("report", workdir), "now it is"
+
+
+def test_a_checkpoint_counts_by_its_content(tmp_path):
+    (tmp_path / "teacher").mkdir()
+    file = tmp_path / "a.pth"
+    file.write_text("weights")
+
+    def begin(path):
+        return _begin("teacher", tmp_path, teacher__checkpoint=str(path))
+
+    assert not begin(file)
+    (tmp_path / "teacher" / "teacher.json").touch()
+    moved = file.rename(tmp_path / "moved.pth")
+    assert not begin(moved)
+    moved.write_text("others!")
+    with pytest.raises(UserError, match=r"what teacher\.checkpoint names has changed;"):
+        begin(moved)
+    moved.unlink()
+    assert not begin(file), "what was made from it needs it no more"
+    with pytest.raises(UserError, match=r"teacher\.checkpoint was '.*a\.pth', is '.*b\.pth'"):
+        begin(tmp_path / "b.pth")
+
+
+def test_a_ported_folder_counts_by_its_weights(tmp_path):
+    (tmp_path / "teacher").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "teacher.json").write_text("the same card")
+        (tmp_path / name / f"{name}.bin").write_text("as Orbax likes it")
+    assert not _begin("teacher", tmp_path, teacher__checkpoint=str(tmp_path / "one"))
+    (tmp_path / "teacher" / "teacher.json").touch()
+    assert not _begin("teacher", tmp_path, teacher__checkpoint=str(tmp_path / "two"))
