@@ -281,8 +281,8 @@ def logits_fn(teacher: Teacher) -> LogitsFn:
 
 def _natural(config: ConfigDict, teacher: Teacher, split: str) -> Images:
     data: Any = config.data
-    name = data[f"{split}_split"]
-    return sources.load_up_to(data.source, name, teacher.image_size, data.data_dir, data.memory_gb)
+    request = sources.request_of(data, teacher.image_size, teacher.num_classes)
+    return sources.load_up_to(request, split, data.memory_gb)
 
 
 def _synthetic(config: ConfigDict, workdir: Path) -> Images:
