@@ -65,7 +65,7 @@ def read(request: Request, split: str) -> Part:
         skipped["images outside of class folders"] += len(content.images)
     files = [
         (file, order.places[name])
-        for name in content.folders
+        for name in sorted(content.folders, key=lambda name: order.places[name])
         for file in _images(os.path.join(root, name), skipped, ())
     ]
     if not roots:

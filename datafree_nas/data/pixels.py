@@ -17,6 +17,7 @@ _UNREADABLE = (
     SyntaxError,
     ValueError,
     EOFError,
+    RuntimeError,
     OverflowError,
     struct.error,
 )

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
@@ -58,18 +59,18 @@ def read(request: Request, split: str) -> Part:
     records = _records(builder, name, request)
 
     def example(index: int) -> Example:
-        try:
+        with _reading(f"{where}, image {index}"):
             row = records[index]
             seen = pixels.fitted_array(row[image], size)
-        except _UNREADABLE as error:
-            raise UserError(f"{where}: image {index} is not readable: {_first(error)}") from None
         labels = label.understand([row[label.name]], f"{where}, image {index}")
         return Example(seen, int(labels.indices[0]))
 
     def labels() -> Labels:
         rows = _records(builder, name, request, image)
         places = np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int).tolist()
-        return label.understand([rows[place][label.name] for place in places], where)
+        with _reading(where):
+            found = [rows[place][label.name] for place in places]
+        return label.understand(found, where)
 
     return Part(
         images=Records(len(records), size, example),
@@ -93,15 +94,14 @@ def _find(request: Request) -> epath.Path:
         raise UserError(f"{request.source}: write tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:VERSION")
     name, config, version = parsed["name"], parsed["config"] or "", parsed["version"] or "*"
     root = epath.Path(os.path.expanduser(request.data_dir or tfds.core.constants.DATA_DIR))
-    configs = [config] if config else ["", *_folders(root / name)]
+    others = [other for other in _folders(root / name) if not _VERSION.fullmatch(other)]
+    configs = [config] if config else ["", *others]
     for folder in (root / name, root):
         found = [at for each in configs for at in _versions(folder / each, version)]
         if found and (folder != root or _open(found[-1], request).name == name):
             if len({at.parent for at in found}) > 1:
-                several = ", ".join(sorted({at.parent.name for at in found}))
-                raise UserError(
-                    f"{request.source} has several configs ({several}): tfds:NAME/CONFIG"
-                )
+                several = ", ".join(sorted(f"tfds:{name}/{at.parent.name}" for at in found))
+                raise UserError(f"{request.source} has several configs; choose from {several}")
             return found[-1]
     raise UserError(_missing(request, name, root))
 
@@ -143,10 +143,8 @@ def _command(request: Request, root: str | epath.Path) -> str:
 def _open(directory: epath.Path, request: Request) -> Any:
     import tensorflow_datasets as tfds
 
-    try:
+    with _reading(f"{request.source} in {directory}"):
         return tfds.builder_from_directory(directory)
-    except _UNREADABLE as error:
-        raise UserError(f"{request.source}: {directory} cannot be read: {_first(error)}") from None
 
 
 def _split(builder: Any, request: Request, split: str) -> str:
@@ -167,15 +165,14 @@ def _records(builder: Any, split: str, request: Request, *undecoded: str) -> Any
 
     decoders = {feature: tfds.decode.SkipDecoding() for feature in undecoded}
     try:
-        return builder.as_data_source(split, decoders=decoders or None)
+        with _reading(f"{request.source}, split {split!r},"):
+            return builder.as_data_source(split, decoders=decoders or None)
     except NotImplementedError:
         raise UserError(
             f"{request.source} is prepared as {builder.info.file_format.value}, which TensorFlow "
             "alone reads; prepare it as array_record, in another folder for config.data.data_dir: "
             f"{_command(request, 'DIR')}"
         ) from None
-    except _UNREADABLE as error:
-        raise UserError(f"{request.source}, split {split!r}: {_first(error)}") from None
 
 
 def _image(features: dict[str, Any], request: Request) -> str:
@@ -234,7 +231,9 @@ def _dtype(feature: Any) -> Any:
 
 
 def _no_choice(what: str, features: dict[str, Any], request: Request) -> str:
-    listed = ", ".join(f"{name}: {' '.join(repr(f).split())}" for name, f in features.items())
+    listed = ", ".join(
+        f"{name}: {' '.join(repr(f).split())}" for name, f in sorted(features.items())
+    )
     return (
         f"{request.source} has no feature that must be {what}: {listed}; write the images and "
         "their classes to folders or an .npz file, and give folder:DIR or npz:FILE"
@@ -287,5 +286,13 @@ def _check_as_numbers(name: str, found: list[int | None], own: Classes, request:
         )
 
 
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turns what libraries raise for damaged files into one line."""
+    try:
+        yield
+    except NotImplementedError:
+        raise
+    except _UNREADABLE as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{what} is not readable: {reason}") from None
