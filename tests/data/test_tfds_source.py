@@ -218,7 +218,7 @@ def test_of_several_labels_that_with_the_teachers_number_of_classes_counts(tmp_p
     _write_small(tmp_path, label="fine", coarse=coarse)
     _check(_request(tmp_path))
     _refused(
-        "no feature that must be one class.*fine.*coarse", _request(tmp_path, classes=Classes(4))
+        "no feature that must be one class.*coarse.*fine", _request(tmp_path, classes=Classes(4))
     )
 
 
