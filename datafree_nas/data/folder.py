@@ -42,14 +42,7 @@ def read(request: Request, split: str) -> Part:
     Raises:
         UserError: no such folder or split, no images, or no telling which class a folder is.
     """
-    top = os.path.expanduser(request.place)
-    if not os.path.isdir(top):
-        kind = "is a file, not a folder: unpack it" if os.path.exists(top) else "does not exist"
-        raise UserError(f"{top} {kind}; folder:DIR needs a folder for each class")
-    if request.size[2] not in (1, 3):
-        raise UserError(
-            f"{request.source}: the teacher has {request.size[2]} channels; use npz:FILE"
-        )
+    top = _top(request)
     roots = _roots(top, request)
     if roots and split not in roots:
         raise UserError(
@@ -87,6 +80,18 @@ def read(request: Request, split: str) -> Part:
         skipped=skipped,
         notes=tuple(pixels.remarks(files[0][0])),
     )
+
+
+def _top(request: Request) -> str:
+    """The folder that the request names."""
+    top = os.path.expanduser(request.place)
+    if not os.path.isdir(top):
+        kind = "is a file, not a folder: unpack it" if os.path.exists(top) else "does not exist"
+        raise UserError(f"{top} {kind}; folder:DIR needs a folder for each class")
+    if request.size[2] not in (1, 3):
+        channels = request.size[2]
+        raise UserError(f"{request.source}: the teacher has {channels} channels; use npz:FILE")
+    return top
 
 
 def _content(folder: str) -> _Content:
