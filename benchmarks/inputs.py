@@ -58,7 +58,8 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
         images = store.load(Path(place) / "synthetic")
     elif kind == "real":
         block: Any = config.data
-        images = sources.load(block.source, block.train_split, teacher.image_size, block.data_dir)
+        request = sources.request_of(block, teacher.image_size, teacher.num_classes)
+        images = sources.load(request, "train")
     else:
         shape = (count or _NOISE, *teacher.image_size)
         images = rows.noise(shape, labelling, preprocess, config.seed)

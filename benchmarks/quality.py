@@ -70,8 +70,8 @@ def rows(
 
 
 def _natural(like: ImageSet) -> ImageSet:
-    height, width, channels = like.images.shape[1:]
-    return sources.load(_REAL.value, "test", (height, width, channels), _DATA_DIR.value)
+    request = sources.Request(_REAL.value, like.image_size, data_dir=_DATA_DIR.value)
+    return sources.load(request, "test")
 
 
 def _run() -> None:

@@ -98,8 +98,8 @@ def _natural(config: ConfigDict, teacher: Teacher, split: str) -> Images:
     data: Any = config.data
     if not data.source:
         raise UserError("the student is tested on real images; set config.data.source")
-    name = data[f"{split}_split"]
-    return sources.load_up_to(data.source, name, teacher.image_size, data.data_dir, data.memory_gb)
+    request = sources.request_of(data, teacher.image_size, teacher.num_classes)
+    return sources.load_up_to(request, split, data.memory_gb)
 
 
 def _images(config: ConfigDict, teacher: Teacher) -> Images:

@@ -78,6 +78,9 @@ def get_config() -> ConfigDict:
     # A set with more pixels, in 10^9 bytes, is not kept on every device: training streams it, and a
     # search takes a random part. ImageNet at 224 pixels has 193, CIFAR-10 0.15; 0: stream any.
     config.data.memory_gb = 4.0
+    # File with the names of the classes, one a line, in the order of the teacher's outputs. Class
+    # folders and labels that are text are looked up in it; empty: the teacher's own names, if any.
+    config.data.classes = ""
     config.data.train_split = "train"  # its name in the source
     config.data.test_split = "test"  # its name in the source
 

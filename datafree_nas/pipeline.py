@@ -15,7 +15,7 @@ from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.report import build, table
 from datafree_nas.runtime import backend, checkpoint, lock, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import make_directory, read_json
+from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
 from datafree_nas.stage import Stage
@@ -51,12 +51,21 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
     """
     workdir = Path(workdir)
     config = resolve.expanded(config)
-    preflight.check(config, workdir)
+    pending = [name for name in stages if not stage_of(name).is_done(workdir)]
+    images = preflight.check(config, workdir, pending)
     make_directory(workdir)
     backend.keep_compiled(workdir)
     with lock.one_run(workdir):
+        if images:
+            processes.once(lambda: _keep(images, workdir))
         for number, each in enumerate(stages, start=1):
             _run_stage(stage_of(each), f"[{number}/{len(stages)}] {each}", config, workdir)
+
+
+def _keep(images: dict[str, Any], workdir: Path) -> None:
+    """Prints what is known of the natural images, and leaves it for the report."""
+    print("\n".join(sources.lines(images)), flush=True)
+    write_json(workdir / sources.FILE, images)
 
 
 def _run_stage(this: Stage, title: str, config: ConfigDict, workdir: Path) -> None:
@@ -125,14 +134,24 @@ def _teacher(config: ConfigDict, workdir: Path) -> None:
         teacher = resolve.described(config)
         variables = _train_teacher(teacher, config, directory)
         source = {"trained_on": config.data.source}
-    processes.once(lambda: _save_teacher(directory, teacher, variables, source))
+    names = _class_names(config, workdir, teacher)
+    processes.once(lambda: _save_teacher(directory, teacher, variables, source, names))
+
+
+def _class_names(config: ConfigDict, workdir: Path, teacher: Teacher) -> list[str]:
+    """Those of the ported folder, or of the images that the teacher was trained on."""
+    images = workdir / sources.FILE
+    if config.teacher.checkpoint or not images.exists():
+        return resolve.class_names(config, workdir)
+    return sources.names_in_order(read_json(images), teacher.num_classes)
 
 
 def _save_teacher(
-    directory: Path, teacher: Teacher, variables: Any, source: dict[str, str]
+    directory: Path, teacher: Teacher, variables: Any, source: dict[str, str], names: list[str]
 ) -> None:
     with processes.alone():
-        card = teachers.save(directory, teacher, mesh.replicated_here(variables), source)
+        here = mesh.replicated_here(variables)
+        card = teachers.save(directory, teacher, here, source, names or None)
     for check in card["checks"]:
         if not check["passed"]:
             processes.say(f"warning: {check['name']}: {check['message']}")
@@ -153,7 +172,7 @@ def _given(config: ConfigDict) -> tuple[Teacher, Any, dict[str, str]]:
 def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any:
     return fit.fit(
         teacher.model,
-        _natural(config, teacher, "train"),
+        _natural(config, teacher, "train", []),
         Preprocessing(teacher.mean, teacher.std),
         config.teacher.train,
         seeds.key_for(config.seed, "teacher"),
@@ -162,10 +181,9 @@ def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any
     )
 
 
-def _natural(config: ConfigDict, teacher: Teacher, split: str) -> Images:
-    data: Any = config.data
-    name = data[f"{split}_split"]
-    return sources.load_up_to(data.source, name, teacher.image_size, data.data_dir, data.memory_gb)
+def _natural(config: ConfigDict, teacher: Teacher, split: str, names: list[str]) -> Images:
+    request = resolve.request(config, teacher, names)
+    return sources.load_up_to(request, split, config.data.memory_gb)
 
 
 def _synthetic(config: ConfigDict, workdir: Path) -> Images:
@@ -184,7 +202,7 @@ def _synthesize(config: ConfigDict, workdir: Path) -> None:
 def _search(config: ConfigDict, workdir: Path) -> None:
     teacher, variables = teachers.load(workdir / "teacher")
     if config.search.data == "real":
-        images = _natural(config, teacher, "train")
+        images = _natural(config, teacher, "train", resolve.class_names(config, workdir))
     else:
         images = _synthetic(config, workdir)
     found = search.run(
@@ -213,14 +231,15 @@ def _train(config: ConfigDict, workdir: Path) -> None:
     teacher, variables = teachers.load(workdir / "teacher")
     space = resolve.space(config, teacher)
     card = read_json(workdir / "teacher" / teacher_store.FILE)
+    names = resolve.class_names(config, workdir)
     inputs = rows.Inputs(
         space=space,
         architecture=space.decode(read_json(workdir / "search/architecture.json")["architecture"]),
         teacher=(teachers.logits_fn(teacher), variables),
         preprocess=Preprocessing(teacher.mean, teacher.std),
         synthetic=_synthetic(config, workdir),
-        real=lambda: _natural(config, teacher, "train"),
-        test=_natural(config, teacher, "test") if config.data.source else None,
+        real=lambda: _natural(config, teacher, "train", names),
+        test=_natural(config, teacher, "test", names) if config.data.source else None,
     )
     teacher_row = {"macs": card["macs"], "params": card["params"]}
     rows.run(workdir / "student", inputs, teacher_row, config.student, config.seed)

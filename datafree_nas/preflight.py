@@ -3,12 +3,14 @@
 What is built here is what the stages build, for shapes instead of arrays; nothing is computed.
 """
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from datafree_nas import resolve, schema, spaces, teachers
-from datafree_nas.data import augment
+from datafree_nas.data import augment, sources
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
@@ -28,17 +30,23 @@ _FOR_STUDENTS = {
 }
 
 
-def check(config: ConfigDict, workdir: Path) -> None:
-    """Checks a config as a whole.
+def check(config: ConfigDict, workdir: Path, pending: Collection[str]) -> dict[str, Any] | None:
+    """Checks a config as a whole, and opens the natural images that will be read.
 
     Args:
         config: experiment, see `configs/common.py`.
         workdir: of the run; need not exist.
+        pending: names of the stages that are going to be run.
+
+    Returns:
+        What `sources.inspect` says of the images; None if no stage reads any.
 
     Raises:
         UserError: the first mistake that is found.
     """
     check_fields(config)
+    if not pending:
+        return None
     teacher = resolve.teacher(config, workdir)
     for block in _trained(config):
         recipe.check(config[block].train, f"{block}.train")
@@ -46,6 +54,26 @@ def check(config: ConfigDict, workdir: Path) -> None:
         mesh.check_divisible(config[block].train.batch_size, f"config.{block}.train.batch_size")
     _check_synthesis(config, teacher)
     _check_search(config, teacher, resolve.space(config, teacher))
+    needed = [split for split in ("train", "test") if _is_read(split, config, pending)]
+    if not needed:
+        return None
+    names = resolve.class_names(config, workdir)
+    inspected = sources.inspect(resolve.request(config, teacher, names), needed)
+    if "search" in pending and config.search.data == "real":
+        count = inspected["splits"]["train"]["images"]
+        search.check(count, teacher.image_size, config.search)
+    return inspected
+
+
+def _is_read(split: str, config: ConfigDict, pending: Collection[str]) -> bool:
+    """Whether a stage that is going to be run reads a split of the natural images."""
+    if split == "test":
+        return bool(config.data.source) and "train" in pending
+    return (
+        ("teacher" in pending and not config.teacher.checkpoint)
+        or ("search" in pending and config.search.data == "real")
+        or ("train" in pending and "real" in config.student.rows)
+    )
 
 
 def check_fields(config: ConfigDict) -> None:

@@ -11,6 +11,7 @@ from datafree_nas.data import sources
 from datafree_nas.interop import torch_file
 from datafree_nas.runtime import processes
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_json
 from datafree_nas.spaces import Space
 from datafree_nas.teachers import Teacher, port
 from datafree_nas.teachers import store as teacher_store
@@ -20,6 +21,7 @@ _PATHS = (
     "synthesis.competitor",
     "search.latency_table",
     "data.data_dir",
+    "data.classes",
 )
 
 
@@ -46,6 +48,7 @@ def files(config: ConfigDict) -> dict[str, Path | None]:
         "search.latency_table": _path(config.search.latency_table),
         "data.source": source,
         "data.data_dir": source,
+        "data.classes": _path(config.data.classes),
     }
 
 
@@ -127,6 +130,33 @@ def teacher(config: ConfigDict, workdir: Path | None = None) -> Teacher:
         architecture(config), tensors, block.num_classes, block.prefix, **settings(config)
     )
     return found.teacher
+
+
+def class_names(config: ConfigDict, workdir: Path) -> list[str]:
+    """Reads the names of the teacher's classes from its card; none where nobody has named them.
+
+    Args:
+        config: experiment, see `configs/common.py`.
+        workdir: of the run, whose teacher counts if there is one already.
+    """
+    for folder in (workdir / "teacher", Path(config.teacher.checkpoint or workdir)):
+        if (folder / teacher_store.FILE).exists():
+            return read_json(folder / teacher_store.FILE).get("class_names") or []
+    return []
+
+
+def request(config: ConfigDict, teacher: Teacher, names: list[str]) -> sources.Request:
+    """Puts together what the config and the teacher ask of the source of natural images.
+
+    Args:
+        config: experiment, see `configs/common.py`.
+        teacher: whose images and classes they have to be.
+        names: of its classes, from `class_names`.
+
+    Raises:
+        UserError: the file of class names does not fit the teacher.
+    """
+    return sources.request_of(config.data, teacher.image_size, teacher.num_classes, names)
 
 
 def planned_teacher(config: ConfigDict) -> Teacher:

@@ -83,6 +83,7 @@ FIELDS: dict[str, Values] = {
     "data.source": text(),
     "data.data_dir": text(),
     "data.memory_gb": number(0, 1e6),
+    "data.classes": text(),
     "data.train_split": name(),
     "data.test_split": name(),
     "teacher.arch": text(),

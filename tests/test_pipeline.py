@@ -89,7 +89,7 @@ def test_students_leave_their_weights_for_pytorch(finished):
 
 def test_a_student_elsewhere_is_as_good_as_in_the_table(finished):
     workdir, _, _ = finished
-    test = sources.load("digits", "test", (8, 8, 1))
+    test = sources.load(sources.Request("digits", (8, 8, 1)), "test")
     for name in ("synthetic", "real", "noise", "random"):
         folder = workdir / "student" / name
         student = jax.export.deserialize((folder / "student.stablehlo").read_bytes())

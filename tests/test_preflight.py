@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs import common
@@ -14,6 +15,7 @@ from tests import tiny
 FIELDS = sorted(schema.flatten(tiny.get_config().to_dict()))
 VALUES = [0, -1, 10**12, 1.5, math.nan, math.inf, "", "odd", (), (0,), None]
 NOWHERE = Path("no such workdir")
+STAGES = ["teacher", "synthesize", "search", "train", "report"]
 
 
 def _with(field, value):
@@ -78,16 +80,16 @@ def test_mistakes_that_would_show_after_hours(changes, message):
     config = tiny.get_config()
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message):
-        preflight.check(config, NOWHERE)
+        preflight.check(config, NOWHERE, STAGES)
 
 
 def test_limits_that_random_networks_do_not_keep(monkeypatch):
     config = tiny.get_config()
     config.search.evolution.update(max_params=4822, population=1)
-    preflight.check(config, NOWHERE)
+    preflight.check(config, NOWHERE, STAGES)
     monkeypatch.setattr(limits, "TRIES", 1)
     with pytest.raises(UserError, match=r"none of 1 random networks .* keeps .* max_params=4822"):
-        preflight.check(config, NOWHERE)
+        preflight.check(config, NOWHERE, STAGES)
 
 
 def test_hardware_costs_that_have_no_logarithm():
@@ -95,7 +97,7 @@ def test_hardware_costs_that_have_no_logarithm():
     config.search.update(strategy="proxyless")
     config.search.hardware.update(cost="macs", reference=1.0)
     with pytest.raises(UserError, match=r"hardware\.reference=1 must be above 1"):
-        preflight.check(config, NOWHERE)
+        preflight.check(config, NOWHERE, STAGES)
 
 
 def test_a_field_that_nothing_reads_and_one_that_is_missing():
@@ -109,3 +111,22 @@ def test_a_field_that_nothing_reads_and_one_that_is_missing():
         del config.search.pool
     with pytest.raises(UserError, match=r"has no field config\.search\.pool; start from"):
         preflight.check_fields(config)
+
+
+def test_images_are_opened_and_counted_before_the_first_stage(tmp_path):
+    config = tiny.get_config()
+    found = preflight.check(config, NOWHERE, STAGES)
+    assert {split: part["images"] for split, part in found["splits"].items()} == {
+        "train": 1297,
+        "test": 500,
+    }
+    assert preflight.check(config, NOWHERE, ["synthesize", "report"]) is None
+    labels = np.arange(20).reshape(-1, 1) % 12
+    np.savez(tmp_path / "a.npz", images=np.full((20, 8, 8), 200, np.uint8), labels=labels)
+    config.data.source = f"npz:{tmp_path}/a.npz"
+    with pytest.raises(UserError, match="labels go from 0 to 11, the teacher's 10 classes are 0"):
+        preflight.check(config, NOWHERE, STAGES)
+    assert preflight.check(config, NOWHERE, ["synthesize"]) is None, "which reads no such images"
+    config.data.source = f"folder:{tmp_path}/none"
+    with pytest.raises(UserError, match="none"):
+        preflight.check(config, NOWHERE, ["train"])

@@ -76,7 +76,8 @@ def test_published_checkpoints_on_real_images(arch, file, right):
     data = Path(os.environ["DATAFREE_NAS_DATA"])
     teacher, variables, _ = port.port("auto", data / "teachers" / file)
     assert teacher.arch == arch
-    test = sources.load("tfds:cifar10_lite", "test", teacher.image_size, str(data / "tfds"))
+    request = sources.Request("tfds:cifar10_lite", teacher.image_size, data_dir=str(data / "tfds"))
+    test = sources.load(request, "test")
     x = normalize(jnp.asarray(test.images), teacher.mean, teacher.std)
     with jax.default_matmul_precision("highest"):
         logits = jax.jit(teacher.model.apply)(variables, x)

@@ -1,0 +1,136 @@
+"""Images and labels in one `.npz` file, under the usual names."""
+
+import os
+import re
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from datafree_nas.data import pixels, splits
+from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labels import check
+from datafree_nas.data.part import Part, Request
+from datafree_nas.runtime.errors import UserError
+
+IMAGES = ("x", "image", "images", "img", "imgs", "data", "pixels", "inputs")
+LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")
+# what numpy and zipfile raise for files that are torn, encrypted, pickled or something else
+_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class _Pair(NamedTuple):
+    """The names of two arrays, and of their split; empty if the file has no splits."""
+
+    images: str
+    labels: str
+    split: str
+
+
+_POSITIONAL = _Pair("arr_0", "arr_1", "")  # what `np.savez(file, images, labels)` writes
+
+
+def read(request: Request, split: str) -> Part:
+    """Reads a split into memory.
+
+    Raises:
+        UserError: no such file, no arrays of a usual name, or no images or labels in them.
+    """
+    file = os.path.expanduser(request.place)
+    try:
+        with _open(file) as arrays:
+            pair = _choose(arrays, request, split, file)
+            images, labels = arrays[pair.images], arrays[pair.labels]
+    except _UNREADABLE as error:
+        reason = "it holds pickled Python objects" if "pickle" in str(error) else error
+        raise UserError(
+            f"{file} is not a readable .npz file: {reason}; numpy.savez(file, images=..., "
+            "labels=...) writes one"
+        ) from None
+    images, layout = _layout(images, request, f"{file}: {pair.images}")
+    images = pixels.to_bytes(images, f"{file}: {pair.images}")
+    checked = check(labels, len(images), request.classes, f"{file}: {pair.labels}")
+    found = ImageSet(images, checked.indices)
+    if not pair.split:
+        found = found.take(splits.held_out(found.size, request.name(split), request.source))
+    return Part(
+        images=found,
+        labels=lambda: checked._replace(indices=np.asarray(found.labels)),
+        name=pair.split,
+        notes=(f"images are {pair.images}, labels are {pair.labels}", *layout),
+    )
+
+
+def _open(file: str) -> np.lib.npyio.NpzFile:
+    if not os.path.isfile(file):
+        raise OSError("there is no such file")
+    arrays = np.load(file, allow_pickle=False)
+    if not isinstance(arrays, np.lib.npyio.NpzFile):
+        raise ValueError(f"it is a single array of shape {arrays.shape}")
+    return arrays
+
+
+def _choose(arrays: np.lib.npyio.NpzFile, request: Request, split: str, file: str) -> _Pair:
+    """The arrays of a split.
+
+    Raises:
+        UserError: none, or several that might be it.
+    """
+    if sorted(arrays.files) == sorted(_POSITIONAL[:2]):
+        return _POSITIONAL
+    by_split: dict[str, tuple[list[str], list[str]]] = {}
+    for name in arrays.files:
+        if understood := _understand(name, request):
+            part, is_label = understood
+            by_split.setdefault(part, ([], []))[is_label].append(name)
+    named = [part for part in by_split if part]
+    found = splits.find(request.name(split), named) if named else ""
+    images, labels = by_split.get(found, ([], [])) if found is not None else ([], [])
+    if len(images) != 1 or len(labels) != 1:
+        raise UserError(
+            f"{file} must have one array of images and one of labels for the split "
+            f"{request.name(split)!r}, such as x_train and y_train, train_images and train_labels, "
+            f"or images and labels without splits; it has {_listed(arrays)}"
+        )
+    return _Pair(images[0], labels[0], found or "")
+
+
+def _understand(name: str, request: Request) -> tuple[str, bool] | None:
+    """The split that an array's name speaks of, and whether it is that of labels."""
+    wanted = [request.train_split.casefold(), request.test_split.casefold()]
+    words = re.split(r"[_\W]+", name.casefold())
+    parts = [word for word in words if splits.is_split(word) or word in wanted]
+    kinds = [word for word in words if word in (*IMAGES, *LABELS)]
+    if len(kinds) != 1 or len(parts) > 1 or len(words) != len(kinds) + len(parts):
+        return None
+    return "".join(parts), kinds[0] in LABELS
+
+
+def _listed(arrays: np.lib.npyio.NpzFile) -> str:
+    """Every array with its type and shape, from their headers."""
+    found = []
+    archive = arrays.zip
+    assert archive is not None  # it is open
+    for member in archive.namelist():
+        with archive.open(member) as opened:
+            header = np.lib.format.read_array_header_2_0
+            if np.lib.format.read_magic(opened) == (1, 0):
+                header = np.lib.format.read_array_header_1_0
+            shape, _, dtype = header(opened)
+        found.append(f"{member.removesuffix('.npy')} {dtype} {list(shape)}")
+    return ", ".join(found) or "nothing"
+
+
+def _layout(images: np.ndarray, request: Request, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Images as `[n h w c]`, and how they were understood."""
+    if images.ndim == 3:
+        return images[..., None], ()
+    if images.ndim != 4:
+        raise UserError(
+            f"{where} has shape {images.shape}; images must be [n h w], [n h w c] or [n c h w]"
+        )
+    moved = np.moveaxis(images, 1, -1)
+    if images.shape[1:] != request.size and moved.shape[1:] == request.size:
+        return np.ascontiguousarray(moved), ("channels come first in the file",)
+    return images, ()
