@@ -199,7 +199,7 @@ def test_a_teacher_without_its_mean(tmp_path):
 
 
 def test_an_image_that_cannot_be_read(tmp_path):
-    image = tmp_path / "images" / "class" / "0.png"
+    image = tmp_path / "images" / "0" / "0.png"
     image.parent.mkdir(parents=True)
     image.write_text("no image")
     flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]

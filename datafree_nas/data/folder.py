@@ -44,13 +44,9 @@ def read(request: Request, split: str) -> Part:
     """
     top = _top(request)
     roots = _roots(top, request)
-    if roots and split not in roots:
-        raise UserError(
-            f"{top} has no folder {request.name(split)!r}, or one of another usual name, for the "
-            f"{split} images; it has {_listed(_content(top).folders)}; set "
-            f"config.data.{split}_split, or give the folder of the classes itself"
-        )
     root = roots.get(split, top)
+    if roots and split not in roots:
+        raise UserError(_no_split(top, request, split))
     order = _mapping(list(roots.values()) or [top], request)
     content = _content(root)
     skipped = content.skipped
@@ -165,6 +161,14 @@ def _images(folder: str, skipped: Counter[str], above: tuple[str, ...]) -> Itera
         yield os.path.join(folder, name)
     for name in content.folders:
         yield from _images(os.path.join(folder, name), skipped, (*above, here))
+
+
+def _no_split(top: str, request: Request, split: str) -> str:
+    return (
+        f"{top} has no folder {request.name(split)!r}, or one of another usual name, for the "
+        f"{split} images; it has {_listed(_content(top).folders)}; set "
+        f"config.data.{split}_split, or give the folder of the classes itself"
+    )
 
 
 def _nothing(root: str, skipped: Counter[str]) -> str:
