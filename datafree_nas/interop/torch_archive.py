@@ -88,11 +88,13 @@ class Tensor(NamedTuple):
         shape: of it.
         dtype: its name, e.g. `float16`.
         load: reads it as float32; the file stays as it is.
+        group: dotted name of the dict that holds it; empty for the file's top.
     """
 
     shape: tuple[int, ...]
     dtype: str
     load: Callable[[], np.ndarray]
+    group: str = ""
 
 
 def open_zip(path: Path) -> Archive:
@@ -147,7 +149,9 @@ def open_old(path: Path) -> Archive:
     """
     item_sizes: dict[str, int] = {}
 
-    def persistent(identity: Any) -> Storage:
+    def persistent(identity: Any) -> Any:
+        if identity[0] == "module":  # a class and its source code
+            return identity[1]
         storage = _storage(identity)
         item_sizes[storage.key] = _DTYPES[storage.dtype].itemsize
         return storage

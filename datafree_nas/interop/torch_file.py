@@ -99,9 +99,10 @@ def _sorted(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
     """The tensors of an archive and its other objects, by dotted name."""
     tensors: dict[str, Tensor] = {}
     others: dict[str, Object] = {}
-    for name, leaf in _leaves(archive.tree):
+    for group, key, leaf in _leaves(archive.tree):
+        name = f"{group}.{key}" if group else key
         if tensor := torch_archive.tensor(leaf, archive):
-            tensors[name] = tensor
+            tensors[name] = tensor._replace(group=group)
         elif isinstance(leaf, Object):
             others[name] = leaf
         if len(tensors) + len(others) > _MAX_LEAVES:
@@ -109,21 +110,23 @@ def _sorted(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
     return tensors, others
 
 
-def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
-    """What is no mapping, by dotted name; each mapping is entered once, whatever refers to it."""
+def _leaves(tree: Any) -> Iterator[tuple[str, str, Any]]:
+    """Whatever is no dict: dotted name of the dict that holds it, its key there, and itself.
+
+    Each dict is entered once, whatever refers to it.
+    """
     entered: set[int] = set()
 
-    def enter(node: Any, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-        entries = _entries(node)
-        if not entries:
-            yield prefix, node
-        elif id(node) not in entered and depth < _MAX_DEPTH:
-            entered.add(id(node))
-            for key, value in entries.items():
-                name = _printable(key)
-                yield from enter(value, f"{prefix}.{name}" if prefix else name, depth + 1)
+    def enter(node: Any, name: str, depth: int) -> Iterator[tuple[str, str, Any]]:
+        entered.add(id(node))
+        for key, value in _entries(node).items():
+            key = _printable(key)
+            if not _entries(value):
+                yield name, key, value
+            elif id(value) not in entered and depth < _MAX_DEPTH:
+                yield from enter(value, f"{name}.{key}" if name else key, depth + 1)
 
-    return enter(tree, "", 0)
+    return enter(tree, "", 0) if _entries(tree) else iter([("", "", tree)])
 
 
 def _entries(node: Any) -> Mapping[Any, Any]:

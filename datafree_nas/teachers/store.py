@@ -1,5 +1,6 @@
 """A teacher on disk: `variables/` by Orbax, and `teacher.json`, its card, which is written last."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import checkpoint, costs
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.runtime.files import as_path, make_directory, read_json, write_json
 from datafree_nas.teachers import checks, registry
 from datafree_nas.teachers.teacher import Teacher
 
@@ -18,11 +19,11 @@ FILE = "teacher.json"
 
 
 def save(
-    directory: Path,
+    directory: str | Path,
     teacher: Teacher,
     variables: Any,
     source: dict[str, str],
-    class_names: list[str] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Writes variables and card.
 
@@ -37,7 +38,7 @@ def save(
         The card, see `card`.
     """
     written = card(teacher, variables, source) | {"class_names": class_names}
-    make_directory(directory)
+    directory = make_directory(as_path(directory))
     checkpoint.save_variables(directory / "variables", variables)
     write_json(directory / FILE, written)
     return written
@@ -70,8 +71,11 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
     }
 
 
-def load(directory: Path) -> tuple[Teacher, Any]:
+def load(directory: str | Path) -> tuple[Teacher, Any]:
     """Reads a teacher that `save` wrote.
+
+    Args:
+        directory: e.g. `runs/digits_spos/teacher`.
 
     Returns:
         The teacher and its variables, on the default device.
@@ -79,6 +83,7 @@ def load(directory: Path) -> tuple[Teacher, Any]:
     Raises:
         UserError: nothing there, or a card that lacks a field or names an unknown architecture.
     """
+    directory = as_path(directory)
     described = read_json(directory / FILE)
     for field in ("arch", "num_classes", "image_size", "mean", "std"):
         if not described.get(field):
@@ -96,7 +101,7 @@ def load(directory: Path) -> tuple[Teacher, Any]:
     return teacher, jax.tree.map(jnp.asarray, variables)
 
 
-def export(path: Path, teacher: Teacher, variables: Any, style: int = 0) -> None:
+def export(path: str | Path, teacher: Teacher, variables: Any, style: int = 0) -> None:
     """Writes a safetensors file whose keys are PyTorch's, for `load_state_dict`.
 
     Args:
@@ -106,7 +111,7 @@ def export(path: Path, teacher: Teacher, variables: Any, style: int = 0) -> None
         style: which of `teacher.torch_names`.
     """
     tensors = state_dict(variables, teacher.torch_names[style])
-    torch_file.write(path, tensors, {"arch": teacher.arch})
+    torch_file.write(as_path(path), tensors, {"arch": teacher.arch})
 
 
 def count(params: Any) -> int:
