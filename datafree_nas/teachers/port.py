@@ -140,8 +140,7 @@ def match(
     if not tensors:
         raise UserError(f"the checkpoint has nothing under --prefix={prefix.rstrip('.')}")
     candidates = registry.originals() if arch == "auto" else [arch]
-    found = [_match(name, tensors, num_classes, ignore, changes) for name in candidates]
-    best = min(found, key=lambda match: match.faults)
+    best = _nearest(_match(name, tensors, num_classes, ignore, changes) for name in candidates)
     _check_outputs(best, tensors)
     if best.problems:
         raise UserError(_refusal(best, tensors, arch))
@@ -157,6 +156,16 @@ def match(
         _check_variants(best, variants)
     copies = [f"{rival}*" for rival in best.rivals]
     return best._replace(also_fit=variants, ignored=[*copies, *best.normalizers, *best.ignored])
+
+
+def _nearest(matches: Iterable[Match]) -> Match:
+    """The first that fits, else the one with the fewest faults."""
+    tried = []
+    for found in matches:
+        if not found.problems:
+            return found
+        tried.append(found)
+    return min(tried, key=lambda match: match.faults)
 
 
 def _check_outputs(best: Match, tensors: Mapping[str, Tensor]) -> None:

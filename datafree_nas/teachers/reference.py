@@ -44,9 +44,7 @@ def compare(place: str | Path, teacher: Teacher, variables: Any) -> str:
         found = np.concatenate([np.asarray(predict(batch)) for batch in batches])
     difference = np.abs(found - y).max() / max(np.abs(y).max(), np.finfo(np.float32).tiny)
     agreement = np.mean(found.argmax(-1) == y.argmax(-1))
-    line = (
-        f"logits differ by at most {difference:.2g} of the largest; top-1 agrees: {agreement:.1%}"
-    )
+    line = f"logits differ by {difference:.2g} of the largest, top-1 agrees on {agreement:.1%}"
     if not difference <= TOLERANCE:
         raise UserError(
             f"{path}: {line} of {len(y)} images; {teacher.arch} is not the network that gave them: "
