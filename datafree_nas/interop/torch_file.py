@@ -13,7 +13,8 @@ from datafree_nas.interop.torch_archive import Archive, Tensor
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import as_path, write_bytes
 
-_MAX_LEAVES = 50_000  # tensors and other objects
+_MAX_TENSORS = 50_000
+_MAX_OTHERS = 1000  # objects, of which the first serve to say what a file holds
 _MAX_DEPTH = 20  # of dicts in dicts
 _MAX_NAME = 200  # characters of a key
 _SAVE_WEIGHTS = "save the model's state_dict() by torch.save and port that file"
@@ -103,10 +104,10 @@ def _sorted(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
         name = f"{group}.{key}" if group else key
         if tensor := torch_archive.tensor(leaf, archive):
             tensors[name] = tensor._replace(group=group)
-        elif isinstance(leaf, Object):
+        elif isinstance(leaf, Object) and len(others) < _MAX_OTHERS:
             others[name] = leaf
-        if len(tensors) + len(others) > _MAX_LEAVES:
-            raise ValueError(f"it has more than {_MAX_LEAVES} tensors")
+        if len(tensors) > _MAX_TENSORS:
+            raise ValueError(f"it has more than {_MAX_TENSORS} tensors")
     return tensors, others
 
 
@@ -160,6 +161,22 @@ def _said(name: str, other: Object) -> str:
 
 def _reason(error: Exception) -> str:
     return _printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def load(name: str, tensor: Tensor) -> np.ndarray:
+    """Reads a tensor as float32.
+
+    Args:
+        name: of the tensor, for the error line.
+        tensor: by `read`.
+
+    Raises:
+        UserError: the file is damaged there, or the values are no real numbers.
+    """
+    try:
+        return tensor.load()
+    except Exception as error:  # whatever the reader stumbles over, the file is at fault
+        raise UserError(f"{name} cannot be read ({_reason(error)}); get the file again") from None
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

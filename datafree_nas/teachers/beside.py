@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_file import Tensor
 from datafree_nas.runtime.errors import UserError
 
@@ -77,7 +78,7 @@ def ask_for_normalization(names: Sequence[str], tensors: Mapping[str, Tensor]) -
     """Raises `UserError` with the values of a normalizer, and how they are given."""
     said, flags = [], []
     for name in names:
-        values = tensors[name].load().ravel()
+        values = torch_file.load(name, tensors[name]).ravel()
         said.append(f"{name} = {_list(values)}")
         flag = "--std" if re.search(r"(std|sigma)$", name) else "--mean"
         in_bytes = values.max() > _BYTES
@@ -95,6 +96,8 @@ def _list(values: np.ndarray) -> str:
 
 def same_values(tensors: Mapping[str, Tensor], keys: Iterable[str], one: str, other: str) -> bool:
     """Whether two prefixes stand before the same tensors."""
-    return all(
-        np.array_equal(tensors[one + key].load(), tensors[other + key].load()) for key in keys
-    )
+
+    def values(name: str) -> np.ndarray:
+        return torch_file.load(name, tensors[name])
+
+    return all(np.array_equal(values(one + key), values(other + key)) for key in keys)

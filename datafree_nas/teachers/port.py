@@ -95,10 +95,11 @@ def port(
 def _assumed(found: Match, arch: str) -> dict[str, str]:
     """What the file does not say for certain, for the card."""
     others = [registry.create(name) for name in found.also_fit]
+    words = found.teacher.difference
     usual = {rename(found.teacher.head) for rename in found.teacher.torch_names}
     said = {
         "arch": "found" if arch == "auto" else "given",
-        "also_fits": "; ".join(f"{other.arch} ({other.difference})" for other in others),
+        "also_fits": "; ".join(f"{other.arch} ({other.difference or words})" for other in others),
         "ignored": _summary(found.ignored),
         "head": "" if found.head in usual else found.head,
     }
@@ -211,8 +212,9 @@ def _match(
     prefix, *rivals = [p for p, count in counts.items() if count == most] or [""]
     table, head = _behind_dropout(table, rename(teacher.head), prefix, tensors)
     weight = tensors.get(f"{prefix}{head}.weight")
-    if weight is not None and not num_classes and weight.shape[0] not in (1, teacher.num_classes):
-        teacher = registry.create(arch, weight.shape[0], **changes)
+    width = weight.shape[0] if weight is not None and weight.shape else 1
+    if not num_classes and width not in (1, teacher.num_classes):
+        teacher = registry.create(arch, width, **changes)
         abstract = shapes(teacher)
     rest = _rest(table, tensors, [prefix, *rivals])
     found = beside.sort(rest, tensors, ignore, teacher.image_size[2])
@@ -338,10 +340,7 @@ def convert(found: Match, tensors: dict[str, Tensor]) -> Any:
         tensor = tensors.pop(name)
         if not tensor.dtype.lower().startswith(_FLOATS):
             raise UserError(f"{name} has values of type {tensor.dtype}; port unquantized weights")
-        try:
-            value = from_torch(tensor.load())
-        except Exception as error:  # whatever the reader stumbles over, the file is at fault
-            raise UserError(f"{name} cannot be read ({error}); get the file again") from None
+        value = from_torch(torch_file.load(name, tensor))
         if not np.isfinite(value).all():
             raise UserError(f"{name} has values that are not finite; no network computes with them")
         put(variables, path, jnp.array(value, jnp.float32))  # a copy, in order
