@@ -12,8 +12,10 @@ from absl import app, flags
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import at
 from datafree_nas.runtime.errors import UserError, exit_cleanly
+from datafree_nas.runtime.files import as_path, read_json
 from datafree_nas.runtime.flags import parse
-from datafree_nas.teachers import port, store
+from datafree_nas.teachers import port, reference, store
+from datafree_nas.teachers.teacher import Teacher
 
 _ARCH = flags.DEFINE_string("arch", "auto", "e.g. resnet50; auto: the one that fits")
 _FACTORY = flags.DEFINE_string("factory", "", "package.module:function, for a model of your own")
@@ -21,10 +23,19 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, ".pth, .pt, .th, .safetens
 _OUT = flags.DEFINE_string("out", None, "directory to write")
 _CHECK = flags.DEFINE_bool("check", False, "write nothing; print what would go where")
 _PREFIX = flags.DEFINE_string("prefix", "", "where in the file, e.g. model_ema; empty: find it")
+_IGNORE = flags.DEFINE_multi_string(
+    "ignore",
+    [],
+    "tensors that are no part of the network, e.g. 'projector.*,queue'; may be repeated",
+)
 _CLASSES = flags.DEFINE_integer("num_classes", 0, "classes; 0: as the checkpoint's head has")
+_NAMES = flags.DEFINE_string("class_names", "", "file with the name of a class on each line")
 _IMAGE_SIZE = flags.DEFINE_list("image_size", None, "height,width,channels; default: as published")
 _MEAN = flags.DEFINE_list("mean", None, "per channel, of pixels in [0, 1]; default: as published")
 _STD = flags.DEFINE_list("std", None, "per channel, of pixels in [0, 1]; default: as published")
+_LOGITS = flags.DEFINE_string(
+    "check_logits", "", ".npz with images x and the logits y that PyTorch gives; must agree"
+)
 
 
 def _changes() -> dict[str, tuple[Any, ...]]:
@@ -54,6 +65,41 @@ def _arch() -> str:
     return _FACTORY.value or _ARCH.value
 
 
+def _ignore() -> list[str]:
+    return [pattern for value in _IGNORE.value for pattern in value.split(",") if pattern]
+
+
+def _class_names(teacher: Teacher) -> list[str] | None:
+    if not _NAMES.value:
+        return None
+    path = as_path(_NAMES.value)
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--class_names: cannot read {path}: {error}") from None
+    if len(names) != teacher.num_classes or not all(names) or len(set(names)) != len(names):
+        raise UserError(
+            f"{path} has {len(names)} lines, {len(set(filter(None, names)))} different names; "
+            f"{teacher.num_classes} different ones are needed, in the order of the outputs"
+        )
+    return names
+
+
+def _out() -> Path:
+    """Where to write: a directory that is new, empty, or holds an earlier port of this file."""
+    if not _OUT.value:
+        raise UserError("give --out=DIR to write, or --check to look only")
+    out, checkpoint = as_path(_OUT.value), as_path(_CHECKPOINT.value)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out={out} is a file; name a directory")
+    if out.is_dir() and any(out.iterdir()) and checkpoint.is_file():
+        card = read_json(out / store.FILE) if (out / store.FILE).exists() else None
+        source = card.get("source") if isinstance(card, dict) else None
+        if not isinstance(source, dict) or source.get("sha256") != torch_file.sha256(checkpoint):
+            raise UserError(f"--out={out} holds something else; name a new directory or remove it")
+    return out
+
+
 def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
     """One line a tensor, then what the teacher does not take."""
     taken = {found.prefix + key: path for key, path in found.table.items()}
@@ -67,31 +113,61 @@ def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
     for key in sorted(tensors.keys() - taken.keys()):
         if not key.endswith(port.COUNTER):
             print(f"{key:{width}}  not taken")
+
+
+def _say_assumptions(teacher: Teacher, changes: dict[str, tuple[Any, ...]]) -> None:
+    """Prints what the port goes by, and from where it has that."""
+    print(f"{'classes':10}  {teacher.num_classes!s:22}  from the checkpoint's head")
+    for name in ("image_size", "mean", "std"):
+        value = ",".join(f"{number:g}" for number in getattr(teacher, name))
+        origin = f"given by --{name}" if name in changes else f"assumed: as published, see --{name}"
+        print(f"{name:10}  {value:22}  {origin}")
+    if not _LOGITS.value:
+        print(
+            f"strides, padding, pooling, activations, epsilon: assumed, as in {teacher.arch}; "
+            "--check_logits=FILE.npz compares with logits of your own network"
+        )
+
+
+def _say_source(source: dict[str, str]) -> None:
+    if "head" in source:
+        print(f"head: {source['head']}, the only layer there that has weights")
+    if "ignored" in source:
+        print(f"ignored, no part of the network: {source['ignored']}")
+
+
+def _check_only() -> None:
+    changes = _changes()
+    tensors = torch_file.read(_CHECKPOINT.value)
+    found = port.match(_arch(), tensors, _CLASSES.value, _PREFIX.value, _ignore(), **changes)
+    _show(found, tensors)
+    _say_assumptions(found.teacher, changes)
+    if _LOGITS.value:
+        print(reference.compare(_LOGITS.value, found.teacher, port.convert(found, tensors)))
     print(
         f"fits {found.teacher.arch} with {found.teacher.num_classes} classes; nothing was written"
     )
 
 
-def _check_only() -> None:
-    tensors = torch_file.read(Path(_CHECKPOINT.value))
-    _show(port.match(_arch(), tensors, _CLASSES.value, _PREFIX.value, **_changes()), tensors)
-
-
 def _port() -> None:
     if _CHECK.value:
         return _check_only()
-    if not _OUT.value:
-        raise UserError("give --out=DIR to write, or --check to look only")
+    out, changes = _out(), _changes()
     teacher, variables, source = port.port(
-        _arch(), Path(_CHECKPOINT.value), _CLASSES.value, _PREFIX.value, **_changes()
+        _arch(), _CHECKPOINT.value, _CLASSES.value, _PREFIX.value, _ignore(), **changes
     )
-    card = store.save(Path(_OUT.value), teacher, variables, source)
+    names = _class_names(teacher)
+    if _LOGITS.value:
+        print(reference.compare(_LOGITS.value, teacher, variables))
+    card = store.save(out, teacher, variables, source, names)
     print(
         f"{teacher.arch}: {teacher.num_classes} classes, {card['params']:,} weights, "
-        f"{card['macs']:,} MACs, written to {_OUT.value}"
+        f"{card['macs']:,} MACs, written to {out}"
     )
+    _say_assumptions(teacher, changes)
+    _say_source(source)
     for check in card["checks"]:
-        if not check["passed"]:
+        if not check["passed"] or (check["name"] == "architecture" and "also_fits" in source):
             print(f"warning: {check['name']}: {check['message']}")
 
 

@@ -1,47 +1,56 @@
 """Checkpoint files, read without ever running what they hold, and written as safetensors."""
 
-import argparse
 import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from datafree_nas.interop import file_kinds, torch_archive
+from datafree_nas.interop.pickle_data import Object
+from datafree_nas.interop.torch_archive import Archive, Tensor
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import write_bytes
+from datafree_nas.runtime.files import as_path, write_bytes
+
+_MAX_TENSORS = 50_000
+_MAX_OTHERS = 1000  # objects, of which the first serve to say what a file holds
+_MAX_DEPTH = 20  # of dicts in dicts
+_MAX_NAME = 200  # characters of a key
+_SAVE_WEIGHTS = "save the model's state_dict() by torch.save and port that file"
 
 
-class Tensor(NamedTuple):
-    """A tensor in a file.
-
-    Attributes:
-        shape: of it.
-        dtype: its name, e.g. `float16`.
-        load: reads it as float32; the file stays as it is.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    load: Callable[[], np.ndarray]
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint; those in nested dicts have dotted names.
+def read(place: str | Path) -> dict[str, Tensor]:
+    """Reads names, shapes and places of a checkpoint's tensors; PyTorch is not needed.
 
     Args:
-        path: `.safetensors`, which needs no PyTorch, or what `torch.save` wrote. A bare state dict
-            gives `conv1.weight`; one under `state_dict` gives `state_dict.conv1.weight`.
+        place: `.safetensors`, or what `torch.save` wrote, whatever its name. Whatever lies beside
+            the tensors is skipped, without running anything that the file names.
+
+    Returns:
+        Tensors by dotted name: a bare state dict gives `conv1.weight`; one under `state_dict` gives
+        `state_dict.conv1.weight`.
 
     Raises:
-        UserError: no such file, not a checkpoint, or a pickle that holds more than tensors.
+        UserError: no such file, not a checkpoint, or a whole pickled network.
     """
+    path = as_path(place)
+    try:
+        return _read(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name the checkpoint in it")
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}")
+    if other := file_kinds.foreign(path):
+        raise UserError(f"{path} is {other}")
     tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not tensors:
-        raise UserError(f"{path} holds no tensors; save the model's state_dict() and port that")
+        raise UserError(f"{path} holds no tensors; {_SAVE_WEIGHTS}")
     return tensors
 
 
@@ -66,51 +75,108 @@ def _lazy(file: Any, key: str) -> Tensor:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"reading {path} needs PyTorch; install it: pip install 'datafree_nas[torch]'"
-        ) from None
-
-    def tensor(value: Any) -> Tensor:
-        dtype = str(value.dtype).removeprefix("torch.")
-        return Tensor(tuple(value.shape), dtype, lambda: value.detach().float().numpy())
-
-    try:
-        with (
-            warnings.catch_warnings(action="ignore"),  # of archives that are refused anyway
-            torch.serialization.safe_globals(_plain_data()),
-        ):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor(value) for name, value in _flat(loaded, torch.Tensor)}
+        archive = _open(path)
+        tensors, others = _sorted(archive)
     except Exception as error:  # whatever the reader stumbles over, the file is at fault
         raise UserError(
-            f"{path} is damaged or no plain checkpoint of tensors ({_reason(error)}); "
-            "save the model's state_dict() and port that file"
+            f"{path} is damaged or no checkpoint of torch.save ({_reason(error)}); "
+            f"get it again, or {_SAVE_WEIGHTS}"
         ) from None
+    if not any(name.endswith("running_mean") for name in tensors):
+        _refuse_network(path, others)
+    if not tensors and others:
+        name, other = next(iter(others.items()))
+        raise UserError(f"{path} holds no tensors; {_said(name, other)}; {_SAVE_WEIGHTS}")
+    return tensors
 
 
-def _plain_data() -> list[Any]:
-    """What training scripts save beside the weights and what cannot run anything."""
-    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
-    kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
-    return [argparse.Namespace, np.dtype, scalar, *kinds]
+def _open(path: Path) -> Archive:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    return torch_archive.open_zip(path) if zipped else torch_archive.open_old(path)
 
 
-def _flat(
-    tree: Any, leaf: type, prefix: str = "", parents: tuple[int, ...] = ()
-) -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings by dotted name; one that holds itself is not entered again."""
-    if isinstance(tree, leaf):
-        yield prefix, tree
-    elif isinstance(tree, Mapping) and id(tree) not in parents:
-        for name, value in tree.items():
-            inner = f"{prefix}.{name}" if prefix else str(name)
-            yield from _flat(value, leaf, inner, (*parents, id(tree)))
+def _sorted(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
+    """The tensors of an archive and its other objects, by dotted name."""
+    tensors: dict[str, Tensor] = {}
+    others: dict[str, Object] = {}
+    for group, key, leaf in _leaves(archive.tree):
+        name = f"{group}.{key}" if group else key
+        if tensor := torch_archive.tensor(leaf, archive):
+            tensors[name] = tensor._replace(group=group)
+        elif isinstance(leaf, Object) and len(others) < _MAX_OTHERS:
+            others[name] = leaf
+        if len(tensors) > _MAX_TENSORS:
+            raise ValueError(f"it has more than {_MAX_TENSORS} tensors")
+    return tensors, others
+
+
+def _leaves(tree: Any) -> Iterator[tuple[str, str, Any]]:
+    """Whatever is no dict: dotted name of the dict that holds it, its key there, and itself.
+
+    Each dict is entered once, whatever refers to it.
+    """
+    entered: set[int] = set()
+
+    def enter(node: Any, name: str, depth: int) -> Iterator[tuple[str, str, Any]]:
+        entered.add(id(node))
+        for key, value in _entries(node).items():
+            key = _printable(key)
+            if not _entries(value):
+                yield name, key, value
+            elif id(value) not in entered and depth < _MAX_DEPTH:
+                yield from enter(value, f"{name}.{key}" if name else key, depth + 1)
+
+    return enter(tree, "", 0) if _entries(tree) else iter([("", "", tree)])
+
+
+def _entries(node: Any) -> Mapping[Any, Any]:
+    """Of a dict, or of an object that is filled like one; empty if it is none."""
+    if not isinstance(node, Object):
+        return node if isinstance(node, dict) else {}
+    if node.name == "collections.OrderedDict" and node.args:  # as Python 2 has it
+        return {key: value for key, value in node.args[0] if isinstance(key, str)}
+    return node.items
+
+
+def _printable(name: Any) -> str:
+    """A name fit for a line: not too long, and without control characters."""
+    text = name if isinstance(name, str) else getattr(name, "name", "?")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_MAX_NAME])
+
+
+def _refuse_network(path: Path, others: Mapping[str, Object]) -> None:
+    """Says so if the file holds a pickled module."""
+    for name, other in others.items():
+        if isinstance(other.state, dict) and "_modules" in other.state:
+            raise UserError(
+                f"{path} holds a whole pickled network ({_said(name, other)}), which only its own "
+                "code can load; with that code, torch.save its state_dict() and port that file"
+            )
+
+
+def _said(name: str, other: Object) -> str:
+    return f"{name or 'all of it'} is an object of {_printable(other.name)}"
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def load(name: str, tensor: Tensor) -> np.ndarray:
+    """Reads a tensor as float32.
+
+    Args:
+        name: of the tensor, for the error line.
+        tensor: by `read`.
+
+    Raises:
+        UserError: the file is damaged there, or the values are no real numbers.
+    """
+    try:
+        return tensor.load()
+    except Exception as error:  # whatever the reader stumbles over, the file is at fault
+        raise UserError(f"{name} cannot be read ({_reason(error)}); get the file again") from None
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -16,6 +16,11 @@ from datafree_nas.runtime.errors import UserError
 MEND = "What was finished is kept; mend that and run the same command again"
 
 
+def as_path(place: str | Path) -> Path:
+    """The path that a user wrote; `~` is the home directory."""
+    return Path(os.path.expanduser(place))
+
+
 def check_space(path: Path, size: int) -> None:
     """Raises `UserError` if the disk of `path` has less room than `size` bytes and a tenth more."""
     place = next(each for each in (path, *path.parents) if each.exists())

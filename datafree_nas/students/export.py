@@ -12,19 +12,20 @@ from jaxtyping import Array, Float, UInt8
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import backend
-from datafree_nas.runtime.files import write_bytes, write_json
+from datafree_nas.runtime.files import as_path, write_bytes, write_json
 from datafree_nas.students.student import CARD, Student, card
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def write(directory: Path, student: Student) -> None:
+def write(directory: str | Path, student: Student) -> None:
     """Writes `student.json`, `student.safetensors` and `student.stablehlo`.
 
     Args:
         directory: where they go; it exists.
         student: trained.
     """
+    directory = as_path(directory)
     here = jax.tree.map(jnp.asarray, jax.device_get(student.variables))  # not on a whole mesh
     student = student._replace(variables=here)
     write_json(directory / CARD, card(student))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, UInt8
 from datafree_nas import spaces
 from datafree_nas.runtime import checkpoint
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import read_json
+from datafree_nas.runtime.files import as_path, read_json
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training.trainer import Preprocessing
 
@@ -56,7 +56,7 @@ def card(student: Student) -> dict[str, Any]:
     }
 
 
-def load(directory: Path) -> Student:
+def load(directory: str | Path) -> Student:
     """Reads a student that the train stage left.
 
     Args:
@@ -65,6 +65,7 @@ def load(directory: Path) -> Student:
     Raises:
         UserError: there is none, or its card is damaged.
     """
+    directory = as_path(directory)
     found = read_json(directory / CARD)
     try:
         space = spaces.create(**{name: _hashable(v) for name, v in found["space"].items()})

@@ -33,8 +33,10 @@ def architecture(teacher: Teacher, source: dict[str, str]) -> Check:
         source: as `port.port` gives it.
     """
     others = source.get("also_fits")
-    message = f"; its keys and shapes fit {others} as well: say which it is" if others else ""
-    return Check("architecture", not others, teacher.arch + message)
+    given = source.get("arch") == "given"
+    message = f"; its keys and shapes fit {others} as well" if others else ""
+    advice = ": say which it is by --arch" if others and not given else ""
+    return Check("architecture", not others or given, teacher.arch + message + advice)
 
 
 def run(teacher: Teacher, variables: Any) -> list[Check]:

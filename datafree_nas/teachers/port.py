@@ -15,11 +15,13 @@ from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_file import Tensor
 from datafree_nas.interop.torch_names import KeyTable, at, from_torch, key_table, put, torch_shape
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.teachers import registry
+from datafree_nas.runtime.files import as_path
+from datafree_nas.teachers import beside, registry
+from datafree_nas.teachers.beside import COUNTER
 from datafree_nas.teachers.teacher import Teacher
 
 _MAX_LISTED = 8
-COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm keeps one; nothing here needs it
+_FLOATS = ("f", "bf")  # how the names of floating-point numbers begin
 
 
 class Match(NamedTuple):
@@ -31,8 +33,11 @@ class Match(NamedTuple):
         prefix: what stands before the teacher's keys in the file, e.g. `state_dict.module.`.
         rivals: other prefixes under which it fits as well.
         table: PyTorch's key, without the prefix, to path.
+        head: PyTorch's name of the last dense layer.
         problems: what is missing, unexpected, mis-shaped; empty if it fits.
-        also_fit: other architectures that do, where all were tried.
+        ignored: names of tensors beside the network that it does without.
+        normalizers: names of tensors beside the network that hold its images' mean and std.
+        also_fit: other architectures that do, which compute something else.
     """
 
     teacher: Teacher
@@ -40,7 +45,10 @@ class Match(NamedTuple):
     prefix: str
     rivals: list[str]
     table: KeyTable
+    head: str
     problems: dict[str, list[str]]
+    ignored: list[str]
+    normalizers: list[str]
     also_fit: Sequence[str] = ()
 
     @property
@@ -50,7 +58,12 @@ class Match(NamedTuple):
 
 
 def port(
-    arch: str, file: Path, num_classes: int = 0, prefix: str = "", **changes: Any
+    arch: str,
+    file: str | Path,
+    num_classes: int = 0,
+    prefix: str = "",
+    ignore: Sequence[str] = (),
+    **changes: Any,
 ) -> tuple[Teacher, Any, dict[str, str]]:
     """Converts a PyTorch checkpoint.
 
@@ -59,10 +72,12 @@ def port(
         file: see `torch_file.read`.
         num_classes: 0 for what the checkpoint's head says.
         prefix: see `match`.
+        ignore: see `match`.
         **changes: `image_size`, `mean`, `std`, see `registry.create`.
 
     Returns:
-        The teacher, its variables, float32, and their source for `store.save`.
+        The teacher, its variables, float32, and their source for `store.save`: file, checksum, and
+        what had to be assumed.
 
     Raises:
         UserError: the file cannot be read or does not fit; the line lists what does not.
@@ -70,12 +85,33 @@ def port(
     if arch != "auto":
         registry.create(arch, num_classes, **changes)  # a mistake there is told of first
     tensors = torch_file.read(file)
-    found = match(arch, tensors, num_classes, prefix, **changes)
+    found = match(arch, tensors, num_classes, prefix, ignore, **changes)
     variables = convert(found, tensors)
-    source = {"file": file.name, "sha256": torch_file.sha256(file)}
-    if found.also_fit:
-        source["also_fits"] = ", ".join(found.also_fit)
-    return found.teacher, variables, source
+    path = as_path(file)
+    source = {"file": path.name, "sha256": torch_file.sha256(path)}
+    return found.teacher, variables, source | _assumed(found, arch)
+
+
+def _assumed(found: Match, arch: str) -> dict[str, str]:
+    """What the file does not say for certain, for the card."""
+    others = [registry.create(name) for name in found.also_fit]
+    words = found.teacher.difference
+    usual = {rename(found.teacher.head) for rename in found.teacher.torch_names}
+    said = {
+        "arch": "found" if arch == "auto" else "given",
+        "also_fits": "; ".join(f"{other.arch} ({other.difference or words})" for other in others),
+        "ignored": _summary(found.ignored),
+        "head": "" if found.head in usual else found.head,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _summary(names: list[str]) -> str:
+    """The names, or how many end in what if they are many."""
+    if len(names) <= _MAX_LISTED:
+        return ", ".join(names)
+    ends = Counter(name.rpartition(".")[2] for name in names)
+    return _few([f"{count} {end}" for end, count in ends.items()])
 
 
 def match(
@@ -83,6 +119,7 @@ def match(
     tensors: Mapping[str, Tensor],
     num_classes: int = 0,
     prefix: str = "",
+    ignore: Sequence[str] = (),
     **changes: Any,
 ) -> Match:
     """Finds the teacher's tensors in a checkpoint.
@@ -92,29 +129,78 @@ def match(
         tensors: by dotted name, as `torch_file.read` gives them.
         num_classes: 0 for what the checkpoint's head says.
         prefix: where in the file to look, e.g. `model_ema`; empty to find it.
+        ignore: patterns of names of tensors that are no part of the network, see `beside.sort`.
         **changes: see `registry.create`.
 
     Raises:
-        UserError: it does not fit, or under several prefixes.
+        UserError: it does not fit, or under several prefixes, or several architectures fit that
+            compute different things.
     """
     prefix = f"{prefix.rstrip('.')}." if prefix else ""
     tensors = {key: value for key, value in tensors.items() if key.startswith(prefix)}
     if not tensors:
         raise UserError(f"the checkpoint has nothing under --prefix={prefix.rstrip('.')}")
-    candidates = registry.names() if arch == "auto" else [arch]
-    found = [_match(name, tensors, num_classes, changes) for name in candidates]
-    best = min(found, key=lambda match: match.faults)
+    candidates = registry.originals() if arch == "auto" else [arch]
+    best = _nearest(_match(name, tensors, num_classes, ignore, changes) for name in candidates)
+    _check_outputs(best, tensors)
     if best.problems:
         raise UserError(_refusal(best, tensors, arch))
-    if best.rivals:
+    if best.normalizers and "mean" not in changes:
+        beside.ask_for_normalization(best.normalizers, tensors)
+    _check_copies(best, tensors)
+    variants = [
+        name
+        for name in registry.variants(best.teacher.arch)
+        if not _match(name, tensors, num_classes, ignore, changes).problems
+    ]
+    if arch == "auto":
+        _check_variants(best, variants)
+    copies = [f"{rival}*" for rival in best.rivals]
+    return best._replace(also_fit=variants, ignored=[*copies, *best.normalizers, *best.ignored])
+
+
+def _nearest(matches: Iterable[Match]) -> Match:
+    """The first that fits, else the one with the fewest faults."""
+    tried = []
+    for found in matches:
+        if not found.problems:
+            return found
+        tried.append(found)
+    return min(tried, key=lambda match: match.faults)
+
+
+def _check_outputs(best: Match, tensors: Mapping[str, Tensor]) -> None:
+    weight = tensors.get(f"{best.prefix}{best.head}.weight")
+    if weight is not None and weight.shape[:1] == (1,):
+        raise UserError(registry.one_output(f"{best.prefix}{best.head}"))
+
+
+def _check_copies(best: Match, tensors: Mapping[str, Tensor]) -> None:
+    """Lets several copies of the network pass if they are the same."""
+    keys = best.table.keys()
+    if any(not beside.same_values(tensors, keys, best.prefix, rival) for rival in best.rivals):
         places = ", ".join(sorted(p.rstrip(".") or "its top" for p in [best.prefix, *best.rivals]))
         raise UserError(f"the checkpoint holds {best.teacher.arch} at {places}; choose by --prefix")
-    fitting = [match.teacher.arch for match in found if not match.problems]
-    return best._replace(also_fit=[name for name in fitting if name != best.teacher.arch])
+
+
+def _check_variants(best: Match, variants: Sequence[str]) -> None:
+    """Asks where another common architecture has the same keys and shapes."""
+    for name in variants:
+        other = registry.create(name)
+        if not other.rare:
+            raise UserError(
+                f"the checkpoint fits {best.teacher.arch} and {name}, which have the same keys and "
+                f"shapes but compute different things ({name}: {other.difference}); "
+                f"say --arch={best.teacher.arch} or --arch={name}"
+            )
 
 
 def _match(
-    arch: str, tensors: Mapping[str, Tensor], num_classes: int, changes: dict[str, Any]
+    arch: str,
+    tensors: Mapping[str, Tensor],
+    num_classes: int,
+    ignore: Sequence[str],
+    changes: dict[str, Any],
 ) -> Match:
     """The best of the teacher's key styles."""
     teacher = registry.create(arch, num_classes, **changes)
@@ -124,12 +210,52 @@ def _match(
     counts, table, rename = max(counted, key=lambda c: max(c[0].values(), default=0))
     most = max(counts.values(), default=0)
     prefix, *rivals = [p for p, count in counts.items() if count == most] or [""]
-    head = tensors.get(f"{prefix}{rename(teacher.head)}.weight")
-    if head is not None and not num_classes and head.shape[0] != teacher.num_classes:
-        teacher = registry.create(arch, head.shape[0], **changes)
+    table, head = _behind_dropout(table, rename(teacher.head), prefix, tensors)
+    weight = tensors.get(f"{prefix}{head}.weight")
+    width = weight.shape[0] if weight is not None and weight.shape else 1
+    if not num_classes and width not in (1, teacher.num_classes):
+        teacher = registry.create(arch, width, **changes)
         abstract = shapes(teacher)
+    rest = _rest(table, tensors, [prefix, *rivals])
+    found = beside.sort(rest, tensors, ignore, teacher.image_size[2])
     problems = _problems(table, abstract, tensors, prefix)
-    return Match(teacher, abstract, prefix, rivals, table, problems)
+    if found.unexpected:
+        problems["unexpected"] = sorted(name.removeprefix(prefix) for name in found.unexpected)
+    return Match(
+        teacher, abstract, prefix, rivals, table, head, problems, found.ignored, found.normalizers
+    )
+
+
+def _behind_dropout(
+    table: KeyTable, head: str, prefix: str, tensors: Iterable[str]
+) -> tuple[KeyTable, str]:
+    """Moves the head to e.g. `fc.1`, if that holds the only weights below `fc`.
+
+    It is then the only layer with weights of a Sequential, behind a dropout as a rule.
+    """
+    start = f"{prefix}{head}."
+    inner = [name.removeprefix(start) for name in tensors if name.startswith(start)]
+    places = {name.rpartition(".")[0] for name in inner if name.endswith(("weight", "bias"))}
+    place = places.pop() if len(places) == 1 else ""
+    if not place.isdecimal() or place == "0":
+        return table, head
+    moved = f"{head}.{place}"
+    keys = {key: moved + key.removeprefix(head) for key in table if key.startswith(f"{head}.")}
+    return {keys.get(key, key): path for key, path in table.items()}, moved
+
+
+def _rest(table: KeyTable, tensors: Mapping[str, Tensor], prefixes: Sequence[str]) -> list[str]:
+    """Names of tensors that lie beside the network's, in the same dicts or below its prefix."""
+    own = {prefix + key for prefix in prefixes for key in table}
+    groups = {tensors[name].group for name in own & tensors.keys()}
+    prefix = prefixes[0] or None
+    return [
+        name
+        for name, tensor in tensors.items()
+        if name not in own
+        and not name.endswith(COUNTER)
+        and (tensor.group in groups or (prefix and name.startswith(prefix)))
+    ]
 
 
 def shapes(teacher: Teacher) -> Any:
@@ -152,19 +278,14 @@ def _prefixes(table: KeyTable, tensors: Iterable[str]) -> Counter[str]:
 def _problems(
     table: KeyTable, abstract: Any, tensors: Mapping[str, Tensor], prefix: str
 ) -> dict[str, list[str]]:
-    given = {
-        key.removeprefix(prefix): tensor
-        for key, tensor in tensors.items()
-        if key.startswith(prefix) and not key.endswith(COUNTER)
-    }
+    given = {key: tensors[prefix + key] for key in table if prefix + key in tensors}
     mis_shaped = []
-    for key in table.keys() & given.keys():
+    for key in given:
         shape, wanted = given[key].shape, torch_shape(at(abstract, table[key]).shape)
         if shape != wanted:
             mis_shaped.append(f"{key} {shape} instead of {wanted}")
     problems = {
         "missing": sorted(table.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - table.keys()),
         "mis-shaped": sorted(mis_shaped),
     }
     return {what: keys for what, keys in problems.items() if keys}
@@ -178,6 +299,11 @@ def _refusal(best: Match, tensors: Mapping[str, Tensor], arch: str) -> str:
             "matches; port one whose BatchNorm is not folded into the convolutions"
         )
     listed = "; ".join(_listed(what, keys) for what, keys in best.problems.items())
+    if best.problems.keys() == {"unexpected"}:
+        return (
+            f"the checkpoint fits {name}, but holds tensors beside it that may be part of the "
+            f"network: {listed}; if they are not, say --ignore=PATTERN"
+        )
     if arch == "auto":
         return f"the checkpoint fits no known architecture; {name} is nearest: {listed}"
     return (
@@ -187,8 +313,12 @@ def _refusal(best: Match, tensors: Mapping[str, Tensor], arch: str) -> str:
 
 
 def _listed(what: str, keys: list[str]) -> str:
+    return f"{len(keys)} {what}: {_few(keys)}"
+
+
+def _few(keys: list[str]) -> str:
     more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
-    return f"{len(keys)} {what}: {', '.join(keys[:_MAX_LISTED])}{more}"
+    return ", ".join(keys[:_MAX_LISTED]) + more
 
 
 def convert(found: Match, tensors: dict[str, Tensor]) -> Any:
@@ -207,10 +337,10 @@ def convert(found: Match, tensors: dict[str, Tensor]) -> Any:
     variables: dict[str, Any] = {}
     for key, path in found.table.items():
         name = found.prefix + key
-        try:
-            value = from_torch(tensors.pop(name).load())
-        except Exception as error:  # whatever the reader stumbles over, the file is at fault
-            raise UserError(f"{name} cannot be read ({error}); get the file again") from None
+        tensor = tensors.pop(name)
+        if not tensor.dtype.lower().startswith(_FLOATS):
+            raise UserError(f"{name} has values of type {tensor.dtype}; port unquantized weights")
+        value = from_torch(torch_file.load(name, tensor))
         if not np.isfinite(value).all():
             raise UserError(f"{name} has values that are not finite; no network computes with them")
         put(variables, path, jnp.array(value, jnp.float32))  # a copy, in order

@@ -20,6 +20,20 @@ def names() -> list[str]:
     return [name for file in _FILES for name in file.ARCHITECTURES]
 
 
+def originals() -> list[str]:
+    """The architectures that are no variant of another one, see `Teacher.variant_of`."""
+    return [name for name in names() if not create(name).variant_of]
+
+
+def variants(arch: str) -> list[str]:
+    """Other architectures with the same keys and shapes, which compute something else."""
+    if arch not in names():
+        return []
+    original = create(arch).variant_of or arch
+    group = [name for name in names() if original in (name, create(name).variant_of)]
+    return [name for name in group if name != arch]
+
+
 def create(
     arch: str,
     num_classes: int = 0,
@@ -39,7 +53,8 @@ def create(
 
     Raises:
         UserError: unknown name (near ones are suggested), a function that is not there or returns
-            something else, or a mean or std that is not one number a channel.
+            something else, fewer than two classes, or a mean or std that is not one number a
+            channel.
     """
     teacher = (_own(arch) if ":" in arch else _published(arch))(num_classes)
     teacher = replace(
@@ -50,7 +65,17 @@ def create(
         std=std or teacher.std,
     )
     _check_channels(teacher)
+    _check_classes(teacher)
     return teacher
+
+
+def one_output(place: str) -> str:
+    """The error line about a network with a single output."""
+    return (
+        f"{place} has one output, as for a sigmoid; classes are compared by softmax here, which "
+        "needs two: put a row of zeros before the head's weight and a zero before its bias, which "
+        "gives the same probabilities, e.g. w = torch.cat([torch.zeros_like(w), w])"
+    )
 
 
 def _published(arch: str) -> Callable[[int], Teacher]:
@@ -80,6 +105,13 @@ def _own(place: str) -> Callable[[int], Teacher]:
         return teacher
 
     return checked
+
+
+def _check_classes(teacher: Teacher) -> None:
+    if teacher.num_classes == 1:
+        raise UserError(one_output(teacher.arch))
+    if teacher.num_classes < 1:
+        raise UserError(f"{teacher.arch}: {teacher.num_classes} classes; say two or more")
 
 
 def _check_channels(teacher: Teacher) -> None:

@@ -1,6 +1,7 @@
 """A teacher on disk: `variables/` by Orbax, and `teacher.json`, its card, which is written last."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import checkpoint, costs
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.runtime.files import as_path, make_directory, read_json, write_json
 from datafree_nas.teachers import checks, registry
 from datafree_nas.teachers.teacher import Teacher
 
@@ -20,11 +21,11 @@ FILE = "teacher.json"
 
 
 def save(
-    directory: Path,
+    directory: str | Path,
     teacher: Teacher,
     variables: Any,
     source: dict[str, str],
-    class_names: list[str] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Writes variables and card.
 
@@ -39,7 +40,7 @@ def save(
         The card, see `card`.
     """
     written = card(teacher, variables, source) | {"class_names": class_names}
-    make_directory(directory)
+    directory = make_directory(as_path(directory))
     checkpoint.save_variables(directory / "variables", variables)
     write_json(directory / FILE, written)
     return written
@@ -73,8 +74,11 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
     }
 
 
-def load(directory: Path) -> tuple[Teacher, Any]:
+def load(directory: str | Path) -> tuple[Teacher, Any]:
     """Reads a teacher that `save` wrote.
+
+    Args:
+        directory: e.g. `runs/digits_spos/teacher`.
 
     Returns:
         The teacher and its variables, on the default device.
@@ -82,17 +86,19 @@ def load(directory: Path) -> tuple[Teacher, Any]:
     Raises:
         UserError: nothing there, or a card that lacks a field or names an unknown architecture.
     """
+    directory = as_path(directory)
     teacher = describe(directory)
     variables = checkpoint.load_variables(directory / "variables")
     return teacher, jax.tree.map(jnp.asarray, variables)
 
 
-def describe(directory: Path) -> Teacher:
+def describe(directory: str | Path) -> Teacher:
     """Reads the card of a teacher that `save` wrote, without its variables.
 
     Raises:
         UserError: nothing there, or a card that lacks a field or names an unknown architecture.
     """
+    directory = as_path(directory)
     described = read_json(directory / FILE)
     for field in ("arch", "num_classes", "image_size", "mean", "std"):
         if not described.get(field):
@@ -108,7 +114,7 @@ def describe(directory: Path) -> Teacher:
     )
 
 
-def export(path: Path, teacher: Teacher, variables: Any, style: int = 0) -> None:
+def export(path: str | Path, teacher: Teacher, variables: Any, style: int = 0) -> None:
     """Writes a safetensors file whose keys are PyTorch's, for `load_state_dict`.
 
     Args:
@@ -118,7 +124,7 @@ def export(path: Path, teacher: Teacher, variables: Any, style: int = 0) -> None
         style: which of `teacher.torch_names`.
     """
     tensors = state_dict(variables, teacher.torch_names[style])
-    torch_file.write(path, tensors, {"arch": teacher.arch})
+    torch_file.write(as_path(path), tensors, {"arch": teacher.arch})
 
 
 def digest(variables: Any) -> str:

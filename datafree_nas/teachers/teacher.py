@@ -30,6 +30,10 @@ class Teacher:
         std: per channel, of pixels in [0, 1].
         head: path of the last dense layer, joined by dots, whose width is `num_classes`.
         torch_names: for every published style of PyTorch keys, from a module's path to its name.
+        variant_of: another architecture whose keys and shapes are the same, if there is one; a file
+            does not tell the two apart.
+        difference: what a variant computes otherwise, in words.
+        rare: whether `auto` takes the other one without asking.
     """
 
     arch: str
@@ -40,6 +44,9 @@ class Teacher:
     std: tuple[float, ...] = IMAGENET_STD
     head: str = "fc"
     torch_names: tuple[Rename, ...] = field(default=(same,), compare=False)
+    variant_of: str = ""
+    difference: str = ""
+    rare: bool = False
 
 
 def logits_fn(teacher: Teacher) -> Callable[[Any, Array], Array]:

@@ -76,7 +76,7 @@ def test_files_are_written_anew_from_the_variables(one_student, tmp_path):
 def test_the_folder_is_enough_to_go_on_here(any_student, images, logits, tmp_path):
     checkpoint.save_variables(tmp_path / "variables", any_student.variables)
     export.write(tmp_path, any_student)
-    found = student.load(tmp_path)
+    found = student.load(str(tmp_path))
     assert found.space == any_student.space
     assert found.preprocess == any_student.preprocess
     np.testing.assert_array_equal(found.architecture, any_student.architecture)

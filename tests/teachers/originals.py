@@ -149,6 +149,19 @@ def _lite(variant, size, num_classes):
     )
 
 
+def _timm(name, num_classes):
+    import timm  # after torchvision, which it imports
+
+    return timm.create_model(name, num_classes=num_classes)
+
+
+def _pooled(name, num_classes):
+    """With torchvision's keys, and with its pooling kept."""
+    model = models.get_model(name.removeprefix("wide_stem_"), num_classes=num_classes)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    return model
+
+
 TORCHVISION = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     *("wide_resnet50_2", "resnext50_32x4d", "mobilenet_v2", "densenet121"),
@@ -165,10 +178,10 @@ def build(name, size, num_classes):
     if name in TORCHVISION:
         return models.get_model(name, num_classes=num_classes)
     if name.startswith("timm:"):
-        import timm  # after torchvision, which it imports
-
-        return timm.create_model(name.removeprefix("timm:"), num_classes=num_classes)
+        return _timm(name.removeprefix("timm:"), num_classes)
     for pattern, builder in (
+        (r"timm_(efficientnet_lite\d)", _timm),
+        (r"(wide_stem_resnet\d+)_pool", _pooled),
         (r"(resnet\d+)_v1", _stride_first),
         (r"wide_stem_(resnet\d+)", WideStem),
         (r"efficientnet_lite(\d)", lambda variant, n: _lite(variant, size, n)),

@@ -15,7 +15,7 @@ CLASSES = 7
 IN_EVERY_RUN = {
     *("cifar_resnet20", "resnet18", "resnet50_v1", "resnext50_32x4d", "wide_stem_resnet18"),
     *("wrn16_1", "wrn16_2", "mobilenet_v2", "efficientnet_lite0", "vgg11_bn", "densenet121"),
-    "timm:tf_efficientnet_lite1",
+    *("timm:tf_efficientnet_lite1", "timm_efficientnet_lite0"),
 }
 TIMM = [f"timm:tf_efficientnet_lite{i}" for i in range(5)]
 NAMES = [

@@ -9,7 +9,7 @@ import torch
 from datafree_nas import teachers
 from datafree_nas.interop.torch_file import Tensor
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.teachers import port
+from datafree_nas.teachers import port, registry
 from tests.teachers import originals
 
 ARCH = "cifar_resnet8"
@@ -84,15 +84,103 @@ def test_nothing_under_that_prefix(tmp_path):
         pytest.param("resnet50", "resnet50", marks=pytest.mark.slow),
         ("resnet50_v1", "resnet50"),  # the same keys and shapes: the newer kind is taken
         pytest.param("mobilenet_v2", "mobilenet_v2", marks=pytest.mark.slow),
-        ("timm:tf_efficientnet_lite0", "efficientnet_lite0"),
+        ("efficientnet_lite0", "efficientnet_lite0"),  # in another spelling than timm's
     ],
 )
 def test_auto(name, found):
-    state = originals.build(name, (224, 224), 7).state_dict()
-    tensors = {k: Tensor(tuple(v.shape), "float32", v.numpy) for k, v in state.items()}
-    match = port.match("auto", tensors)
+    match = port.match("auto", _tensors(originals.build(name, (224, 224), 7).state_dict()))
     assert (match.teacher.arch, match.teacher.num_classes) == (found, 7)
     assert match.also_fit == (["resnet50_v1"] if found == "resnet50" else [])
+
+
+def _tensors(state):
+    return {key: Tensor(tuple(v.shape), "float32", v.numpy) for key, v in state.items()}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_small_stem_with_torchvisions_keys(pooled, tmp_path):
+    """Somebody replaced the stem of torchvision's; the keys do not show the pooling."""
+    model = originals.randomize(originals.build("wide_stem_resnet18_pool", (32, 32), 7))
+    if not pooled:
+        model.maxpool = torch.nn.Identity()
+    with pytest.raises(
+        UserError, match=r"say --arch=wide_stem_resnet18 or --arch=wide_stem_resnet1"
+    ):
+        port.match("auto", _tensors(model.state_dict()))
+    arch = "wide_stem_resnet18_pool" if pooled else "wide_stem_resnet18"
+    teacher, variables, source = _port(model.state_dict(), tmp_path, arch=arch)
+    assert source["also_fits"].startswith("wide_stem_resnet18")
+    _same_logits(model, teacher, variables)
+
+
+def _same_logits(model, teacher, variables, side=32):
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
+    expected = originals.logits(model, x)
+    found = jax.jit(lambda x: teacher.model.apply(variables, x, train=False))(x)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "tf_efficientnet_lite0"])
+def test_timms_two_efficientnets_are_asked_about(name):
+    tensors = _tensors(originals.build(f"timm:{name}", (224, 224), 7).state_dict())
+    message = r"say --arch=efficientnet_lite0 or --arch=timm_efficientnet_lite0"
+    with pytest.raises(UserError, match=message):
+        port.match("auto", tensors)
+
+
+@pytest.mark.slow  # traces every architecture
+def test_all_architectures_with_the_same_keys_are_known():
+    """As `auto` takes the first that fits, any other one has to be declared as its variant."""
+    seen = {}
+    for name in registry.names():
+        teacher = registry.create(name, 7)
+        leaves = port.shapes(teacher)
+        for rename in teacher.torch_names:
+            table = port.key_table(leaves, rename)
+            shapes = frozenset((key, port.at(leaves, path).shape) for key, path in table.items())
+            for other in seen.setdefault(shapes, []):
+                assert other in registry.variants(name), (name, other)
+            seen[shapes].append(name)
+
+
+def test_timms_mobilenet(tmp_path):
+    model = originals.randomize(originals.build("timm:mobilenetv2_100", (64, 64), 7))
+    teacher, variables, _ = _port(model.state_dict(), tmp_path, arch="mobilenet_v2")
+    _same_logits(model, teacher, variables, 64)
+
+
+def test_hugging_faces_names(tmp_path):
+    """Of both kinds of blocks; the names are those of microsoft/resnet-50."""
+    for arch in ("resnet18", "resnet50"):
+        model = originals.build(arch, (224, 224), 7)
+        state = {_hugging_face(key): value for key, value in model.state_dict().items()}
+        found = port.match(arch, _tensors(state))
+        assert found.head == "classifier.1"
+        place = "resnet.encoder.stages.3.layers.1.layer.0.convolution.weight"
+        assert found.table[place] == ("params", "layer4.1", "conv1", "kernel")
+
+
+def _hugging_face(key):
+    key = re.sub(r"^(conv|bn)1", r"resnet.embedder.embedder.\1", key)
+    key = re.sub(r"^fc", "classifier.1", key)
+    key = re.sub(r"downsample\.0", "shortcut.conv", key)
+    key = re.sub(r"downsample\.1", "shortcut.bn", key)
+    key = re.sub(
+        r"^layer(\d)\.(\d+)",
+        lambda m: f"resnet.encoder.stages.{int(m[1]) - 1}.layers.{m[2]}",
+        key,
+    )
+    key = re.sub(r"\.(conv|bn)(\d)", lambda m: f".layer.{int(m[2]) - 1}.{m[1]}", key)
+    return re.sub(r"\.bn\.", ".normalization.", re.sub(r"\.conv\.", ".convolution.", key))
+
+
+def test_a_head_behind_dropout(tmp_path):
+    state = {re.sub(r"^linear\.", "linear.1.", key): value for key, value in STATE.items()}
+    _, variables, source = _port(state, tmp_path)
+    assert source["head"] == "linear.1"
+    np.testing.assert_array_equal(variables["params"]["linear"]["bias"], STATE["linear.bias"])
+    with pytest.raises(UserError, match=r"2 missing: .*linear\.weight; 4 unexpected: linear\.1"):
+        _port(state | {"linear.3.weight": torch.ones(1), "linear.3.bias": torch.ones(1)}, tmp_path)
 
 
 def test_auto_without_a_fit(tmp_path):
@@ -219,8 +307,7 @@ def test_keys_of_the_published_densenet():
         for key, value in model.state_dict().items()
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    tensors = {k: Tensor(tuple(v.shape), "float32", v.numpy) for k, v in old.items()}
-    found = port.match("densenet121", tensors)
+    found = port.match("densenet121", _tensors(old))
     assert found.table["features.denseblock4.denselayer16.conv.2.weight"] == (
         *("params", "features.denseblock4.denselayer16", "conv2", "kernel"),
     )

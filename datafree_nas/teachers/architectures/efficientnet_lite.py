@@ -2,11 +2,15 @@
 
 As in TensorFlow's release: paddings are uneven where stride 2 asks for it, BatchNorm's epsilon is
 1e-3, pixels are in [-1, 1]. Modules bear the names of efficientnet_lite_pytorch; timm's are known
-too.
+too, where these networks are called `tf_efficientnet_lite0` to 4.
+
+`timm_efficientnet_lite0` to 4 are what timm calls `efficientnet_lite0` to 4: the same keys and
+shapes, but paddings are symmetric, epsilon is 1e-5, and pixels are normalized as ImageNet's.
 """
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,6 +29,11 @@ ARCHITECTURES = {
     "efficientnet_lite2": (1.1, 1.2, 260),
     "efficientnet_lite3": (1.2, 1.4, 280),
     "efficientnet_lite4": (1.4, 1.8, 300),
+    "timm_efficientnet_lite0": (1.0, 1.0, 224),
+    "timm_efficientnet_lite1": (1.0, 1.1, 240),
+    "timm_efficientnet_lite2": (1.1, 1.2, 260),
+    "timm_efficientnet_lite3": (1.2, 1.4, 300),
+    "timm_efficientnet_lite4": (1.4, 1.8, 380),
 }
 # blocks, kernel, stride of the first block, expansion, features; of Lite0
 STAGES = (
@@ -37,7 +46,18 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM, HEAD = 32, 1280  # the same in all five
-EPSILON = 1e-3
+
+
+class Style(NamedTuple):
+    """In what two releases of the same network differ.
+
+    Attributes:
+        symmetric: padding of half the kernel on every side; else as TensorFlow pads.
+        epsilon: of BatchNorm.
+    """
+
+    symmetric: bool = False
+    epsilon: float = 1e-3
 
 
 def _scaled_blocks(depth: float) -> list[int]:
@@ -46,8 +66,13 @@ def _scaled_blocks(depth: float) -> list[int]:
     return [first, *(math.ceil(blocks * depth) for blocks in inner), last]
 
 
-def _conv(features: int, kernel: int, stride: int, name: str) -> nn.Conv:
-    return nn.Conv(features, (kernel, kernel), stride, use_bias=False, name=name)
+def _padding(kernel: int, style: Style) -> int | str:
+    return kernel // 2 if style.symmetric else "SAME"
+
+
+def _conv(features: int, kernel: int, stride: int, style: Style, name: str) -> nn.Conv:
+    padding = _padding(kernel, style)
+    return nn.Conv(features, (kernel, kernel), stride, padding, use_bias=False, name=name)
 
 
 class MBConv(nn.Module):
@@ -57,17 +82,19 @@ class MBConv(nn.Module):
     stride: int
     expansion: int
     features: int
+    style: Style
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b i j k"]:
         y = x
         if self.expansion > 1:
-            y = _conv(x.shape[-1] * self.expansion, 1, 1, "_expand_conv")(y)
-            y = nn.relu6(batch_norm(train, "_bn0", EPSILON)(y))
-        y = DepthwiseConv(self.kernel, self.stride, name="_depthwise_conv")(y)
-        y = nn.relu6(batch_norm(train, "_bn1", EPSILON)(y))
-        y = _conv(self.features, 1, 1, "_project_conv")(y)
-        y = batch_norm(train, "_bn2", EPSILON)(y)
+            y = _conv(x.shape[-1] * self.expansion, 1, 1, self.style, "_expand_conv")(y)
+            y = nn.relu6(batch_norm(train, "_bn0", self.style.epsilon)(y))
+        padding = _padding(self.kernel, self.style)
+        y = DepthwiseConv(self.kernel, self.stride, padding, name="_depthwise_conv")(y)
+        y = nn.relu6(batch_norm(train, "_bn1", self.style.epsilon)(y))
+        y = _conv(self.features, 1, 1, self.style, "_project_conv")(y)
+        y = batch_norm(train, "_bn2", self.style.epsilon)(y)
         return x + y if x.shape == y.shape else y
 
 
@@ -78,26 +105,28 @@ class EfficientNetLite(nn.Module):
         width: multiplies features.
         depth: multiplies blocks.
         num_classes: width of the head.
+        style: of the release.
     """
 
     width: float
     depth: float
     num_classes: int
+    style: Style = Style()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
-        x = _conv(STEM, 3, 2, "_conv_stem")(x)
-        x = nn.relu6(batch_norm(train, "_bn0", EPSILON)(x))
+        x = _conv(STEM, 3, 2, self.style, "_conv_stem")(x)
+        x = nn.relu6(batch_norm(train, "_bn0", self.style.epsilon)(x))
         number = 0
         stages = zip(_scaled_blocks(self.depth), STAGES, strict=True)
         for blocks, (_, kernel, first_stride, expansion, features) in stages:
             for block in range(blocks):
                 stride = first_stride if block == 0 else 1
-                width = scaled(features, self.width)
-                x = MBConv(kernel, stride, expansion, width, name=f"_blocks.{number}")(x, train)
+                shape = (kernel, stride, expansion, scaled(features, self.width))
+                x = MBConv(*shape, self.style, name=f"_blocks.{number}")(x, train)
                 number += 1
-        x = _conv(HEAD, 1, 1, "_conv_head")(x)
-        x = nn.relu6(batch_norm(train, "_bn1", EPSILON)(x))
+        x = _conv(HEAD, 1, 1, self.style, "_conv_head")(x)
+        x = nn.relu6(batch_norm(train, "_bn1", self.style.epsilon)(x))
         return nn.Dense(self.num_classes, name="_fc")(jnp.mean(x, axis=(1, 2)))
 
 
@@ -141,7 +170,20 @@ def _timm(name: str, depth: float) -> str:
 def create(arch: str, num_classes: int) -> Teacher:
     """The teacher of that name; see `teachers.create`."""
     width, depth, side = ARCHITECTURES[arch]
-    classes = num_classes or 1000
+    classes, timm = num_classes or 1000, partial(_timm, depth=depth)
+    if arch.startswith("timm_"):
+        other = arch.removeprefix("timm_")
+        return Teacher(
+            arch=arch,
+            model=EfficientNetLite(width, depth, classes, Style(symmetric=True, epsilon=1e-5)),
+            num_classes=classes,
+            image_size=(side, side, 3),
+            head="_fc",
+            torch_names=(timm,),
+            variant_of=other,
+            difference=f"timm's {other}: symmetric padding and BatchNorm's epsilon 1e-5, where "
+            f"{other} here is timm's tf_{other}, with TensorFlow's padding and epsilon 1e-3",
+        )
     return Teacher(
         arch=arch,
         model=EfficientNetLite(width, depth, classes),
@@ -150,5 +192,5 @@ def create(arch: str, num_classes: int) -> Teacher:
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         head="_fc",
-        torch_names=(same, partial(_timm, depth=depth)),
+        torch_names=(same, timm),
     )

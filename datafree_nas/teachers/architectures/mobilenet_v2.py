@@ -1,9 +1,10 @@
-"""MobileNetV2 (Sandler et al. 2018), with torchvision's keys."""
+"""MobileNetV2 (Sandler et al. 2018), with torchvision's keys, or timm's (`mobilenetv2_100`)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from datafree_nas.interop.torch_names import same
 from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.teachers.teacher import Teacher
 from datafree_nas.teachers.torch_layers import batch_norm, conv
@@ -62,6 +63,36 @@ class MobileNetV2(nn.Module):
         return nn.Dense(self.num_classes, name="classifier.1")(jnp.mean(x, axis=(1, 2)))
 
 
+_TIMM = {
+    "features.0.0": "conv_stem",
+    "features.0.1": "bn1",
+    "features.18.0": "conv_head",
+    "features.18.1": "bn2",
+    "classifier.1": "classifier",
+}
+_TIMM_FIRST_BLOCK = {"0.0": "conv_dw", "0.1": "bn1", "1": "conv_pw", "2": "bn2"}
+_TIMM_BLOCK = {
+    "0.0": "conv_pw",
+    "0.1": "bn1",
+    "1.0": "conv_dw",
+    "1.1": "bn2",
+    "2": "conv_pwl",
+    "3": "bn3",
+}
+
+
+def _timm(name: str) -> str:
+    """timm's names, which count blocks within their stage."""
+    if name in _TIMM:
+        return _TIMM[name]
+    _, number, _, layer = name.split(".", 3)
+    stage, block = 0, int(number) - 1
+    while block >= STAGES[stage][2]:
+        stage, block = stage + 1, block - STAGES[stage][2]
+    layers = _TIMM_BLOCK if stage else _TIMM_FIRST_BLOCK
+    return f"blocks.{stage}.{block}.{layers[layer]}"
+
+
 def create(arch: str, num_classes: int) -> Teacher:
     """The teacher of that name; see `teachers.create`."""
     classes = num_classes or 1000
@@ -71,4 +102,5 @@ def create(arch: str, num_classes: int) -> Teacher:
         num_classes=classes,
         image_size=(224, 224, 3),
         head="classifier.1",
+        torch_names=(same, _timm),
     )

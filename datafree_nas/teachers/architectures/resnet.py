@@ -2,15 +2,18 @@
 
 The blocks are torchvision's: stride 2 is in the 3x3 convolution of a bottleneck (v1.5); names that
 end in `_v1` have it in the first 1x1, as the paper has. `wide_stem_resnet18` and `34` are those of
-the data-free distillation papers for 32x32 images: a 3x3 stem of stride 1 without pooling.
+the data-free distillation papers for 32x32 images: a 3x3 stem of stride 1 without pooling; with
+`_pool` the max-pooling is kept. Keys are torchvision's, Hugging Face's or kuangliu's.
 """
 
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from datafree_nas.interop.torch_names import same
 from datafree_nas.teachers.teacher import CIFAR_MEAN, CIFAR_STD, Teacher
 from datafree_nas.teachers.torch_layers import batch_norm, conv, max_pool
 
@@ -24,7 +27,8 @@ class Shape(NamedTuple):
         width: of the inner convolutions of a bottleneck at stage 1, 64 in the paper.
         groups: of a bottleneck's 3x3 convolution.
         stride_first: stride 2 is in a bottleneck's first convolution, not in its 3x3.
-        small_images: the stem is a 3x3 convolution of stride 1, without pooling.
+        small_stem: the stem is a 3x3 convolution of stride 1.
+        pooling: whether max-pooling follows the stem.
     """
 
     blocks: tuple[int, int, int, int]
@@ -32,7 +36,8 @@ class Shape(NamedTuple):
     width: int = 64
     groups: int = 1
     stride_first: bool = False
-    small_images: bool = False
+    small_stem: bool = False
+    pooling: bool = True
 
 
 _18, _34, _50, _101, _152 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
@@ -47,8 +52,10 @@ ARCHITECTURES = {
     "resnet152_v1": Shape(_152, bottleneck=True, stride_first=True),
     "wide_resnet50_2": Shape(_50, bottleneck=True, width=128),
     "resnext50_32x4d": Shape(_50, bottleneck=True, width=128, groups=32),
-    "wide_stem_resnet18": Shape(_18, small_images=True),
-    "wide_stem_resnet34": Shape(_34, small_images=True),
+    "wide_stem_resnet18": Shape(_18, small_stem=True, pooling=False),
+    "wide_stem_resnet34": Shape(_34, small_stem=True, pooling=False),
+    "wide_stem_resnet18_pool": Shape(_18, small_stem=True),
+    "wide_stem_resnet34_pool": Shape(_34, small_stem=True),
 }
 
 
@@ -105,10 +112,10 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
-        small = self.shape.small_images
-        x = conv(64, 3, name="conv1")(x) if small else conv(64, 7, 2, name="conv1")(x)
+        kernel, stride = (3, 1) if self.shape.small_stem else (7, 2)
+        x = conv(64, kernel, stride, name="conv1")(x)
         x = nn.relu(batch_norm(train, "bn1")(x))
-        x = x if small else max_pool(x, 3, 2, padding=1)
+        x = max_pool(x, 3, 2, padding=1) if self.shape.pooling else x
         for stage, blocks in enumerate(self.shape.blocks, start=1):
             for block in range(blocks):
                 stride = 2 if stage > 1 and block == 0 else 1
@@ -122,10 +129,36 @@ def _kuangliu(name: str) -> str:
     return {"fc": "linear"}.get(name, name.replace("downsample", "shortcut"))
 
 
+def _hugging_face(name: str) -> str:
+    """The names of transformers' ResNetForImageClassification."""
+    kinds = {"conv": "convolution", "bn": "normalization", "0": "convolution", "1": "normalization"}
+    if name == "fc":
+        return "classifier.1"
+    if name in ("conv1", "bn1"):
+        return f"resnet.embedder.embedder.{kinds[name[:-1]]}"
+    stage, block, layer = re.fullmatch(r"layer(\d)\.(\d+)\.(.*)", name).groups()  # type: ignore[union-attr]
+    place = f"resnet.encoder.stages.{int(stage) - 1}.layers.{block}"
+    if layer.startswith("downsample."):
+        return f"{place}.shortcut.{kinds[layer[-1]]}"
+    return f"{place}.layer.{int(layer[-1]) - 1}.{kinds[layer[:-1]]}"
+
+
+def _variant(arch: str) -> dict[str, Any]:
+    """What tells an architecture from another one with the same keys and shapes."""
+    other = arch.removesuffix("_v1").removesuffix("_pool")
+    if arch.endswith("_v1"):
+        words = f"stride 2 in a block's first convolution, where {other} has it in the second"
+        return {"variant_of": other, "difference": words, "rare": True}
+    if arch.endswith("_pool"):
+        words = f"max-pooling behind the stem, where {other} has none"
+        return {"variant_of": other, "difference": words}
+    return {}
+
+
 def create(arch: str, num_classes: int) -> Teacher:
     """The teacher of that name; see `teachers.create`."""
     shape = ARCHITECTURES[arch]
-    if shape.small_images:
+    if shape.small_stem:
         return Teacher(
             arch=arch,
             model=ResNet(shape, num_classes or 10),
@@ -133,11 +166,14 @@ def create(arch: str, num_classes: int) -> Teacher:
             image_size=(32, 32, 3),
             mean=CIFAR_MEAN,
             std=CIFAR_STD,
-            torch_names=(_kuangliu,),
+            torch_names=(same,) if shape.pooling else (_kuangliu, same),
+            **_variant(arch),
         )
     return Teacher(
         arch=arch,
         model=ResNet(shape, num_classes or 1000),
         num_classes=num_classes or 1000,
         image_size=(224, 224, 3),
+        torch_names=(same, _hugging_face),
+        **_variant(arch),
     )

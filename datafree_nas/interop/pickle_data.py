@@ -1,0 +1,224 @@
+"""Reads a pickle as plain data: nothing that it names is imported, and nothing is called.
+
+A pickle is a program for a small stack machine. This machine knows the same instructions, but where
+the original would call a function or build an object of a class, it only notes what would be called
+with what (`Object`). So a checkpoint with a path, a date, an optimizer or a class of somebody's
+script beside its weights can be read, and one that would run a command cannot.
+"""
+
+import pickletools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BufferedIOBase
+from typing import Any
+
+# no call is made, so nothing depends on this list; whoever has such a file should hear of it
+_COMMANDS = re.compile(
+    r"(os|posix|nt)\.(system|popen|exec\w*|spawn\w*)|(subprocess|runpy|pty)\.\w+|"
+    r"(builtins|__builtin__)\.(eval|exec|execfile|compile|__import__)|importlib\.import_module"
+)
+
+
+class Name(str):
+    """A function or class that the pickle names: `module.name`."""
+
+    __slots__ = ()
+
+
+@dataclass(eq=False)
+class Object:
+    """What would be made by a call; the call is not made.
+
+    Attributes:
+        name: of the function or class that would be called: `module.name`.
+        args: positional arguments of the call.
+        state: attributes that would be set on the result, as stored; None if there are none.
+        items: entries that would be put into the result, if it is a mapping.
+    """
+
+    name: str
+    args: tuple[Any, ...] = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+
+
+def load(file: BufferedIOBase, persistent: Callable[[Any], Any] | None = None) -> Any:
+    """Reads one pickle; the file then stands behind it.
+
+    Args:
+        file: that stands at the beginning of a pickle.
+        persistent: gives what stands for data kept outside the pickle, from what the pickle says
+            of it; None if there are no such data.
+
+    Returns:
+        Numbers, strings, bytes, None, tuples, lists and dicts as they are; everything else as
+        `Name` and `Object`. Keys of dicts that are numbers become strings.
+
+    Raises:
+        Exception: of any kind, if this is no pickle or a damaged one.
+    """
+    machine = _Machine(persistent)
+    for opcode, argument, _ in pickletools.genops(file):
+        step = _STEPS.get(opcode.name)
+        if step is not None:
+            step(machine, argument)
+        elif opcode.arg is not None and not opcode.stack_before and len(opcode.stack_after) == 1:
+            machine.stack.append(argument)  # a number, a string, bytes
+        else:
+            raise ValueError(f"a pickle with the instruction {opcode.name}")
+    return machine.stack.pop()
+
+
+class _Machine:
+    """The stack, the places of its marks, and what was stored for later."""
+
+    def __init__(self, persistent: Callable[[Any], Any] | None) -> None:
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def mark(self, _: Any) -> None:
+        self.marks.append(len(self.stack))
+
+    def since_mark(self) -> list[Any]:
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def pop(self, _: Any) -> None:
+        if self.marks and self.marks[-1] == len(self.stack):
+            self.marks.pop()
+        else:
+            self.stack.pop()
+
+    def memoize(self, place: int | None) -> None:
+        self.memo[len(self.memo) if place is None else place] = self.stack[-1]
+
+    def take(self, count: int) -> list[Any]:
+        """The last entries of the stack, removed from it."""
+        if count > len(self.stack):
+            raise ValueError("the stack of its pickle is empty")
+        items = self.stack[len(self.stack) - count :]
+        del self.stack[len(self.stack) - count :]
+        return items
+
+    def append(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(items)
+
+    def put(self, items: list[Any]) -> None:
+        """Keys and values in turn; an object takes them as a mapping does."""
+        target = self.stack[-1]
+        entries = target.items if isinstance(target, Object) else target
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            entries[_key(key)] = value
+
+    def call(self, function: Any, args: Any) -> None:
+        name = _named(function)
+        if _COMMANDS.fullmatch(name):
+            raise ValueError(f"a hostile file: PyTorch would call {name}")
+        self.stack.append(Object(name, args if isinstance(args, tuple) else (args,)))
+
+    def outside(self) -> Any:
+        (identity,) = self.take(1)
+        if self.persistent is None:
+            raise ValueError("a pickle that refers to data outside of it")
+        return self.persistent(identity)
+
+    def build(self, _: Any) -> None:
+        (state,) = self.take(1)
+        if isinstance(self.stack[-1], Object):
+            self.stack[-1].state = state
+
+
+def _key(value: Any) -> Any:
+    """A key that takes little time to hash and to compare, whatever the file makes up."""
+    if isinstance(value, str | bytes):
+        return value
+    return str(value) if isinstance(value, int | float | None) else Object(_named(value))
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, Name | Object):
+        return str(getattr(value, "name", value))
+    return type(value).__name__
+
+
+Step = Callable[[_Machine, Any], None]
+
+
+def _push(make: Callable[[_Machine], Any]) -> Step:
+    return lambda machine, _: machine.stack.append(make(machine))
+
+
+def _dict(items: list[Any]) -> dict[Any, Any]:
+    return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+def _global(machine: _Machine, argument: str) -> None:
+    machine.stack.append(Name(argument.replace(" ", ".")))
+
+
+def _stack_global(machine: _Machine, _: Any) -> None:
+    module, name = machine.take(2)
+    machine.stack.append(Name(f"{module}.{name}"))
+
+
+def _object(machine: _Machine, _: Any) -> None:
+    kind, *args = machine.since_mark()
+    machine.call(kind, tuple(args))
+
+
+def _instance(machine: _Machine, argument: str) -> None:
+    machine.call(Name(argument.replace(" ", ".")), tuple(machine.since_mark()))
+
+
+def _new_with_keywords(machine: _Machine, _: Any) -> None:
+    kind, args, _keywords = machine.take(3)
+    machine.call(kind, args)
+
+
+_STEPS: dict[str, Step] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
+    "MARK": _Machine.mark,
+    "POP": _Machine.pop,
+    "POP_MARK": lambda machine, _: machine.marks and machine.since_mark(),
+    "DUP": _push(lambda machine: machine.stack[-1]),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.memoize),
+    **dict.fromkeys(
+        ("GET", "BINGET", "LONG_BINGET"),
+        lambda machine, place: machine.stack.append(machine.memo[place]),
+    ),
+    "NONE": _push(lambda machine: None),
+    "NEWTRUE": _push(lambda machine: True),
+    "NEWFALSE": _push(lambda machine: False),
+    "EMPTY_LIST": _push(lambda machine: []),
+    "EMPTY_TUPLE": _push(lambda machine: ()),
+    "EMPTY_DICT": _push(lambda machine: {}),
+    "EMPTY_SET": _push(lambda machine: Object("builtins.set")),
+    "LIST": _push(_Machine.since_mark),
+    "TUPLE": _push(lambda machine: tuple(machine.since_mark())),
+    "TUPLE1": _push(lambda machine: tuple(machine.take(1))),
+    "TUPLE2": _push(lambda machine: tuple(machine.take(2))),
+    "TUPLE3": _push(lambda machine: tuple(machine.take(3))),
+    "DICT": _push(lambda machine: _dict(machine.since_mark())),
+    "FROZENSET": _push(lambda machine: Object("builtins.frozenset", (machine.since_mark(),))),
+    "APPEND": lambda machine, _: machine.append(machine.take(1)),
+    "APPENDS": lambda machine, _: machine.append(machine.since_mark()),
+    "ADDITEMS": lambda machine, _: machine.append(machine.since_mark()),
+    "SETITEM": lambda machine, _: machine.put(machine.take(2)),
+    "SETITEMS": lambda machine, _: machine.put(machine.since_mark()),
+    "GLOBAL": _global,
+    "STACK_GLOBAL": _stack_global,
+    "REDUCE": lambda machine, _: machine.call(*machine.take(2)),
+    "NEWOBJ": lambda machine, _: machine.call(*machine.take(2)),
+    "NEWOBJ_EX": _new_with_keywords,
+    "OBJ": _object,
+    "INST": _instance,
+    "BUILD": _Machine.build,
+    "BINPERSID": _push(_Machine.outside),
+}

@@ -1,0 +1,239 @@
+"""Takes tensors out of what `torch.save` wrote, without PyTorch and without running anything."""
+
+import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from datafree_nas.interop import pickle_data
+from datafree_nas.interop.pickle_data import Object
+
+MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle in a file of before PyTorch 1.6
+_MAX_RANK = 8
+_REBUILD = "torch._utils._rebuild_"
+
+_DTYPES = {
+    "float64": np.dtype(np.float64),
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
+    "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
+    "complex64": np.dtype(np.complex64),
+    "complex128": np.dtype(np.complex128),
+    "int64": np.dtype(np.int64),
+    "int32": np.dtype(np.int32),
+    "int16": np.dtype(np.int16),
+    "int8": np.dtype(np.int8),
+    "uint64": np.dtype(np.uint64),
+    "uint32": np.dtype(np.uint32),
+    "uint16": np.dtype(np.uint16),
+    "uint8": np.dtype(np.uint8),
+    "bool": np.dtype(np.bool_),
+}
+_STORAGES = {
+    "Double": "float64",
+    "Float": "float32",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "ComplexFloat": "complex64",
+    "ComplexDouble": "complex128",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+    "Untyped": "uint8",
+}
+
+
+class Storage(NamedTuple):
+    """Numbers outside of the pickle, of which tensors are views.
+
+    Attributes:
+        key: its name in the file.
+        dtype: of the numbers, as PyTorch names it.
+    """
+
+    key: str
+    dtype: str
+
+
+class Archive(NamedTuple):
+    """A file of `torch.save`.
+
+    Attributes:
+        tree: its plain data, see `pickle_data.load`, with `Storage`.
+        sizes: bytes of each storage that it holds.
+        read: gives the bytes of a storage.
+    """
+
+    tree: Any
+    sizes: Mapping[str, int]
+    read: Callable[[str], bytes]
+
+
+class Tensor(NamedTuple):
+    """A tensor in a file.
+
+    Attributes:
+        shape: of it.
+        dtype: its name, e.g. `float16`.
+        load: reads it as float32; the file stays as it is.
+        group: dotted name of the dict that holds it; empty for the file's top.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    load: Callable[[], np.ndarray]
+    group: str = ""
+
+
+def open_zip(path: Path) -> Archive:
+    """Opens what PyTorch has written since 1.6: a zip archive whose members are not compressed.
+
+    Raises:
+        Exception: of any kind, if it is damaged or something else.
+    """
+    with zipfile.ZipFile(path) as file:
+        members = {info.filename: info for info in file.infolist()}
+    pickled = next(name for name in members if name.count("/") == 1 and name.endswith("/data.pkl"))
+    root = pickled.removesuffix("data.pkl")
+
+    def read(member: str) -> bytes:
+        return _member(path, members[member])
+
+    if f"{root}byteorder" in members and read(f"{root}byteorder") != b"little":
+        raise ValueError("it was written on a big-endian machine")
+    sizes = {
+        name.removeprefix(f"{root}data/"): info.file_size
+        for name, info in members.items()
+        if name.startswith(f"{root}data/")
+    }
+    tree = pickle_data.load(io.BytesIO(read(pickled)), _storage)
+    return Archive(tree, sizes, lambda key: read(f"{root}data/{key}"))
+
+
+def _member(path: Path, info: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, as they lie in the file; so no member is larger than the file."""
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise ValueError(f"{info.filename} in it is compressed, which torch.save never does")
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        file.seek(sum(struct.unpack("<HH", file.read(4))), io.SEEK_CUR)
+        content = _read(file, path, info.file_size)
+    if info.CRC and zlib.crc32(content) != info.CRC:  # PyTorch can leave the checksum out
+        raise ValueError(f"the checksum of {info.filename} in it differs")
+    return content
+
+
+def _read(file: io.BufferedReader, path: Path, size: int) -> bytes:
+    if not 0 <= size <= path.stat().st_size - file.tell():
+        raise ValueError("it is truncated")
+    return file.read(size)
+
+
+def open_old(path: Path) -> Archive:
+    """Opens what PyTorch wrote before 1.6: pickles, and the storages behind them.
+
+    Raises:
+        Exception: of any kind, if it is damaged or something else.
+    """
+    item_sizes: dict[str, int] = {}
+
+    def persistent(identity: Any) -> Any:
+        if identity[0] == "module":  # a class and its source code
+            return identity[1]
+        storage = _storage(identity)
+        item_sizes[storage.key] = _DTYPES[storage.dtype].itemsize
+        return storage
+
+    with path.open("rb") as file:
+        if pickle_data.load(file) != MAGIC:
+            raise ValueError("it is a pickle that torch.save did not write")
+        _version, system = pickle_data.load(file), pickle_data.load(file)
+        if system["little_endian"] is not True:
+            raise ValueError("it was written on a big-endian machine")
+        tree, keys = pickle_data.load(file, persistent), pickle_data.load(file)
+        places = {}
+        for key in keys:
+            (count,) = struct.unpack("<q", _read(file, path, 8))
+            places[key] = (file.tell(), count * item_sizes[key])
+            if not 0 <= places[key][1] <= path.stat().st_size - file.tell():
+                raise ValueError("it is truncated")
+            file.seek(places[key][1], io.SEEK_CUR)
+
+    def read(key: str) -> bytes:
+        start, size = places[key]
+        with path.open("rb") as file:
+            file.seek(start)
+            return _read(file, path, size)
+
+    return Archive(tree, {key: size for key, (_, size) in places.items()}, read)
+
+
+def _storage(identity: Any) -> Storage:
+    """What the pickle says of a storage: a tag, its type, its key, its device, its length."""
+    tag, kind, key, _device, _count, *view = identity
+    if tag != "storage" or any(view):
+        raise ValueError("it refers to something that is not a whole storage")
+    name = str(kind).rpartition(".")[2].removesuffix("Storage")
+    return Storage(str(key), _STORAGES.get(name, name))
+
+
+def _shape(numbers: Any) -> tuple[int, ...]:
+    """A tuple of whole numbers that are not negative, else ValueError."""
+    if not isinstance(numbers, tuple) or len(numbers) > _MAX_RANK:
+        raise ValueError("a shape in it is no shape")
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError("a shape in it is no shape")
+    return numbers
+
+
+def tensor(value: Any, archive: Archive) -> Tensor | None:
+    """The tensor that a value in the archive's tree stands for; None if it stands for none."""
+    while isinstance(value, Object) and value.name.startswith(_REBUILD):
+        kind, args = value.name.removeprefix(_REBUILD), value.args
+        if kind in ("tensor", "tensor_v2"):
+            return _view(archive, *args[:4])
+        if kind == "tensor_v3":
+            return _view(archive, *args[:4], dtype=args[6].removeprefix("torch."))
+        if kind in ("parameter", "parameter_with_state"):
+            value = args[0]
+        elif kind == "from_type_v2":
+            value = Object(args[0], args[2])
+        else:
+            break  # quantized, sparse: no tensor of plain numbers
+    return None
+
+
+def _view(
+    archive: Archive, storage: Storage, offset: int, shape: Any, strides: Any, dtype: str = ""
+) -> Tensor:
+    """A tensor whose numbers lie in a storage, `strides` apart and from `offset` on."""
+    dtype = dtype or storage.dtype
+    shape, strides, (offset,) = _shape(shape), _shape(strides), _shape((offset,))
+    if len(shape) != len(strides):
+        raise ValueError("a shape in it is no shape")
+
+    def load() -> np.ndarray:
+        kind = _DTYPES.get(dtype)
+        if kind is None or kind.kind == "c":
+            raise ValueError(f"its values are {dtype}")
+        count = archive.sizes.get(storage.key, 0) // kind.itemsize
+        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if math.prod(shape) > count or (math.prod(shape) and last >= count):
+            raise ValueError("the file holds fewer values than its shape has")
+        values = np.frombuffer(archive.read(storage.key), kind, count)[offset:]
+        steps = [step * kind.itemsize for step in strides]
+        return np.lib.stride_tricks.as_strided(values, shape, steps).astype(np.float32)
+
+    return Tensor(shape, dtype, load)
