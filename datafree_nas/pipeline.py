@@ -152,6 +152,10 @@ def _save_teacher(
     with processes.alone():
         here = mesh.replicated_here(variables)
         card = teachers.save(directory, teacher, here, source, names or None)
+    processes.say(
+        f"teacher: {teacher.arch}, {teacher.num_classes} classes, images of {teacher.image_size}, "
+        f"mean {teacher.mean}, std {teacher.std}"
+    )
     for check in card["checks"]:
         if not check["passed"]:
             processes.say(f"warning: {check['name']}: {check['message']}")

@@ -4,11 +4,13 @@ Writes Orbax variables and `teacher.json`, the card, which `--config.teacher.che
 With `--check` it writes nothing and prints where every tensor would go.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 
+from datafree_nas.data.classes import read_names
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import at
 from datafree_nas.runtime.errors import UserError, exit_cleanly
@@ -69,20 +71,10 @@ def _ignore() -> list[str]:
     return [pattern for value in _IGNORE.value for pattern in value.split(",") if pattern]
 
 
-def _class_names(teacher: Teacher) -> list[str] | None:
+def _class_names(teacher: Teacher) -> Sequence[str] | None:
     if not _NAMES.value:
         return None
-    path = as_path(_NAMES.value)
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--class_names: cannot read {path}: {error}") from None
-    if len(names) != teacher.num_classes or not all(names) or len(set(names)) != len(names):
-        raise UserError(
-            f"{path} has {len(names)} lines, {len(set(filter(None, names)))} different names; "
-            f"{teacher.num_classes} different ones are needed, in the order of the outputs"
-        )
-    return names
+    return read_names(_NAMES.value, teacher.num_classes, "--class_names")
 
 
 def _out() -> Path:

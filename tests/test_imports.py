@@ -40,7 +40,7 @@ MAY_IMPORT = {
         *("report", "pipeline"),
     },
     "main": {"runtime", "schema", "pipeline", "plan"},
-    "port_torch": {"runtime", "interop", "teachers"},
+    "port_torch": {"runtime", "data", "interop", "teachers"},
     "export_onnx": {"runtime", "students"},
 }
 

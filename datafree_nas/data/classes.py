@@ -49,21 +49,35 @@ def known(count: int, file: str = "", names: Sequence[str] = ()) -> Classes:
     Raises:
         UserError: the file cannot be read, or has another number of names than k.
     """
-    if not file:
-        if len(names) not in (0, count):
-            raise UserError(f"the teacher's card names {len(names)} classes of {count}; {MEND}")
-        return Classes(count, tuple(names))
+    if file:
+        return Classes(count, read_names(file, count, "config.data.classes"))
+    if len(names) not in (0, count):
+        raise UserError(f"the teacher's card names {len(names)} classes of {count}; {MEND}")
+    return Classes(count, tuple(names))
+
+
+def read_names(file: str, count: int, option: str) -> tuple[str, ...]:
+    """Reads class names from a text file, one a line.
+
+    Args:
+        file: its path.
+        count: number of names that there have to be.
+        option: field or flag that names the file, for messages.
+
+    Raises:
+        UserError: the file cannot be read, has another number of lines, or an empty one.
+    """
     try:
         text = Path(file).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError, RuntimeError) as error:
-        raise UserError(f"config.data.classes={file} is not readable as text: {error}") from None
+        raise UserError(f"{option}={file} is not readable as text: {error}") from None
     lines = [line.strip() for line in text.rstrip().split("\n")]
     if len(lines) != count or not all(lines):
         raise UserError(
-            f"config.data.classes={file} has {len(lines)} lines, {lines.count('')} of them empty; "
+            f"{option}={file} has {len(lines)} lines, {lines.count('')} of them empty; "
             f"the teacher has {count} classes, so {count} names are needed, one a line"
         )
-    return Classes(count, tuple(lines))
+    return tuple(lines)
 
 
 class Order(NamedTuple):
