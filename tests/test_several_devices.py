@@ -1,5 +1,7 @@
 """One run, on one device and on several, in one process and in two: the same images and search.
 
+The two processes split batches as small as these because `tests/splitting.py` makes them.
+
 Sums are split differently over devices, so floats differ in their last bits, and Adam enlarges
 that: its first steps have the size of the learning rate, whatever the size of a gradient. So these
 are small. After 20 iterations the losses below differ by some 1e-7 of their value, and no byte of

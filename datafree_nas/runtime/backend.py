@@ -114,10 +114,10 @@ def worth_splitting(batch_size: int, image_size: Sequence[int]) -> bool:
     """Whether processes should split each batch, or each compute all of it.
 
     Processes that split a batch add up their gradients and BatchNorm statistics in every step. On
-    CPUs each of these arrays is a message of its own (XLA:CPU hands them to gloo one by one, 46 to
-    90 in a step of the digits networks), and takes a millisecond where processes share a machine.
-    A step on less than 16 images of 32x32 pixels takes less time than its messages. Accelerators
-    send all of a step's gradients as one message, within microseconds.
+    CPUs each of these arrays is a message of its own, as XLA:CPU hands them to gloo one by one: 46
+    in a step of the digits teacher, about a millisecond each. A step on fewer pixels than 16
+    images of 32x32 have takes less time than its messages. Accelerators send all gradients of a
+    step as one message, within microseconds.
 
     Args:
         batch_size: in images.

@@ -109,7 +109,7 @@ def placed_like(value: np.ndarray, leaf: jax.Array) -> jax.Array:
         found = jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf))
     if found.shape != leaf.shape or found.dtype != leaf.dtype:
         was, wanted = f"{found.dtype}{found.shape}", f"{leaf.dtype}{leaf.shape}"
-        raise ValueError(f"{was} was saved where the state has {wanted}")
+        raise ValueError(f"{was} cannot take the place of {wanted}")
     return put(found, leaf.sharding)
 
 
