@@ -106,7 +106,10 @@ def rows(config: ConfigDict) -> list[Row]:
     teacher, space = pipeline.planned(config)
     inputs = _Inputs(config, teacher, port.shapes(teacher), space)
     programs = [] if config.teacher.checkpoint else _teacher_training(inputs)
-    programs += _synthesis(inputs) + _search(inputs) + _student(inputs)
+    programs += _synthesis(inputs)
+    with _for_batches(inputs, config.search.train):
+        programs += _search(inputs)
+    programs += _student(inputs)
     return [_row(program) for program in programs]
 
 
@@ -138,7 +141,12 @@ def synthetic_set(config: ConfigDict, rate: float = 0) -> Row:
 
 def _teacher_training(inputs: _Inputs) -> list[_Program]:
     teacher, recipe = inputs.teacher, inputs.config.teacher.train
-    return _training("teacher", teacher.model, _images(inputs, recipe, 1), inputs, recipe)
+    with _for_batches(inputs, recipe):
+        return _training("teacher", teacher.model, _images(inputs, recipe, 1), inputs, recipe)
+
+
+def _for_batches(inputs: _Inputs, recipe: Config) -> contextlib.AbstractContextManager[None]:
+    return mesh.for_batches(recipe.batch_size, inputs.teacher.image_size)
 
 
 def _synthesis(inputs: _Inputs) -> list[_Program]:
@@ -208,8 +216,9 @@ def _student(inputs: _Inputs) -> list[_Program]:
     recipe = inputs.config.student.train
     architecture = np.asarray(inputs.space.sample(jax.random.key(0)))
     model = inputs.space.regularized(recipe).network(architecture)
-    images = _images(inputs, recipe, _count(inputs.config))
-    return _training("student", model, images, inputs, recipe)
+    with _for_batches(inputs, recipe):
+        images = _images(inputs, recipe, _count(inputs.config))
+        return _training("student", model, images, inputs, recipe)
 
 
 def _training(

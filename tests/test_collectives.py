@@ -102,8 +102,10 @@ def test_training_adds_up_gradients_and_statistics(plan, config):
     teacher, space = pipeline.planned(config)
     student = space.network(np.asarray(space.sample(jax.random.key(0))))
     for name, model in (("teacher", teacher.model), ("student", student)):
-        weights, channels, _ = _sizes(model, _image(teacher))
-        assert weights < _sums(plan, name)[1] <= weights + 3 * channels + SCALARS
+        weights, channels, layers = _sizes(model, _image(teacher))
+        count, floats = _sums(plan, name)
+        assert weights < floats <= weights + 3 * channels + SCALARS
+        assert count <= 2 * layers + 2, "a layer's statistics, forward and back; all gradients"
 
 
 def test_the_plan_says_what_a_device_takes(plan, config):

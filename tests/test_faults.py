@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from datafree_nas.synthesis import store
-from tests import processes
+from tests import processes, splitting
 
 ENDLESS = ["--stages=teacher", "--config.teacher.train.steps=1000000"]
 LOST = 75
@@ -52,7 +52,8 @@ def test_a_process_missing_at_the_start(tmp_path, present, message):
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_lost_in_the_middle(tmp_path, lost):
-    started = processes.start(tmp_path, *ENDLESS, processes=2)
+    """The other one is waiting for it in a sum over the devices."""
+    started = processes.start(tmp_path, *ENDLESS, processes=2, command=splitting.MAIN)
     _read_until(started[0], "train teacher")
     started[lost].kill()
     began = time.monotonic()

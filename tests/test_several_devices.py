@@ -1,5 +1,7 @@
 """One run, on one device and on several, in one process and in two: the same images and search.
 
+The two processes split batches as small as these because `tests/splitting.py` makes them.
+
 Sums are split differently over devices, so floats differ in their last bits, and Adam enlarges
 that: its first steps have the size of the learning rate, whatever the size of a gradient. So these
 are small. After 20 iterations the losses below differ by some 1e-7 of their value, and no byte of
@@ -10,12 +12,14 @@ batch would do.
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
+from datafree_nas.runtime.checkpoint import load_variables
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.synthesis import store
-from tests import guarded, processes
+from tests import guarded, processes, splitting
 
 FLAGS = [
     "--config.synthesis.resolutions=((2, 6), (1, 14))",
@@ -26,7 +30,7 @@ FLAGS = [
 LAYOUTS = {
     "two devices": {"devices": 2, "command": guarded.MAIN},
     "eight devices": {"devices": 8},
-    "two processes of two devices": {"processes": 2, "devices": 2},
+    "two processes of two devices": {"processes": 2, "devices": 2, "command": splitting.MAIN},
 }
 
 
@@ -51,6 +55,15 @@ def on_one(teacher, tmp_path_factory):
 @pytest.fixture(scope="module", params=LAYOUTS)
 def on_several(request, teacher, tmp_path_factory):
     return _run(tmp_path_factory.mktemp("several"), teacher, **LAYOUTS[request.param])
+
+
+def test_small_batches_are_computed_whole_by_every_process(teacher, tmp_path):
+    """Nothing is added up between them, so not a bit of the result differs."""
+    processes.run(tmp_path, *FLAGS, "--stages=teacher", processes=2)
+    one, two = (read_jsonl(w / "teacher" / "metrics.jsonl") for w in (teacher, tmp_path))
+    assert two == one
+    one, two = (load_variables(w / "teacher" / "variables") for w in (teacher, tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, two, one)
 
 
 def _curves(workdir):

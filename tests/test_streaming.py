@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datafree_nas.runtime.files import read_jsonl
-from tests import processes
+from tests import processes, splitting
 
 # 128 images of 64 bytes
 FLAGS = ["--config.data.memory_gb=6e-6", "--config.student.rows=('synthetic',)"]
@@ -32,7 +32,8 @@ def _train(searched, workdir, **layout):
 def test_two_processes_train_on_the_same_stream(searched, tmp_path):
     """Sums are split differently, see test_several_devices.py."""
     result, metrics = _train(searched, tmp_path / "one")
-    others, other_metrics = _train(searched, tmp_path / "two", processes=2, devices=2)
+    layout = {"processes": 2, "devices": 2, "command": splitting.MAIN}
+    others, other_metrics = _train(searched, tmp_path / "two", **layout)
     assert all(0 <= row["waiting"] <= 1 for row in metrics + other_metrics)
     losses, other_losses = ([row["loss"] for row in rows] for rows in (metrics, other_metrics))
     assert len(losses) == 2

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -40,7 +39,7 @@ def _by_itself() -> ocp.options.MultiprocessingOptions:
 
 def save_variables(directory: Path, variables: Any) -> None:
     """Writes a pytree of arrays; an earlier one there is replaced only once this one is whole."""
-    arrays = _on_host(variables)
+    arrays = mesh.on_host(variables)
     check_space(directory, _size(arrays))
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=_by_itself())
     checkpointer = ocp.Checkpointer(handler, multiprocessing_options=_by_itself())
@@ -72,15 +71,6 @@ def _read(directory: Path) -> Any:
     shapes = handler.metadata(directory.absolute()).tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
     return handler.restore(directory.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-
-
-def _on_host(tree: Any) -> Any:
-    """NumPy arrays; of keys, their data."""
-
-    def leaf(value: Any) -> np.ndarray:
-        return np.asarray(jax.random.key_data(value) if mesh.is_key(value) else value)
-
-    return jax.tree.map(leaf, tree)
 
 
 def _size(tree: Any) -> int:
@@ -118,7 +108,7 @@ class Progress:
         leaves, structure = jax.tree.flatten(state)
         saved = _read(self.directory / str(latest) / "default")
         values = [saved[name] for name in _names(leaves)]
-        return latest, jax.tree.unflatten(structure, map(_like, values, leaves))
+        return latest, jax.tree.unflatten(structure, map(mesh.placed_like, values, leaves))
 
     def _newest(self) -> int | None:
         """The newest good one; those that are not are removed."""
@@ -139,7 +129,7 @@ class Progress:
             return
         self.settle(wait=True)
         mirror.flush()
-        leaves = jax.tree.leaves(_on_host(state))
+        leaves = jax.tree.leaves(mesh.on_host(state))
         check_space(self.directory, _size(leaves))
         content = dict(zip(_names(leaves), leaves, strict=True))
         with writing(self.directory):
@@ -168,17 +158,6 @@ class Progress:
 
 def _names(leaves: list[Any]) -> list[str]:
     return [f"{i:05d}" for i in range(len(leaves))]
-
-
-def _like(saved: np.ndarray, leaf: jax.Array) -> jax.Array:
-    """The saved value where, and as what, the state has it."""
-    value: Any = jnp.asarray(saved) if mesh.is_key(leaf) else saved
-    if mesh.is_key(leaf):
-        value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
-    if value.shape != leaf.shape or value.dtype != leaf.dtype:
-        was, wanted = f"{value.dtype}{value.shape}", f"{leaf.dtype}{leaf.shape}"
-        raise ValueError(f"{was} was saved where the state has {wanted}")
-    return mesh.put(value, leaf.sharding)
 
 
 def _checksums(folder: Path) -> dict[str, int]:

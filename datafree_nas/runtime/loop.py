@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from datafree_nas.runtime import processes
+from datafree_nas.runtime import mesh, processes
 from datafree_nas.runtime.checkpoint import Progress
 from datafree_nas.runtime.errors import Interrupted, UserError
 from datafree_nas.runtime.feed import Feed
@@ -128,7 +128,7 @@ def _run_phase(
                 raise Interrupted(stop)
     finally:
         bar.close()
-    return state
+    return mesh.from_first(state)
 
 
 def _check_finite(values: Mapping[str, float], where: str) -> None:

@@ -54,17 +54,17 @@ def run(
         Interrupted: a signal came; the state is saved.
     """
     space, latency = space.regularized(config.train), hardware.latency(space, config)
-    strategy = create(space, teacher[0], preprocess, config)
-    key = seeds.key_for(seed, "search")
-    data = split(images, teacher, preprocess, config, seed)
-    state = loop.run(
-        strategy.phases,
-        strategy.init(key),
-        data,
-        label="search",
-        directory=directory / "working",
-        writer=lambda start: MetricsWriter(directory, start),
-    )
+    with mesh.for_batches(config.train.batch_size, images.image_size):
+        strategy = create(space, teacher[0], preprocess, config)
+        data = split(images, teacher, preprocess, config, seed)
+        state = loop.run(
+            strategy.phases,
+            strategy.init(seeds.key_for(seed, "search")),
+            data,
+            label="search",
+            directory=directory / "working",
+            writer=lambda start: MetricsWriter(directory, start),
+        )
     history, found = strategy.history(state), strategy.derive(state)
     if all(row["architecture"] != space.encode(found) for row in history):
         score = scoring.make_scorer(space.supernet(), preprocess, config)

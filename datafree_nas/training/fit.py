@@ -69,18 +69,19 @@ def fit(
     image = jax.ShapeDtypeStruct((1, *images.image_size), jnp.float32)
     variables = initial.variables(model, init_key, image, rule=rule)
     teacher_fn, teacher_variables = teacher or (_no_teacher, None)
-    if isinstance(images, Records):
-        data: Any = stream.feed(images, teacher_variables, recipe, train_key)
-    else:
-        data = trainer.data_of(images, teacher_variables, recipe)
-    state = loop.run(
-        phases(model, teacher_fn, preprocess, recipe),
-        trainer.init(train_key, variables, optimizer(recipe), average=recipe.ema > 0),
-        data,
-        label=label,
-        directory=directory / "working",
-        writer=lambda start: MetricsWriter(directory, start),
-    )
+    with mesh.for_batches(recipe.batch_size, images.image_size):
+        if isinstance(images, Records):
+            data: Any = stream.feed(images, teacher_variables, recipe, train_key)
+        else:
+            data = trainer.data_of(images, teacher_variables, recipe)
+        state = loop.run(
+            phases(model, teacher_fn, preprocess, recipe),
+            trainer.init(train_key, variables, optimizer(recipe), average=recipe.ema > 0),
+            data,
+            label=label,
+            directory=directory / "working",
+            writer=lambda start: MetricsWriter(directory, start),
+        )
     if recipe.ema and not recipe.calibration_batches:
         return state.average
     return {"params": state.params, "batch_stats": state.batch_stats}

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from datafree_nas.data.images import Records
-from datafree_nas.runtime import mesh, processes, seeds
+from datafree_nas.runtime import mesh, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.feed import Feed
 from datafree_nas.training.trainer import TrainData, check_labels
@@ -39,12 +39,13 @@ def feed(records: Records, teacher: Any, recipe: Config, key: jax.Array) -> Feed
     check_labels(records.read(0).logits, recipe)
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
     view, length = View(records, recipe, key), part_length(records.image_size, recipe)
-    teacher = mesh.put(teacher, mesh.replicated()) if recipe.labels == "teacher" else None
+    everywhere = mesh.replicated()
+    teacher = mesh.put(teacher, everywhere) if recipe.labels == "teacher" else None
     place = partial(jax.make_array_from_process_local_data, sharding())
 
     def parts(first: int) -> Iterator[TrainData]:
         for number, found in enumerate(view.parts(first, length), start=first):
-            step = mesh.put(np.int32(number * length), mesh.replicated())
+            step = mesh.put(np.int32(number * length), everywhere)
             yield TrainData(**jax.tree.map(place, found), teacher=teacher, first=step)
 
     return Feed(parts, length)
@@ -52,7 +53,7 @@ def feed(records: Records, teacher: Any, recipe: Config, key: jax.Array) -> Feed
 
 def part_length(image_size: tuple[int, int, int], recipe: Config) -> int:
     """How many steps' batches are on the devices at once."""
-    share = recipe.batch_size // processes.count()
+    share = recipe.batch_size // mesh.part()[1]
     return int(np.clip(_PART_BYTES // (share * math.prod(image_size)), 1, recipe.log_every))
 
 
@@ -76,15 +77,16 @@ class View:
         seed = int(seeds.numpy_generator(key).integers(1 << 31))
         self._order = grain.MapDataset.range(records.size).shuffle(seed=seed).repeat()
         self._records, self._stored = records, recipe.labels == "stored"
-        self._batch, self.share = recipe.batch_size, recipe.batch_size // processes.count()
+        number, parts = mesh.part()
+        self._batch, self.share = recipe.batch_size, recipe.batch_size // parts
+        self._before = number * self.share
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         step, place = divmod(index, self.share)
-        before = processes.index() * self.share
-        found = self._records.read(self._order[step * self._batch + before + place])
+        found = self._records.read(self._order[step * self._batch + self._before + place])
         example = {"images": found.image, "labels": np.int32(found.label)}
         return {**example, "logits": found.logits} if self._stored else example
 

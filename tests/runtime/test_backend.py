@@ -53,6 +53,24 @@ def test_convolutions_take_all_cores_that_a_device_has(cores, devices, changed, 
     assert len(backend._compiler_options.__wrapped__()) == changed  # XLA still knows the option
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "image_size", "splits"),
+    [
+        (64, (8, 8, 1), False),  # the digits
+        (255, (8, 8, 1), False),
+        (256, (8, 8, 1), True),
+        (16, (32, 32, 3), True),
+        (64, (32, 32, 3), True),  # the quick runs on CIFAR-10
+    ],
+)
+def test_processes_of_cpus_split_batches_that_take_longer_than_messages(
+    batch_size, image_size, splits, monkeypatch
+):
+    assert backend.worth_splitting(batch_size, image_size) == splits
+    monkeypatch.setattr(backend, "on_cpu", lambda: False)
+    assert backend.worth_splitting(batch_size, image_size)
+
+
 def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     def refuse(*_, **__):
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: No such compile option")
