@@ -49,9 +49,7 @@ def check(config: ConfigDict, workdir: Path, pending: Collection[str]) -> dict[s
         return None
     teacher = resolve.teacher(config, workdir)
     for block in _trained(config):
-        recipe.check(config[block].train, f"{block}.train")
-        augment.check(config[block].train, len(teacher.mean), f"{block}.train")
-        mesh.check_divisible(config[block].train.batch_size, f"config.{block}.train.batch_size")
+        _check_recipe(config[block].train, f"{block}.train", teacher)
     _check_synthesis(config, teacher)
     _check_search(config, teacher, resolve.space(config, teacher))
     needed = [split for split in ("train", "test") if _is_read(split, config, pending)]
@@ -63,6 +61,13 @@ def check(config: ConfigDict, workdir: Path, pending: Collection[str]) -> dict[s
         count = inspected["splits"]["train"]["images"]
         search.check(count, teacher.image_size, config.search)
     return inspected
+
+
+def _check_recipe(chosen: Config, place: str, teacher: Teacher) -> None:
+    recipe.check(chosen, place)
+    augment.check(chosen, len(teacher.mean), place)
+    with mesh.for_batches(chosen.batch_size, teacher.image_size):
+        mesh.check_divisible(chosen.batch_size, f"config.{place}.batch_size")
 
 
 def _is_read(split: str, config: ConfigDict, pending: Collection[str]) -> bool:
@@ -154,4 +159,6 @@ def _check_search(config: ConfigDict, teacher: Teacher, space: Space) -> None:
         count = config.synthesis.images * config.synthesis.rounds
         search.check(count, teacher.image_size, block)
     preprocess = Preprocessing(teacher.mean, teacher.std)
-    search.create(space.regularized(block.train), teachers.logits_fn(teacher), preprocess, block)
+    with mesh.for_batches(block.train.batch_size, teacher.image_size):
+        space = space.regularized(block.train)
+        search.create(space, teachers.logits_fn(teacher), preprocess, block)
