@@ -12,7 +12,8 @@ from torch import nn
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import backend, costs
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.spaces.darts import DARTS_V1, DARTS_V2, EDGES, OPS, Darts, _Cell, _op, _Plan
+from datafree_nas.spaces.darts import EDGES, OPS, Darts, _Cell, _op, _Plan
+from datafree_nas.spaces.genotype import DARTS_V1, DARTS_V2
 from datafree_nas.spaces.space import Space
 
 SPACE = Darts()
