@@ -21,7 +21,7 @@ from datafree_nas.runtime import backend, checkpoint, lock, mesh, mirror, proces
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import make_directory, read_json, write_json
 from datafree_nas.runtime.precision import DTYPES, network_in
-from datafree_nas.search import darts, hardware, proxyless, sampling, scoring
+from datafree_nas.search import architecture_file, darts, hardware, proxyless, sampling, scoring
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
 from datafree_nas.spaces.space import REGULARIZERS
@@ -375,7 +375,7 @@ def _train(config: ConfigDict, workdir: Path) -> None:
     card = read_json(workdir / "teacher" / teacher_store.FILE)
     inputs = rows.Inputs(
         space=space,
-        architecture=space.decode(read_json(workdir / "search/architecture.json")["architecture"]),
+        architecture=architecture_file.of_run(workdir / DIRECTORIES["search"], space),
         teacher=(logits_fn(teacher), variables),
         preprocess=Preprocessing(teacher.mean, teacher.std),
         synthetic=_synthetic(config, workdir),

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from datafree_nas.runtime import backend, mesh, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
-from datafree_nas.search import evolution, hardware, sampling, scoring
+from datafree_nas.search import evolution, hardware, limits, sampling, scoring
 from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import recipe, trainer
@@ -128,15 +128,11 @@ def _scores(state: SposState, config: Config) -> np.ndarray:
 
 
 def _make_generations(space: Space, score: Any, config: Config) -> Any:
-    limits, latency = config.evolution, hardware.latency(space, config)
+    latency = hardware.latency(space, config)
 
     def allowed(architecture: Architecture) -> bool:
-        small = not limits.max_macs or space.macs(architecture) <= limits.max_macs
-        light = not limits.max_params or space.params(architecture) <= limits.max_params
-        within = small and light and space.connected(architecture)
-        if latency is None or not limits.max_latency:
-            return within
-        return within and space.latency(architecture, latency) <= limits.max_latency
+        within = not limits.exceeded(space, architecture, latency, config.evolution)
+        return within and space.connected(architecture)
 
     def generation(state: SposState, data: SearchData) -> SposState:
         key = jax.random.fold_in(state.train.key, state.generation + (1 << 30))
@@ -147,7 +143,7 @@ def _make_generations(space: Space, score: Any, config: Config) -> Any:
             _scores(state, config),
             space.choices,
             allowed,
-            limits,
+            config.evolution,
             breed=config.strategy != "random",
         )
         gates = [space.gates(jnp.asarray(a)) for a in born]

@@ -56,7 +56,7 @@ def read(spelling: Any, ops: Sequence[str]) -> list[Edges]:
     return [edges for kind in KINDS for edges in _nodes(kind, cells[kind], ops)]
 
 
-def _cells(spelling: Any) -> dict[str, Any]:
+def _cells(spelling: Any) -> dict[Any, Any]:
     """The parts of a genotype by name."""
     if isinstance(spelling, str):
         text = _PUBLISHED.get(spelling, spelling)
