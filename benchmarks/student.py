@@ -87,7 +87,7 @@ def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule
     try:
         found = architecture_file.load(Path(_FOUND.value), space)
     except UserError as error:
-        raise UserError(f"--found: {error}; or choose the config that it is of") from None
+        raise UserError(f"--found: {error}, or choose the config that it is of") from None
     return space.encode(found), space.network(found), space.initial
 
 

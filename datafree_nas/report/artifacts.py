@@ -1,6 +1,7 @@
 """What the stages left in a workdir; a stage that was not run left nothing."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,16 @@ def read(workdir: Path) -> Artifacts:
 
     Raises:
         UserError: a file is there and is no JSON; or fields of the search's files are missing or
-            not of their type.
+            not of their type, or students are of another architecture.
     """
     grid = workdir / "synthetic" / "grid.png"
     students = workdir / "student"
     files = sorted(students.glob("*/result.json"))
     found = {file.parent.name: read_json(file) for file in files}
     results = dict(sorted(found.items(), key=lambda item: item[1]["order"]))
+    architecture = _found(workdir / "search" / "architecture.json")
+    if architecture:
+        _check_students(students, results, architecture["architecture"])
     return Artifacts(
         teacher=_json(workdir / "teacher" / "teacher.json"),
         teacher_metrics=read_jsonl(workdir / "teacher" / "metrics.jsonl"),
@@ -82,7 +86,7 @@ def read(workdir: Path) -> Artifacts:
         search_metrics=read_jsonl(workdir / "search" / "metrics.jsonl"),
         probabilities=_json(workdir / "search" / "probabilities.json"),
         history=_history(workdir / "search" / "history.jsonl"),
-        architecture=_found(workdir / "search" / "architecture.json"),
+        architecture=architecture,
         results=results,
         training={folder: read_jsonl(students / folder / "metrics.jsonl") for folder in results},
     )
@@ -92,8 +96,16 @@ def _json(path: Path) -> Any:
     return read_json(path) if path.exists() else None
 
 
+def _searched(read: Callable[[Path], Any], path: Path) -> Any:
+    """What is in a file of the search."""
+    try:
+        return read(path)
+    except UserError as error:
+        raise UserError(f"{error}; {_mend(path)}") from None
+
+
 def _history(path: Path) -> Rows:
-    rows = read_jsonl(path)
+    rows: Rows = _searched(read_jsonl, path)
     for number, row in enumerate(rows, start=1):
         _check(row, _SCORED, f"{path}, line {number}", path)
     return rows
@@ -102,7 +114,7 @@ def _history(path: Path) -> Rows:
 def _found(path: Path) -> Row | None:
     if not path.exists():
         return None
-    found = read_json(path)
+    found = _searched(read_json, path)
     _check(found, _FOUND, str(path), path)
     match found["graph"]:
         case {"nodes": [*nodes], "edges": [*edges]} if all(
@@ -110,6 +122,17 @@ def _found(path: Path) -> Row | None:
         ) and all(_is_edge(edge, len(nodes)) for edge in edges):
             return dict(found)
     raise UserError(f"{path}: 'graph' is no graph; {_mend(path)}")
+
+
+def _check_students(directory: Path, results: dict[str, Row], architecture: str) -> None:
+    """Refuses students of another architecture than that of which the page tells."""
+    for folder, row in results.items():
+        if row["name"] == "student" and row.get("architecture", architecture) != architecture:
+            raise UserError(
+                f"{directory / folder} is a student of {row['architecture']}, but the search has "
+                f"found {architecture}: one of them was edited or is of another run; remove "
+                f"{directory} and run the stages train and report again"
+            )
 
 
 def _is_edge(edge: Any, nodes: int) -> bool:

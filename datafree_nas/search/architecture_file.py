@@ -21,7 +21,10 @@ def load(path: Path, space: Space) -> Architecture:
     Raises:
         UserError: there is no such file, it is damaged, or it is of another space.
     """
-    return _decoded(path, _content(path), space)
+    try:
+        return _read(path, space)[0]
+    except UserError as error:
+        raise UserError(f"{error}; restore the file, or name another one") from None
 
 
 def of_run(directory: Path, space: Space) -> Architecture:
@@ -36,26 +39,26 @@ def of_run(directory: Path, space: Space) -> Architecture:
             so that the report would show those of another one.
     """
     path = directory / FILE
-    content = _content(path)
-    architecture = _decoded(path, content, space)
+    mend = f"restore the file, or remove {directory} and run the search again"
+    try:
+        architecture, content = _read(path, space)
+    except UserError as error:
+        raise UserError(f"{error}; {mend}") from None
     for name, cost in (("macs", space.macs), ("params", space.params)):
         if content.get(name) != cost(architecture):
             raise UserError(
                 f"{path}: {name} is {notation.shown(content.get(name))}, but its architecture has "
-                f"{cost(architecture)}; {_mend(path)}. An architecture of your own choice belongs "
-                "in config.search.architecture, with config.search.strategy='given'"
+                f"{cost(architecture)}; {mend}. An architecture of your own choice belongs in "
+                "config.search.architecture, with config.search.strategy='given'"
             )
     return architecture
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _read(path: Path, space: Space) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture in a file, and all that the file holds."""
     content = read_json(path)
     if not isinstance(content, dict) or "architecture" not in content:
-        raise UserError(f"{path} holds no field 'architecture'; {_mend(path)}")
-    return content
-
-
-def _decoded(path: Path, content: dict[str, Any], space: Space) -> Architecture:
+        raise UserError(f"{path} holds no field 'architecture'")
     name = content.get("space", space.name)
     if name != space.name:
         raise UserError(
@@ -63,10 +66,6 @@ def _decoded(path: Path, content: dict[str, Any], space: Space) -> Architecture:
             f"{space.name!r}"
         )
     try:
-        return space.decode(content["architecture"])
+        return space.decode(content["architecture"]), content
     except UserError as error:
-        raise UserError(f"{path}: {error}; {_mend(path)}") from None
-
-
-def _mend(path: Path) -> str:
-    return f"restore the file, or remove {path.parent} and run the search again"
+        raise UserError(f"{path}: {error}") from None

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from datafree_nas import spaces
+from datafree_nas import plan, spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.report import build
 from datafree_nas.runtime.errors import UserError
@@ -119,6 +119,17 @@ def test_an_architecture_that_nobody_would_look_at():
     given.check(SPACE, config)
 
 
+def test_a_plan_has_no_search_and_the_given_student(monkeypatch):
+    config = tiny.get_config()
+    config.search = _config("303120")
+    for part in ("_teacher_training", "_synthesis"):
+        monkeypatch.setattr(plan, part, lambda inputs: [])
+    monkeypatch.setattr(plan, "_training", lambda name, model, *inputs: [(name, model)])
+    monkeypatch.setattr(plan, "_row", lambda program: program)
+    ((name, model),) = plan.rows(config)
+    assert (name, model.architecture) == ("student", (3, 0, 3, 1, 2, 0))
+
+
 # what people do to the file
 
 
@@ -152,15 +163,17 @@ DAMAGED = [
 @pytest.mark.parametrize("edit", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_file(edit, tmp_path):
     file = _edited(tmp_path, edit)
-    for read in (
-        lambda: architecture_file.load(file, SPACE),
-        lambda: architecture_file.of_run(file.parent, SPACE),
-        lambda: given.architecture(SPACE, _config(str(file))),
+    again = f"remove {file.parent} and run the search again"
+    for read, mend in (
+        (lambda: architecture_file.load(file, SPACE), "name another one"),
+        (lambda: architecture_file.of_run(file.parent, SPACE), again),
+        (lambda: given.architecture(SPACE, _config(str(file))), "name another one"),
     ):
         with pytest.raises(UserError) as refusal:
             read()
         line = str(refusal.value)
         assert str(file) in line
+        assert line.endswith(f"; restore the file, or {mend}")
         assert line.isprintable()
         assert len(line) < 800
 
@@ -193,6 +206,19 @@ def test_a_graph_that_is_none(graph, tmp_path):
         build.build(tmp_path, {"name": "tiny", "seed": 0})
 
 
+def test_a_student_of_another_architecture(tmp_path):
+    _edited(tmp_path, None)
+    student = tmp_path / "student" / "real"
+    student.mkdir(parents=True)
+    row = {"name": "student", "data": "real", "test_accuracy": None, "macs": 1, "params": 1}
+    row |= {"seed": 0, "order": 1, "architecture": SPACE.example}
+    write_json(student / "result.json", row)
+    with pytest.raises(UserError, match=r"student/real is a student of \|none~0.* one of them was"):
+        build.build(tmp_path, {"name": "tiny", "seed": 0})
+    write_json(student / "result.json", row | {"architecture": CELL})
+    build.build(tmp_path, {"name": "tiny", "seed": 0})
+
+
 def test_another_spaces_architecture(tmp_path):
     file = _edited(tmp_path, lambda found: found | {"space": "darts"})
     with pytest.raises(
@@ -215,5 +241,5 @@ def test_an_architecture_that_was_put_into_the_file_of_another(tmp_path):
 def test_a_damaged_history(line, tmp_path):
     file = _edited(tmp_path, None).parent / "history.jsonl"
     file.write_text(file.read_text() + line + "\n")
-    with pytest.raises(UserError, match=r"history.jsonl, line 2"):
+    with pytest.raises(UserError, match=r"history.jsonl, line 2.*; restore the file, or remove"):
         build.build(tmp_path, {"name": "tiny", "seed": 0})
