@@ -17,9 +17,10 @@ from ml_collections import ConfigDict, config_flags
 from benchmarks import inputs, results, tabular
 from datafree_nas.runtime import backend, lock
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
-from datafree_nas.runtime.files import make_directory, read_json
+from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.search import architecture_file
 from datafree_nas.search import run as search
 
 _DEFAULT = Path(__file__).parents[1] / "configs" / "nasbench201_darts.py"
@@ -46,17 +47,18 @@ def _run() -> None:
     backend.keep_compiled(out)
     with lock.one_run(out), deferred_signals():
         inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES])
-        if not (out / "architecture.json").exists():
+        space, file = inputs.space(config), out / architecture_file.FILE
+        if not file.exists():
             search.run(
                 out,
-                inputs.space(config),
+                space,
                 found.teacher,
                 found.preprocess,
                 found.images,
                 config.search,
                 config.seed,
             )
-    architecture = read_json(out / "architecture.json")["architecture"]
+    architecture = space.encode(architecture_file.load(file, space))
     results.report([_row(architecture, table, config)], {}, out / "searched.json")
 
 

@@ -30,9 +30,10 @@ from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
 from datafree_nas.runtime import backend, checkpoint, lock, seeds
 from datafree_nas.runtime.errors import UserError, exit_cleanly
-from datafree_nas.runtime.files import make_directory, read_json
+from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.search import architecture_file
 from datafree_nas.synthesis import store
 from datafree_nas.teachers import Teacher
 from datafree_nas.training import fit
@@ -84,10 +85,10 @@ def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule
         return _ARCH.value, known.model, initial.fan_in
     space = resolve.space(config, teacher).regularized(config.student.train)
     try:
-        found = read_json(Path(_FOUND.value))["architecture"]
-        return found, space.network(space.decode(found)), space.initial
-    except (KeyError, ValueError) as error:
-        raise UserError(f"--found={_FOUND.value}: {error}; choose the config it is of") from None
+        found = architecture_file.load(Path(_FOUND.value), space)
+    except UserError as error:
+        raise UserError(f"--found: {error}, or choose the config that it is of") from None
+    return space.encode(found), space.network(found), space.initial
 
 
 def _logits(model: nn.Module, variables: Any, x: jax.Array) -> Any:

@@ -122,7 +122,9 @@ def get_config() -> ConfigDict:
     config.synthesis.log_every = 50  # iterations
 
     config.search = ConfigDict()
-    config.search.strategy = "spos"  # or "darts", "proxyless", "random"
+    config.search.strategy = "spos"  # or "darts", "proxyless", "random"; "given": no search
+    # For "given": text as in docs/students.md, or the path of another run's architecture.json.
+    config.search.architecture = ""
     config.search.data = "synthetic"  # or "real", for comparison
     config.search.space = ConfigDict()
     # "darts", "nasbench201", "nasbench_macro", "proxyless" or "shufflenet".

@@ -16,6 +16,7 @@ from datafree_nas.report import build, table
 from datafree_nas.runtime import backend, checkpoint, lock, mesh, mirror, processes, seeds
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.search import architecture_file
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
 from datafree_nas.stage import Stage
@@ -238,7 +239,7 @@ def _train(config: ConfigDict, workdir: Path) -> None:
     names = resolve.class_names(config, workdir)
     inputs = rows.Inputs(
         space=space,
-        architecture=space.decode(read_json(workdir / "search/architecture.json")["architecture"]),
+        architecture=architecture_file.of_run(workdir / "search", space),
         teacher=(teachers.logits_fn(teacher), variables),
         preprocess=Preprocessing(teacher.mean, teacher.std),
         synthetic=_synthetic(config, workdir),

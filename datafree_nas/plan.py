@@ -29,6 +29,7 @@ from datafree_nas.runtime.backend import Repeated
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
+from datafree_nas.search import given
 from datafree_nas.search import run as search
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces import Space
@@ -207,14 +208,21 @@ def _search(inputs: _Inputs) -> list[_Program]:
         _abstract(count, teacher.num_classes),
     )
     state = _on_all(strategy.init(jax.random.key(0)))
-    phase: Any = next(phase for phase in strategy.phases if phase.unit == "steps")
-    return _lowered("search", recipe.batch_size, phase.advance, state, data)
+    return [
+        program
+        for phase in strategy.phases
+        if isinstance(phase.advance, Repeated)
+        for program in _lowered("search", recipe.batch_size, phase.advance, state, data)
+    ]
 
 
 def _student(inputs: _Inputs) -> list[_Program]:
-    """Of a random architecture."""
-    recipe = inputs.config.student.train
-    architecture = np.asarray(inputs.space.sample(jax.random.key(0)))
+    """Of the given architecture, or of a random one."""
+    config, recipe = inputs.config.search, inputs.config.student.train
+    if config.strategy == "given":
+        architecture = given.architecture(inputs.space, config)
+    else:
+        architecture = np.asarray(inputs.space.sample(jax.random.key(0)))
     model = inputs.space.regularized(recipe).network(architecture)
     with _for_batches(inputs, recipe):
         images = _images(inputs, recipe, _count(inputs.config))

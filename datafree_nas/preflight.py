@@ -14,7 +14,7 @@ from datafree_nas.data import augment, sources
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.search import hardware
+from datafree_nas.search import given, hardware
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
 from datafree_nas.spaces.space import REGULARIZERS
@@ -155,6 +155,7 @@ def _check_synthesis(config: ConfigDict, teacher: Teacher) -> None:
 def _check_search(config: ConfigDict, teacher: Teacher, space: Space) -> None:
     block: Config = config.search
     hardware.of(space, block)
+    given.check(space, block)
     if block.data == "synthetic":
         count = config.synthesis.images * config.synthesis.rounds
         search.check(count, teacher.image_size, block)

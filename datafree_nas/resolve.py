@@ -12,6 +12,7 @@ from datafree_nas.interop import torch_file
 from datafree_nas.runtime import processes
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json
+from datafree_nas.search import given
 from datafree_nas.spaces import Space
 from datafree_nas.teachers import Teacher, port
 from datafree_nas.teachers import store as teacher_store
@@ -45,6 +46,7 @@ def files(config: ConfigDict) -> dict[str, Path | None]:
     return {
         "teacher.checkpoint": _card_or_file(config.teacher.checkpoint),
         "synthesis.competitor": _card_or_file(config.synthesis.competitor),
+        "search.architecture": given.file(config.search),
         "search.latency_table": _path(config.search.latency_table),
         "data.source": source,
         "data.data_dir": source,

@@ -126,6 +126,7 @@ FIELDS: dict[str, Values] = {
     "synthesis.competitor": text(),
     "synthesis.log_every": _COUNT,
     "search.strategy": one_of(search.STRATEGIES),
+    "search.architecture": text(),
     "search.data": one_of(("synthetic", "real")),
     "search.space.name": one_of(spaces.names()),
     "search.pool": integer(1, 1024),

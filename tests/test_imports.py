@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "students": {"runtime", "data", "interop", "training", "spaces"},
     "report": {"runtime"},
     "schema": {"runtime", "spaces", "training", "synthesis", "search", "students"},
-    "resolve": {"runtime", "data", "interop", "teachers", "spaces"},
+    "resolve": {"runtime", "data", "interop", "teachers", "spaces", "search"},
     "stage": {"runtime"},
     "preflight": {
         *("runtime", "data", "teachers", "spaces", "training"),

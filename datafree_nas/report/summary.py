@@ -39,8 +39,10 @@ def headline(artifacts: Artifacts) -> str:
         beside = f" (teacher {percent(teacher)})" if teacher is not None else ""
         return f"A student trained on synthetic images alone reaches {reached}{beside}."
     if artifacts.architecture:
-        cost = quantity(artifacts.architecture["macs"])
-        return f"The search found an architecture of {cost} MACs; no student was tested yet."
+        found = artifacts.architecture
+        cost = f"an architecture of {quantity(found['macs'])} MACs"
+        searched = "The config gives" if found["strategy"] == "given" else "The search found"
+        return f"{searched} {cost}; no student was tested yet."
     if artifacts.rounds:
         images = sum(row["images"] for row in artifacts.rounds)
         return f"{images} images were synthesized; nothing was searched yet."

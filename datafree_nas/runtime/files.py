@@ -95,7 +95,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} does not exist") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
@@ -105,11 +105,23 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file, none if there is no file; a torn last line is left."""
+    """The whole lines of a JSON-lines file, none if there is no file; a torn last line is left.
+
+    Raises:
+        UserError: a line is no JSON object.
+    """
     if not path.exists():
         return []
     whole = path.read_text().rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+    rows = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}, is not valid JSON: {error}") from None
+        if not isinstance(rows[-1], dict):
+            raise UserError(f"{path}, line {number}, is not a JSON object")
+    return rows
 
 
 def make_directory(path: Path) -> Path:

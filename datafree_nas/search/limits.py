@@ -1,4 +1,4 @@
-"""What a searched network may cost at most: `config.search.evolution.max_macs` and its kin."""
+"""The limits on what an architecture may cost: `config.search.evolution.max_*`."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.search import hardware
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
-TRIES = 1000  # random networks for each one wanted, before a search gives up
+TRIES = 1000  # random architectures for each one wanted, before a search gives up
 
 
 def make(space: Space, config: Config) -> Callable[[Architecture], bool]:
-    """Builds the test whether a network is connected and keeps all limits.
+    """Builds the test whether an architecture is connected and keeps all limits.
 
     Args:
         space: searched.
@@ -23,57 +23,64 @@ def make(space: Space, config: Config) -> Callable[[Architecture], bool]:
     Raises:
         UserError: a latency is limited and there is no latency table of the space.
     """
-    limits = _limits(space, config)
+    latency = hardware.latency(space, config)
 
     def allowed(architecture: Architecture) -> bool:
-        within = all(cost(architecture) <= most for _, most, cost, _ in limits)
+        within = not exceeded(space, architecture, latency, config.evolution)
         return within and space.connected(architecture)
 
     return allowed
 
 
+def exceeded(space: Space, architecture: Architecture, latency: Cost | None, config: Config) -> str:
+    """The first limit that an architecture does not keep.
+
+    Args:
+        space: of the architecture.
+        architecture: to look at.
+        latency: the table of the space, in ms; None if none is given, and then there is no limit.
+        config: `config.search.evolution`; a limit of 0 is none.
+
+    Returns:
+        `max_macs=100, it has 120`; empty if it keeps all limits.
+    """
+    costs: dict[str, Callable[[], float]] = {
+        "max_macs": lambda: space.macs(architecture),
+        "max_params": lambda: space.params(architecture),
+        "max_latency": lambda: space.latency(architecture, latency) if latency else 0.0,
+    }
+    for name, cost in costs.items():
+        if config[name] and (found := cost()) > config[name]:
+            return f"{name}={config[name]}, it has {found}"
+    return ""
+
+
 def check(space: Space, config: Config) -> None:
-    """Sees, before anything is trained, that some network keeps the limits.
+    """Sees, before anything is trained, that some architecture keeps the limits.
 
     Args:
         space: searched.
         config: `config.search`.
 
     Raises:
-        UserError: no network keeps a limit, or none of many random ones keeps all of them; says
-            what the smallest costs.
+        UserError: no architecture keeps a limit, or none of many random ones keeps all of them.
     """
-    limits = _limits(space, config)
-    for field, most, _, table in limits:
+    chosen, latency = config.evolution, hardware.latency(space, config)
+    tables = {"max_macs": space.macs_cost, "max_params": space.params_cost, "max_latency": latency}
+    limited = {name: table for name, table in tables.items() if chosen[name] and table is not None}
+    for name, table in limited.items():
         least, _ = table.bounds(space.has)
-        if most < least:
+        if chosen[name] < least:
             raise UserError(
-                f"config.search.evolution.{field}={most:g}: the smallest network of {space.name} "
-                f"has {least:g}; raise the limit"
+                f"config.search.evolution.{name}={chosen[name]}: the smallest network of "
+                f"{space.name} has {least:g}; raise the limit"
             )
     allowed, generator = make(space, config), seeds.numpy_generator(seeds.key_for(0, "limits"))
-    options, tries = np.asarray(space.choices), TRIES * config.evolution.population
+    options, tries = np.asarray(space.choices), TRIES * chosen.population
     drawn = (np.asarray(generator.integers(options)) for _ in range(tries))
-    if limits and not any(map(allowed, drawn)):
-        named = ", ".join(f"{field}={most:g}" for field, most, _, _ in limits)
+    if limited and not any(map(allowed, drawn)):
+        listed = ", ".join(f"{name}={chosen[name]}" for name in limited)
         raise UserError(
             f"config.search.evolution: none of {tries} random networks of {space.name} keeps "
-            f"{named}; raise these limits"
+            f"{listed}; raise these limits"
         )
-
-
-def _limits(
-    space: Space, config: Config
-) -> list[tuple[str, float, Callable[[Architecture], float], Cost]]:
-    """For every limit that is set: field, value, cost of a network, and costs of all ops."""
-    chosen, latency = config.evolution, hardware.latency(space, config)
-    limits: list[tuple[str, float, Callable[[Architecture], float], Cost]] = []
-    if chosen.max_macs:
-        limits.append(("max_macs", chosen.max_macs, space.macs, space.macs_cost))
-    if chosen.max_params:
-        limits.append(("max_params", chosen.max_params, space.params, space.params_cost))
-    if chosen.max_latency and latency is not None:
-        limits.append(
-            ("max_latency", chosen.max_latency, lambda a: space.latency(a, latency), latency)
-        )
-    return limits

@@ -11,7 +11,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
-from datafree_nas.search import darts, hardware, proxyless, scoring, spos
+from datafree_nas.search import architecture_file, darts, given, hardware, proxyless, scoring, spos
 from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import trainer
@@ -20,6 +20,7 @@ from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
 STRATEGIES = {
     "darts": darts.make,
+    "given": given.make,
     "proxyless": proxyless.make,
     "random": spos.make,
     "spos": spos.make,
@@ -56,7 +57,7 @@ def run(
     space, latency = space.regularized(config.train), hardware.latency(space, config)
     with mesh.for_batches(config.train.batch_size, images.image_size):
         strategy = create(space, teacher[0], preprocess, config)
-        data = split(images, teacher, preprocess, config, seed)
+        data = split(images, teacher, preprocess, config, seed) if strategy.phases else None
         state = loop.run(
             strategy.phases,
             strategy.init(seeds.key_for(seed, "search")),
@@ -78,10 +79,10 @@ def run(
         "space": space.name,
         **row,
         "strategy": config.strategy,
-        "scored_by": config.score,
+        "scored_by": config.score if row["score"] is not None else None,
         "data": config.data,
         "images": images.size,
-        "evaluated": len(history),
+        "evaluated": sum(row["score"] is not None for row in history),
         "max_macs": config.evolution.max_macs or None,
         "seed": seed,
         "graph": space.graph(found),
@@ -99,7 +100,7 @@ def _write(
     write_jsonl(directory / "history.jsonl", history)
     if probabilities:
         write_json(directory / "probabilities.json", probabilities)
-    write_json(directory / "architecture.json", result)
+    write_json(directory / architecture_file.FILE, result)
     checkpoint.discard(directory / "working")
 
 

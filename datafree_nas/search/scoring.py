@@ -112,12 +112,15 @@ def row(
         found: by `make_scorer`'s function.
         config: `config.search`; `score` says which of them counts, larger is better.
     """
+    return {**costs(space, architecture), **found, "score": score_of(found, config)}
+
+
+def costs(space: Space, architecture: Architecture) -> dict[str, Any]:
+    """What a line of `history.jsonl` says of an architecture, whether it was scored or not."""
     return {
         "architecture": space.encode(architecture),
         "macs": space.macs(architecture),
         "params": space.params(architecture),
-        **found,
-        "score": score_of(found, config),
     }
 
 

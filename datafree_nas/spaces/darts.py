@@ -7,7 +7,6 @@ every pool; the stems are affine in both. Modules bear the names that they have 
 """
 
 import itertools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,7 +21,8 @@ from jaxtyping import Array, Bool, Float, Int
 from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, boolean, integer
-from datafree_nas.spaces import ops
+from datafree_nas.spaces import genotype, ops
+from datafree_nas.spaces.genotype import KINDS, NODES
 from datafree_nas.spaces.space import Architecture, Choices, Cost, Space
 
 OPS = (
@@ -36,9 +36,7 @@ OPS = (
     "dil_conv_5x5",
 )
 NONE = OPS.index("none")
-NODES = 4
 STEM = 3  # times the channels of the first cell, for small images
-KINDS = ("normal", "reduce")
 EDGES = tuple((source, node + 2) for node in range(NODES) for source in range(node + 2))
 _SEPARABLE = {  # kernel, dilation, repetitions
     "sep_conv_3x3": (3, 1, 2),
@@ -54,24 +52,6 @@ _ARRIVING = [
     for kind, node in itertools.product(range(len(KINDS)), range(NODES))
 ]
 _PAIRS = [list(itertools.combinations(range(len(arriving)), 2)) for arriving in _ARRIVING]
-
-_KEPT_TEXT = rf"({'|'.join(OPS[1:])})~([0-9])"
-_CELL_TEXT = r"\|".join([f"{_KEPT_TEXT} {_KEPT_TEXT}"] * NODES)
-_TEXT = "; ".join(f"{kind}: {_CELL_TEXT}" for kind in KINDS)
-
-# the genotypes that the release publishes, of first and of second order
-DARTS_V1 = (
-    "normal: sep_conv_3x3~0 sep_conv_3x3~1|skip_connect~0 sep_conv_3x3~1"
-    "|skip_connect~0 sep_conv_3x3~1|sep_conv_3x3~0 skip_connect~2; "
-    "reduce: max_pool_3x3~0 max_pool_3x3~1|max_pool_3x3~0 skip_connect~2"
-    "|max_pool_3x3~0 skip_connect~2|avg_pool_3x3~0 skip_connect~2"
-)
-DARTS_V2 = (
-    "normal: sep_conv_3x3~0 sep_conv_3x3~1|sep_conv_3x3~0 sep_conv_3x3~1"
-    "|skip_connect~0 sep_conv_3x3~1|skip_connect~0 dil_conv_3x3~2; "
-    "reduce: max_pool_3x3~0 max_pool_3x3~1|max_pool_3x3~1 skip_connect~2"
-    "|max_pool_3x3~0 skip_connect~2|max_pool_3x3~1 skip_connect~2"
-)
 
 
 def _kept_positions() -> Int[np.ndarray, "nodes pairs 2"]:
@@ -492,22 +472,13 @@ class Darts(Space):
         ]
         return [nodes[:NODES], nodes[NODES:]]
 
-    def decode(self, text: str) -> Architecture:
-        """The inverse of `encode`; the two inputs of a node may be in any order.
-
-        Raises:
-            ValueError: no such text.
-        """
-        found = re.findall(_KEPT_TEXT, text) if re.fullmatch(_TEXT, text) else []
-        kept = [(int(source), OPS.index(op) - 1) for op, source in found]
-        architecture: list[int] = []
-        for pairs, *ends in zip(_PAIRS, kept[::2], kept[1::2], strict=False):
-            sources, chosen = zip(*sorted(ends), strict=True)
-            if sources in pairs:
-                architecture += [pairs.index(sources), *chosen]
-        if len(architecture) != len(self.choices):
-            raise ValueError(f"{text!r} is no DARTS genotype")
-        return np.array(architecture, np.int32)
+    def options(self, spelling: Any) -> list[int]:
+        """See `Space.options`; the genotypes that `genotype.read` reads."""
+        options: list[int] = []
+        edges = genotype.read(spelling, OPS[1:])
+        for pairs, ((one, first), (other, second)) in zip(_PAIRS, edges, strict=True):
+            options += [pairs.index((one, other)), first, second]
+        return options
 
     @cached_property
     def macs_cost(self) -> Cost:  # type: ignore[override]

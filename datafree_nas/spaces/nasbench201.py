@@ -19,14 +19,14 @@ from jaxtyping import Array, Float
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer
-from datafree_nas.spaces import ops
+from datafree_nas.spaces import notation, ops
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from, to; the order of positions
 NODES = 4
 _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
-_EDGE_TEXT = re.compile(r"([a-z0-9_]+)~(\d)")
+_PRINTED = re.compile(rf"Structure\({NODES}nodeswith(.*)\)")  # as AutoDL-Projects prints a cell
 
 # modules here -> names in the release, see `NasBench201.torch_name`
 _TORCH_ENDS = {
@@ -144,6 +144,31 @@ def _residual_weights(channels: int) -> int:
     return (9 * half + 9 * channels + half) * channels
 
 
+def _split(text: str) -> list[list[str]]:
+    """The edges `op~source` of every node in the benchmark's notation."""
+    text = re.sub(r"\s", "", text)
+    if printed := _PRINTED.fullmatch(text):
+        text = printed[1]
+    nodes = text.split("+")
+    if len(nodes) != NODES - 1 or not all(re.fullmatch(r"\|.+\|", node) for node in nodes):
+        raise ValueError(f"it needs {NODES - 1} nodes |...|, joined by +")
+    return [node[1:-1].split("|") for node in nodes]
+
+
+def _into(number: int, node: Any) -> list[int]:
+    """The ops on the edges into a node, by the node that they come from."""
+    if not isinstance(node, list | tuple):
+        raise ValueError(f"{notation.shown(node)} is no list of the edges into node {number}")
+    edges = sorted(notation.edge(end, OPS) for end in node)
+    sources = [source for source, _ in edges]
+    if sources != list(range(number)):
+        raise ValueError(
+            f"node {number} has edges from {notation.shown(sources)}; it needs one from each of "
+            f"{[*range(number)]}"
+        )
+    return [op for _, op in edges]
+
+
 @dataclass(frozen=True)
 class NasBench201(Space):
     """The space.
@@ -203,19 +228,16 @@ class NasBench201(Space):
             nodes.append(f"|{'|'.join(chosen)}|")
         return "+".join(nodes)
 
-    def decode(self, text: str) -> Architecture:
-        """The inverse of `encode`.
+    def options(self, spelling: Any) -> list[int]:
+        """See `Space.options`; also the benchmark's notation, and the tuples that it stands for.
 
-        Raises:
-            ValueError: not in the benchmark's notation.
+        A list of three is of the nodes, each with its edges: `[[("none", 0)], [...], [...]]`.
         """
-        found = _EDGE_TEXT.findall(text)
-        names = [op for op, _ in found]
-        if set(names) <= set(OPS) and len(names) == len(EDGES):
-            architecture = np.array([OPS.index(op) for op in names], np.int32)
-            if self.encode(architecture) == text:
-                return architecture
-        raise ValueError(f"{text!r} is no NAS-Bench-201 cell")
+        written = isinstance(spelling, str) and "~" in spelling
+        nodes = _split(spelling) if written else notation.listed(spelling)
+        if len(nodes) != NODES - 1:
+            return super().options(nodes)
+        return [op for number, node in enumerate(nodes, start=1) for op in _into(number, node)]
 
     def connected(self, architecture: Architecture) -> bool:
         """See `Space.connected`."""

@@ -151,16 +151,6 @@ class NasBenchMacro(Space):
         """The benchmark's notation: the index of every op, `22212202`."""
         return "".join(str(int(op)) for op in architecture)
 
-    def decode(self, text: str) -> Architecture:
-        """The inverse of `encode`.
-
-        Raises:
-            ValueError: not in the benchmark's notation.
-        """
-        if not re.fullmatch(rf"[0-2]{{{self.positions}}}", text):
-            raise ValueError(f"{text!r} is no NAS-Bench-Macro network")
-        return np.array([int(op) for op in text], np.int32)
-
     def canonical(self, architecture: Architecture) -> Architecture:
         """The same network with all identities at the end of their stages.
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from datafree_nas.layers.width import scaled
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, list_of, number
-from datafree_nas.spaces import mbconv, ops
+from datafree_nas.spaces import mbconv, notation, ops
 from datafree_nas.spaces.mbconv import MBConv, Place
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
@@ -33,6 +33,10 @@ _BLOCKS = {  # expansion and kernel, in the order of the release
     "mb6_k7": (6, 7),
 }
 OPS = (*_BLOCKS, "zero")
+_NAMES = {  # of the release
+    **{f"{kernel}x{kernel}_MBConv{grow}": name for name, (grow, kernel) in _BLOCKS.items()},
+    "Zero": "zero",
+}
 STEM, FIRST, FEATURES, LAST = 32, 16, (24, 40, 80, 96, 192, 320), 1280  # channels at width 1
 FIRST_BLOCK = (1, 3)  # expansion and kernel of the one that is not searched
 EPSILON = 1e-3
@@ -220,17 +224,13 @@ class Proxyless(Space):
         digits = iter(str(int(op)) for op in architecture)
         return "-".join("".join(next(digits) for _ in range(count)) for count in self.cells)
 
-    def decode(self, text: str) -> Architecture:
-        """The inverse of `encode`.
-
-        Raises:
-            ValueError: not the ops of these stages, or "zero" where there is no shortcut.
-        """
-        architecture = np.array([int(digit) for digit in re.findall("[0-6]", text)], np.int32)
-        fits = len(architecture) == self.positions and np.all(architecture < self.choices)
-        if fits and self.encode(architecture) == text:
-            return architecture
-        raise ValueError(f"{text!r} is no architecture of proxyless")
+    def options(self, spelling: Any) -> list[int]:
+        """See `Space.options`; also what `encode` writes, and the release's names of ops."""
+        stages = "-".join(f"[0-9]{{{count}}}" for count in self.cells)
+        if isinstance(spelling, str) and re.fullmatch(stages, spelling):
+            spelling = spelling.replace("-", "")
+        ops = notation.listed(spelling)
+        return super().options([_NAMES.get(op, op) if isinstance(op, str) else op for op in ops])
 
     @cached_property
     def _last(self) -> int:

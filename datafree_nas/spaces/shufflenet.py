@@ -279,16 +279,6 @@ class ShuffleNet(Space):
         """One digit a block, its index in `OPS`: `21012020202300003233`."""
         return "".join(str(op) for op in architecture)
 
-    def decode(self, text: str) -> Architecture:
-        """The inverse of `encode`.
-
-        Raises:
-            ValueError: not one digit a block, or a digit that is no op.
-        """
-        if re.fullmatch(f"[0-{len(OPS) - 1}]{{{self.positions}}}", text):
-            return np.array([int(digit) for digit in text], np.int32)
-        raise ValueError(f"{text!r} is no network of shufflenet: {self.positions} digits of 0 to 3")
-
     @cached_property
     def _sides(self) -> list[tuple[int, int]]:
         """Height and width of what enters every position, and last of what leaves the last one."""

@@ -14,6 +14,7 @@ from datafree_nas.layers import initial
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values
+from datafree_nas.spaces import notation
 
 # fields of a training recipe that change a network in training
 REGULARIZERS = ("auxiliary", "dropout", "drop_path")
@@ -124,9 +125,48 @@ class Space(ABC):
     def encode(self, architecture: Architecture) -> str:
         """The architecture as text."""
 
-    @abstractmethod
-    def decode(self, text: str) -> Architecture:
-        """The architecture that a text names; `ValueError` if it names none."""
+    def decode(self, spelling: Any) -> Architecture:
+        """Reads an architecture.
+
+        Args:
+            spelling: text that `encode` wrote, or that the space's release or its followers write;
+                or the lists that such a text stands for. docs/students.md shows them.
+
+        Raises:
+            UserError: says what is wrong, with an example of what is right.
+        """
+        try:
+            return np.array(self.options(notation.bare(spelling)), np.int32)
+        except ValueError as error:
+            raise UserError(
+                f"{notation.shown(spelling)} is no architecture of {self.name}: {error} (example: "
+                f"{self.example})"
+            ) from None
+
+    @property
+    def example(self) -> str:
+        """Some architecture as `encode` writes it, for messages."""
+        return self.encode(np.arange(len(self.choices), dtype=np.int32) % np.array(self.choices))
+
+    def options(self, spelling: Any) -> list[int]:
+        """The option at every choice that a spelling stands for.
+
+        Here it is a list with the name or the number of the op at every position, or a text of
+        digits; spaces with a notation of their own read that as well.
+
+        Args:
+            spelling: as `notation.bare` returns it.
+
+        Raises:
+            ValueError: says what is wrong.
+        """
+        ops = notation.listed(spelling)
+        if len(ops) != self.positions:
+            raise ValueError(f"{self.positions} ops are needed, not {len(ops)}")
+        return [
+            notation.option(op, self.ops[:count], f"position {i}")
+            for i, (op, count) in enumerate(zip(ops, self.choices, strict=True))
+        ]
 
     @abstractmethod
     def graph(self, architecture: Architecture) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def load(directory: str | Path) -> Student:
         space = spaces.create(**{name: _hashable(v) for name, v in found["space"].items()})
         architecture = space.decode(found["architecture"])
         preprocess = Preprocessing(tuple(found["mean"]), tuple(found["std"]))
+    except UserError as error:
+        raise UserError(f"{directory / CARD} is no card of a student: {error}") from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / CARD} is no card of a student: {error!r}") from None
     variables = checkpoint.load_variables(directory / "variables")

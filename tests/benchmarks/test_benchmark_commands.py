@@ -193,7 +193,7 @@ def test_a_student_that_a_search_has_found(quality_inputs, tmp_path):
     (row,) = json.loads((tmp_path / "out" / "result.json").read_text())["rows"]
     assert row["name"] == cell
     found.write_text(json.dumps({"architecture": "012"}))
-    refuses(benchmark("student", *arguments), str(found), "choose the config it is of")
+    refuses(benchmark("student", *arguments), str(found), "choose the config that it is of")
 
 
 def test_latency_measures_the_space_of_a_config(tmp_path):

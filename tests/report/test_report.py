@@ -97,6 +97,7 @@ def _search(workdir: Path, name: str = GENOTYPE) -> None:
     best = {"step": 9, "phase": "evolution", "best": 0.8}
     write_jsonl(directory / "metrics.jsonl", [*_training("supernet"), best])
     found |= {"space": "nasbench201", "strategy": "spos", "data": "synthetic", "evaluated": 3}
+    found |= {"scored_by": "correlation"}
     nodes = ["input", "node 1", "node 2", "output"]
     found |= {"max_macs": 8_000_000, "seed": 3, "graph": {"nodes": nodes, "edges": EDGES}}
     write_json(directory / "architecture.json", found)

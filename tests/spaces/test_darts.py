@@ -12,7 +12,8 @@ from torch import nn
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import backend, costs
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.spaces.darts import DARTS_V1, DARTS_V2, EDGES, OPS, Darts, _Cell, _op, _Plan
+from datafree_nas.spaces.darts import EDGES, OPS, Darts, _Cell, _op, _Plan
+from datafree_nas.spaces.genotype import DARTS_V1, DARTS_V2
 from datafree_nas.spaces.space import Space
 
 SPACE = Darts()
@@ -110,7 +111,6 @@ def test_the_order_within_a_node_does_not_matter():
         "",
         "nonsense",
         DARTS_V1[:-1],
-        f"{DARTS_V1} ",
         f"{DARTS_V1}|skip_connect~0 skip_connect~1",
         DARTS_V1.replace("reduce", "normal"),
         DARTS_V1.replace("max_pool_3x3~0", "max_pool_5x5~0"),
@@ -121,8 +121,108 @@ def test_the_order_within_a_node_does_not_matter():
     ],
 )
 def test_text_that_is_no_genotype(text):
-    with pytest.raises(ValueError, match="is no DARTS genotype"):
+    with pytest.raises(UserError, match=r"is no architecture of darts: .*example: normal: "):
         SPACE.decode(text)
+
+
+# as quark0/darts has them
+NORMAL_V2 = (
+    "normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
+    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)]"
+)
+REDUCE_V2 = (
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), "
+    "('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)]"
+)
+V2 = f"Genotype({NORMAL_V2}, normal_concat=[2, 3, 4, 5], {REDUCE_V2}, reduce_concat=[2, 3, 4, 5])"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        V2,
+        f"DARTS_V2 = {V2}",
+        V2.replace("[2, 3, 4, 5]", "range(2, 6)"),  # as programs print it
+        f"11/27 10:21:30 AM genotype = {V2}",
+        V2.replace(", ", ",\n    "),
+        V2.replace("'", '"'),
+        f"Genotype({NORMAL_V2}, {REDUCE_V2})",
+        V2.replace("normal=", "").replace("normal_concat=", "").replace("reduce=", ""),
+        "{"
+        + f"{NORMAL_V2}, {REDUCE_V2}".replace("normal=", "'normal': ").replace(
+            "reduce=", "'reduce': "
+        )
+        + "}",
+        "DARTS_V2",
+        f" {DARTS_V2}\n".replace("|", " | "),
+        {
+            "normal": [[("sep_conv_3x3", 0), ("sep_conv_3x3", 1)]] * 2
+            + [["skip_connect~0", "sep_conv_3x3~1"], ("skip_connect~0", "dil_conv_3x3~2")],
+            "reduce": [
+                [("max_pool_3x3", 0), ("max_pool_3x3", 1)],
+                [("skip_connect", 2), ("max_pool_3x3", 1)],
+                [("skip_connect", 2), ("max_pool_3x3", 0)],
+                [("skip_connect", 2), ("max_pool_3x3", 1)],
+            ],
+        },
+    ],
+    ids=lambda spelling: str(spelling)[:30],
+)
+def test_published_genotypes(spelling):
+    assert SPACE.encode(SPACE.decode(spelling)) == DARTS_V2
+
+
+# Xu et al. 2020, as yuhuixu1993/PC-DARTS has it
+PC_DARTS = (
+    "Genotype(normal=[('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 0), "
+    "('dil_conv_3x3', 1), ('sep_conv_5x5', 0), ('sep_conv_3x3', 1), ('avg_pool_3x3', 0), "
+    "('dil_conv_3x3', 1)], normal_concat=range(2, 6), reduce=[('sep_conv_5x5', 1), "
+    "('max_pool_3x3', 0), ('sep_conv_5x5', 1), ('sep_conv_5x5', 2), ('sep_conv_3x3', 0), "
+    "('sep_conv_3x3', 3), ('sep_conv_3x3', 1), ('sep_conv_3x3', 2)], reduce_concat=range(2, 6))"
+)
+
+
+def test_a_genotype_of_another_method():
+    found = SPACE.decode(PC_DARTS)
+    assert SPACE.encode(found) == (
+        "normal: skip_connect~0 sep_conv_3x3~1|sep_conv_3x3~0 dil_conv_3x3~1"
+        "|sep_conv_5x5~0 sep_conv_3x3~1|avg_pool_3x3~0 dil_conv_3x3~1; "
+        "reduce: max_pool_3x3~0 sep_conv_5x5~1|sep_conv_5x5~1 sep_conv_5x5~2"
+        "|sep_conv_3x3~0 sep_conv_3x3~3|sep_conv_3x3~1 sep_conv_3x3~2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spelling", "reason"),
+    [
+        (V2.replace("dil_conv_3x3", "dil_conv_7x7"), "no op 'dil_conv_7x7'; did you mean 'dil_"),
+        (V2.replace("skip_connect", "none"), "no op 'none'"),
+        (
+            V2.replace("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)"),
+            r"inputs \[0, 5\]; it needs two",
+        ),
+        (
+            V2.replace("('dil_conv_3x3', 2)", "('dil_conv_3x3', 0)"),
+            r"inputs \[0, 0\]; it needs two",
+        ),
+        (V2.replace("('dil_conv_3x3', 2)", "(2, 'dil_conv_3x3')"), "does not name an op and the"),
+        (V2.replace(", ('dil_conv_3x3', 2)", ""), "the normal cell has 7 elements"),
+        (V2.replace("[2, 3, 4, 5]", "range(3, 6)"), "normal_concat must be"),
+        (V2.replace("normal_concat", "normal_conact"), "no part 'normal_conact'; did you mean"),
+        (f"Genotype({NORMAL_V2})", "the reduce cell is missing"),
+        (V2[:-40], "cannot be read; a bracket"),
+        (f"{V2} {V2}", "cannot be read"),
+        ("Genotype(normal=1, reduce=2)", "the normal cell is no list"),
+        ("Genotype(**published)", "no part 'None'"),
+        ("[0, 1, 2]", r"it is no Genotype\(normal="),
+        ({"normal": [1] * 8, "reduce": []}, "1 does not name an op"),
+        ({1: [], "reduce": []}, "no part 1"),
+    ],
+    ids=lambda text: str(text)[-30:],
+)
+def test_what_is_wrong_with_a_genotype(spelling, reason):
+    with pytest.raises(UserError, match=reason):
+        SPACE.decode(spelling)
 
 
 def test_gates_of_a_published_network():

@@ -74,11 +74,64 @@ GOOD = SPACE.encode(_cell(3, 3, 4, 1, 2, 0))
         GOOD.replace("~1", "~0"),
         GOOD.replace("+", ""),
         f"x{GOOD}",
+        GOOD.replace("~0|+", "~1|+"),
+        GOOD.replace("~", "-"),
+        "43210",
+        "[4, 3, 2, 1, 0, 3",
+        "[4, 3, 2, 1, 0, -3]",
+        "[4, 3, 2, 1, 0, 5]",
+        "[4, 3, 2, 1, 0, 3.0]",
+        "[4, 3, 2, 1, 0, True]",
+        "4 3 2 10 3",  # 1 and 0, or 10?
+        "[(('none', 0),), (('none', 0),), (('none', 0),)]",
+        "[[('none', 0)], [('none', 1), ('none', 1)], [('none', 0), ('none', 1), ('none', 2)]]",
     ],
 )
 def test_text_that_is_no_cell(text):
-    with pytest.raises(ValueError, match="is no NAS-Bench-201 cell"):
+    with pytest.raises(UserError, match=r"is no architecture of nasbench201: .*example: "):
         SPACE.decode(text)
+
+
+TUPLES = (
+    "((('nor_conv_3x3', 0),), (('nor_conv_3x3', 0), ('avg_pool_3x3', 1)), "
+    "(('skip_connect', 0), ('nor_conv_1x1', 1), ('none', 2)))"
+)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        f" {GOOD}\n",
+        GOOD.replace("|", " | ").replace("+", "+\n"),
+        f"'{GOOD}'",
+        f"arch = {GOOD}",
+        f"Structure(4 nodes with {GOOD})",  # AutoDL-Projects prints a cell so, and its tuples so:
+        TUPLES,
+        f"[{TUPLES[1:-1]}]",
+        TUPLES.replace("('nor_conv_3x3', 0), ('avg", "('avg").replace(
+            "1)),", "1), ('nor_conv_3x3', 0)),"
+        ),
+        "334120",
+        "3 3 4 1 2 0",
+        "[3, 3, 4, 1, 2, 0]",
+        "(3, 3, 4, 1, 2, 0)",
+        "3,3,4,1,2,0",
+        "[3 3 4 1 2 0]",
+        "array([3, 3, 4, 1, 2, 0])",
+        "tensor([3, 3, 4, 1, 2, 0], device='cuda:0')",
+        "[np.int64(3), np.int64(3), np.int64(4), 1, 2, 0]",
+        str([OPS[op] for op in (3, 3, 4, 1, 2, 0)]),
+        [3, 3, 4, 1, 2, 0],
+    ],
+    ids=str,
+)
+def test_other_spellings(spelling):
+    np.testing.assert_array_equal(SPACE.decode(spelling), [3, 3, 4, 1, 2, 0])
+
+
+def test_an_unknown_op_is_named():
+    with pytest.raises(UserError, match="no op 'nor_conv_5x5'; did you mean 'nor_conv_3x3' or"):
+        SPACE.decode(GOOD.replace("nor_conv_3x3~0|a", "nor_conv_5x5~0|a"))
 
 
 # positions: 0→1, 0→2, 1→2, 0→3, 1→3, 2→3

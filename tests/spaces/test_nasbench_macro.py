@@ -14,6 +14,7 @@ from torch import nn
 
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import backend, costs
+from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv
 from datafree_nas.spaces.mbconv import Place
 from datafree_nas.spaces.nasbench_macro import OPS, NasBenchMacro, _Layer
@@ -113,11 +114,20 @@ def test_text_of_random_architectures():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "2221220", "222122021", "22212203", " 22212202", "22212202\n"]
+    "text", ["", "nonsense", "2221220", "222122021", "22212203", "[22212202]", "-22212202"]
 )
 def test_text_that_is_no_network(text):
-    with pytest.raises(ValueError, match="is no NAS-Bench-Macro network"):
+    with pytest.raises(UserError, match=r"is no architecture of nasbench_macro: .*01201201"):
         SPACE.decode(text)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [" 22212202\n", "[2, 2, 2, 1, 2, 2, 0, 2]", "2 2 2 1 2 2 0 2", [2, 2, 2, 1, 2, 2, 0, 2]],
+    ids=str,
+)
+def test_other_spellings(spelling):
+    assert SPACE.encode(SPACE.decode(spelling)) == "22212202"
 
 
 def test_graph():

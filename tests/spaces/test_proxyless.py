@@ -131,7 +131,7 @@ GOOD = "0123-4566-3210-1661-5555-2"
         "nonsense",
         GOOD[:-1],
         GOOD + "1",
-        GOOD.replace("-", ""),
+        GOOD.replace("3-4", "34-"),  # the stages are not these
         f"-{GOOD}",
         "7" + GOOD[1:],
         "6" + GOOD[1:],  # no shortcut there
@@ -140,8 +140,25 @@ GOOD = "0123-4566-3210-1661-5555-2"
 )
 def test_text_that_is_no_architecture(text):
     assert SPACE.encode(SPACE.decode(GOOD)) == GOOD
-    with pytest.raises(ValueError, match="is no architecture of proxyless"):
+    with pytest.raises(UserError, match=r"is no architecture of proxyless: .*example: 0123-4560"):
         SPACE.decode(text)
+
+
+OF_RELEASE = {"mb6_k3": "3x3_MBConv6", "mb3_k7": "7x7_MBConv3", "zero": "Zero"}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        GOOD.replace("-", ""),
+        str([int(digit) for digit in GOOD.replace("-", "")]),
+        str([OPS[int(digit)] for digit in GOOD.replace("-", "")]),
+        [OF_RELEASE.get(OPS[int(d)], OPS[int(d)]) for d in GOOD.replace("-", "")],
+    ],
+    ids=str,
+)
+def test_other_spellings(spelling):
+    assert SPACE.encode(SPACE.decode(spelling)) == GOOD
 
 
 def test_settings_for_another_number_of_stages():

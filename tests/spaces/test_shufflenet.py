@@ -123,11 +123,22 @@ def test_text():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "0" * 19, "0" * 21, "0" * 19 + "4", "0" * 20 + "\n", "-" * 20]
+    "text", ["", "nonsense", "0" * 19, "0" * 21, "0" * 19 + "4", "[" + "0" * 20, "-" * 20]
 )
 def test_text_that_is_no_network(text):
-    with pytest.raises(ValueError, match="is no network of shufflenet"):
+    with pytest.raises(UserError, match="is no architecture of shufflenet: "):
         SPACE.decode(text)
+
+
+# as the release prints it
+RELEASED = "(2, 1, 0, 1, 2, 0, 2, 0, 2, 0, 2, 3, 0, 0, 0, 0, 3, 2, 3, 3)"
+
+
+@pytest.mark.parametrize(
+    "spelling", [RELEASED, f"architecture = {RELEASED}", f"[{RELEASED[1:-1]}]", RELEASED[1:-1]]
+)
+def test_other_spellings(spelling):
+    np.testing.assert_array_equal(SPACE.decode(spelling), SEARCHED)
 
 
 def test_sample_is_uniform():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datafree_nas import spaces
-from datafree_nas.spaces.darts import DARTS_V2
+from datafree_nas.spaces.genotype import DARTS_V2
 from datafree_nas.students.student import Student
 from datafree_nas.training.trainer import Preprocessing
 

@@ -98,7 +98,7 @@ def test_the_example_of_loading_it_here(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "none"}, "no card of a student: ValueError"),
+        ({"architecture": "none"}, "no card of a student: 'none' is no architecture"),
         ({"space": {"name": "nasbench2"}}, "'nasbench2' is unknown; did you mean 'nasbench201'"),
         ({"space": {"name": "nasbench201", "depth": 3}}, "no card of a student: TypeError"),
         ({"mean": None}, "no card of a student: TypeError"),
