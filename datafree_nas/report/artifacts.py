@@ -32,6 +32,7 @@ class Artifacts:
 
     Attributes:
         teacher: `teacher.json`.
+        images: `data.json`: which natural images are read, and the class of every name.
         teacher_metrics: empty unless the teacher was trained here.
         curves: by round, the loss curve of every batch.
         rounds: one row of measurements for each round of synthesis.
@@ -47,6 +48,7 @@ class Artifacts:
     """
 
     teacher: Row | None
+    images: Row | None
     teacher_metrics: Rows
     curves: dict[int, list[Rows]]
     rounds: Rows
@@ -79,6 +81,7 @@ def read(workdir: Path) -> Artifacts:
         _check_students(students, results, architecture["architecture"])
     return Artifacts(
         teacher=_json(workdir / "teacher" / "teacher.json"),
+        images=_json(workdir / "data.json"),
         teacher_metrics=read_jsonl(workdir / "teacher" / "metrics.jsonl"),
         curves=_curves(workdir / "synthetic" / "units"),
         rounds=_json(workdir / "synthetic" / "rounds.json") or [],

@@ -36,6 +36,7 @@ def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
             headline=headline(artifacts),
             found=artifacts.architecture,
             teacher=artifacts.teacher,
+            images=artifacts.images,
             rounds=artifacts.rounds,
             round_columns=list(dict.fromkeys(key for row in artifacts.rounds for key in row)),
             grid=base64.b64encode(artifacts.grid).decode() if artifacts.grid else None,

@@ -173,6 +173,27 @@ def test_page_says_what_was_found(run):
     assert html.count("student · real") == 1
 
 
+def test_page_says_which_folder_is_which_class(run):
+    build(run, CONFIG)
+    assert "No natural images were read." in (run / "report" / "report.html").read_text()
+    images = {
+        "source": "folder:mine",
+        "splits": {"train": {"name": "train", "images": 60}, "test": {"name": "val", "images": 9}},
+        "classes": {"<cat>": 0, "dog": 1},
+        "classes_by": "alphabetical order",
+        "skipped": {"hidden names": 3},
+        "notes": [],
+        "warnings": ["folder:mine has no test image of 1 classes: 1"],
+    }
+    write_json(run / "data.json", images)
+    build(run, CONFIG)
+    html = " ".join((run / "report" / "report.html").read_text().split())
+    assert "<dt>test</dt> <dd>9 images (val)</dd>" in html
+    assert "&lt;cat&gt; → 0, dog → 1 (by alphabetical order)" in html
+    assert "<dt>skipped</dt><dd>3 hidden names</dd>" in html
+    assert "has no test image of 1 classes" in html
+
+
 def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run, either_way):
     build(run, CONFIG)
     before = [file.read_bytes() for file in sorted((run / "report").iterdir())]
@@ -204,7 +225,7 @@ def test_nothing_was_run(tmp_path):
     html = _page(tmp_path)
     assert Page(html).open == []
     assert "Nothing was run yet." in html
-    assert html.count('<p class="absent">') == 6
+    assert html.count('<p class="absent">') == 7
     for absent in ("teacher stage", "Synthesis", "search", "training of students"):
         assert f"{absent} was not run" in html
 
