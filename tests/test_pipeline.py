@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from datafree_nas import pipeline, spaces, stage, teachers
 from datafree_nas.data import sources
+from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json
 from datafree_nas.spaces import latency
 from tests import tiny
@@ -213,3 +214,32 @@ def test_killed_at_random_moments_it_ends_the_same(finished, tmp_path):
     expected = (workdir / "report" / "summary.json").read_bytes()
     generator = np.random.default_rng(0)
     assert _kill_until_done(tmp_path, (), 4, generator, longest=25) == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory allocating 8000000000 bytes."
+        ),
+        MemoryError("Unable to allocate 7.45 GiB for an array"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(error, tmp_path, monkeypatch):
+    def fail(config, workdir):
+        raise error
+
+    broken = pipeline.stage_of("teacher")._replace(run=fail)
+    monkeypatch.setitem(pipeline._BY_NAME, "teacher", broken)
+    with pytest.raises(UserError, match=r"out of memory in stage teacher \(.*\); lower"):
+        pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
+
+
+def test_another_error_of_jax_is_a_bug_with_its_traceback(tmp_path, monkeypatch):
+    def fail(config, workdir):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    broken = pipeline.stage_of("teacher")._replace(run=fail)
+    monkeypatch.setitem(pipeline._BY_NAME, "teacher", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
