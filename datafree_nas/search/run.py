@@ -67,7 +67,7 @@ def run(
             writer=lambda start: MetricsWriter(directory, start),
         )
     history, found = strategy.history(state), strategy.derive(state)
-    if all(row["architecture"] != space.encode(found) for row in history):
+    if data and all(row["architecture"] != space.encode(found) for row in history):
         score = scoring.make_scorer(space.supernet(), preprocess, config)
         values = scoring.score_all(score, state.train, data, [space.gates(found)])[0]
         history.append(scoring.row(space, found, values, config))

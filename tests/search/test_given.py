@@ -124,10 +124,11 @@ def test_a_plan_has_no_search_and_the_given_student(monkeypatch):
     config.search = _config("303120")
     for part in ("_teacher_training", "_synthesis"):
         monkeypatch.setattr(plan, part, lambda inputs: [])
-    monkeypatch.setattr(plan, "_training", lambda name, model, *inputs: [(name, model)])
-    monkeypatch.setattr(plan, "_row", lambda program: program)
-    ((name, model),) = plan.rows(config)
-    assert (name, model.architecture) == ("student", (3, 0, 3, 1, 2, 0))
+    programs = []
+    monkeypatch.setattr(plan, "_training", lambda *program: programs.append(program) or [])
+    assert plan.rows(config) == []
+    ((name, network, *_),) = programs
+    assert (name, network.architecture) == ("student", (3, 0, 3, 1, 2, 0))
 
 
 # what people do to the file
