@@ -122,7 +122,9 @@ def _bright(variables, x):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"order": "first", "beta_darts": 50.0, "sdarts_rs": 0.3},
+        pytest.param(
+            {"order": "first", "beta_darts": 50.0, "sdarts_rs": 0.3}, marks=pytest.mark.full
+        ),
         pytest.param({"order": "second"}, marks=pytest.mark.slow),
         pytest.param({"order": "second_fd"}, marks=pytest.mark.slow),
     ],

@@ -152,6 +152,7 @@ def _bright(variables, x):
     return -jnp.square(level * variables - jnp.linspace(-2, 2, 10))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("gradient", proxyless.GRADIENTS)
 def test_search(gradient, tmp_path, images, config):
     config.proxyless.gradient, config.hardware.cost = gradient, "macs"
