@@ -14,7 +14,6 @@ from datafree_nas.search import run as search
 from datafree_nas.training import recipe, trainer
 from datafree_nas.training.trainer import Batch, Preprocessing
 from tests import tiny
-from tests.tiers import full
 
 SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 

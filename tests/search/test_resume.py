@@ -14,7 +14,6 @@ from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.search import run as search
 from datafree_nas.training.trainer import Preprocessing
 from tests import tiny
-from tests.tiers import full
 
 SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 FILES = ("history.jsonl", "metrics.jsonl", "architecture.json", "probabilities.json")
@@ -46,7 +45,8 @@ def _left(directory):
     return {name: (directory / name).read_bytes() for name in FILES if (directory / name).exists()}
 
 
-@pytest.mark.parametrize("strategy", ["spos", *full("darts", "proxyless")])
+@pytest.mark.full
+@pytest.mark.parametrize("strategy", ["darts", "proxyless", "spos"])
 def test_stopped_and_resumed(strategy, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING), jax.log_compiles():
         _search(tmp_path / "whole", strategy)
