@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # read when jax is imported
+# most programs here run for milliseconds: XLA's last optimizations would take longer than they save
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
 # what one test has compiled the next one need not, nor a program that a test starts
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 
@@ -23,6 +25,23 @@ install_import_hook(
 from datafree_nas import teachers  # noqa: E402  # after the hook, which changes the import
 
 RandomVariables = Callable[..., Any]
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's, which reads these options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Shares the tests out over the cores, unless `-n` says otherwise.
+
+    The tests of a single file run in this process, because starting others takes longer. There are
+    at most four processes, because each takes about a gigabyte.
+    """
+    files = {argument.split("::")[0] for argument in config.args}
+    one_file = len(files) == 1 and Path(files.pop()).is_file()
+    if one_file or hasattr(config, "workerinput") or not config.pluginmanager.has_plugin("xdist"):
+        return
+    if config.option.numprocesses is None:
+        config.option.numprocesses = "logical"
+        config.option.maxprocesses = config.option.maxprocesses or 4
+        config.option.dist = "worksteal"  # keeps the tests of a file together while it can
 
 
 @pytest.fixture(scope="module", autouse=True)

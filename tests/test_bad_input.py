@@ -3,24 +3,18 @@
 import json
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import filelock
 import pytest
 import torch
 
+from tests import forks
 from tests.teachers import originals
-
-ROOT = Path(__file__).parents[1]
 
 
 def _fails(module, *flags):
     """Runs a program that has to fail as it should; its line."""
-    command = [sys.executable, "-m", f"datafree_nas.{module}", *map(str, flags)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = forks.run(f"datafree_nas.{module}", *flags)
     assert done.returncode == 2, done.stderr
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
     assert "Traceback" not in done.stdout + done.stderr

@@ -33,6 +33,8 @@ from datafree_nas import pipeline
 from datafree_nas.teachers import port
 from tests import tiny_blocks
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[1]
 SCALARS = 16  # losses and norms; more than there are
 

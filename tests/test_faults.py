@@ -35,6 +35,7 @@ def _assert_one_line(output, beginning):
     assert line.startswith(beginning), line
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("present", "message"),
     [
@@ -50,6 +51,7 @@ def test_a_process_missing_at_the_start(tmp_path, present, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_lost_in_the_middle(tmp_path, lost):
     """The other one is waiting for it in a sum over the devices."""
@@ -64,6 +66,7 @@ def test_a_process_lost_in_the_middle(tmp_path, lost):
     _assert_one_line(output, f"error: process {lost} was lost; everything saved so far is kept.")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("told", [0, 1])
 def test_a_signal_to_one_process_stops_all_and_they_go_on_together(tmp_path, told):
     started = processes.start(tmp_path, *ENDLESS, processes=2)
@@ -82,6 +85,7 @@ def test_a_signal_to_one_process_stops_all_and_they_go_on_together(tmp_path, tol
     processes.finish(again)
 
 
+@pytest.mark.full
 def test_four_devices_stop_and_one_or_eight_go_on(tmp_path):
     """What is split over the devices in synthesis, the pixels, is put together again.
 
@@ -123,6 +127,7 @@ echo "status $?"
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("size", [100, 500, 700])
 def test_a_full_disk_and_then_room_again(tmp_path, size):
     """Where it gets full: the teacher's progress, its variables, a shard of images."""

@@ -20,6 +20,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json
 from datafree_nas.spaces import latency
 from tests import tiny
+from tests.tiers import full
 
 COMMAND = [sys.executable, "-m", "datafree_nas.main", "--config=tests/tiny.py"]
 STAGES = ["teacher", "synthetic", "search", "student", "report"]
@@ -99,6 +100,7 @@ def test_a_student_elsewhere_is_as_good_as_in_the_table(finished):
         assert np.mean(logits.argmax(-1) == test.labels) == result["test_accuracy"]
 
 
+@pytest.mark.full
 def test_a_checkpoint_says_itself_what_it_is(finished, tmp_path):
     workdir, _, _ = finished
     teacher, variables = teachers.load(workdir / "teacher")
@@ -111,6 +113,7 @@ def test_a_checkpoint_says_itself_what_it_is(finished, tmp_path):
     assert card["source"]["file"] == "model.safetensors"
 
 
+@pytest.mark.full
 def test_a_teacher_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "from dataclasses import replace\n"
@@ -162,6 +165,7 @@ def test_a_latency_table_counts_by_its_content(tmp_path):
     assert "search.latency_table" not in pipeline.made_from("synthesize", config, tmp_path)
 
 
+@pytest.mark.full
 def test_a_latency_table_of_another_space_is_refused_before_the_synthesis(finished, tmp_path):
     workdir, _, _ = finished
     os.symlink(workdir / "teacher", tmp_path / "teacher")
@@ -175,6 +179,7 @@ def test_a_latency_table_of_another_space_is_refused_before_the_synthesis(finish
     assert not list((tmp_path / "synthetic").glob("**/*array_record*"))
 
 
+@pytest.mark.full
 def test_search_on_real_images(finished, tmp_path):
     workdir, _, _ = finished
     for folder in ("teacher", "synthetic"):
@@ -184,7 +189,7 @@ def test_search_on_real_images(finished, tmp_path):
     assert (found["data"], found["images"]) == ("real", 1297)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, *full(signal.SIGINT)])
 def test_a_signal_stops_it_with_a_line_that_says_how_to_go_on(tmp_path, signum):
     process = _start(tmp_path, "--config.teacher.train.steps=1000000", "--stages=teacher")
     for line in process.stderr:
@@ -209,6 +214,7 @@ def _kill_until_done(workdir, flags, kills, generator, longest):
     return (workdir / "report" / "summary.json").read_bytes()
 
 
+@pytest.mark.full
 def test_killed_at_random_moments_it_ends_the_same(finished, tmp_path):
     workdir, _, _ = finished
     expected = (workdir / "report" / "summary.json").read_bytes()

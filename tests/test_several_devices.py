@@ -21,6 +21,8 @@ from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.synthesis import store
 from tests import guarded, processes, splitting
 
+pytestmark = pytest.mark.full
+
 FLAGS = [
     "--config.synthesis.resolutions=((2, 6), (1, 14))",
     "--config.synthesis.learning_rate=0.003",

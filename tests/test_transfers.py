@@ -9,9 +9,12 @@ import pytest
 
 from datafree_nas.runtime import loop
 from tests import guarded, processes
+from tests.tiers import full
 
 
-@pytest.mark.parametrize("strategy", [pytest.param("darts", marks=pytest.mark.slow), "proxyless"])
+@pytest.mark.parametrize(
+    "strategy", [pytest.param("darts", marks=pytest.mark.slow), *full("proxyless")]
+)
 def test_steps_leave_everything_on_the_devices(tmp_path, strategy):
     flags = ["--config=tests/tiny_blocks.py", "--config.search.train.steps=4"]
     flags.append("--config.search.proxyless.every=2")

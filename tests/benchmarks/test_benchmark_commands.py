@@ -17,6 +17,7 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.spaces import latency
 from datafree_nas.synthesis import store
 from datafree_nas.teachers import store as teacher_store
+from tests import forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,10 @@ def benchmark(name, *arguments):
     return run(sys.executable, "-m", f"benchmarks.{name}", *arguments)
 
 
+def fails(name, *arguments):
+    return forks.run(f"benchmarks.{name}", *arguments)
+
+
 def refuses(process, *texts):
     assert process.returncode == 2, process.stderr
     (line,) = process.stderr.splitlines()
@@ -40,6 +45,7 @@ def refuses(process, *texts):
         assert text in line
 
 
+@pytest.mark.full
 def test_synthesis_writes_a_row_for_each_loop(tmp_path):
     small = ("--arch=cifar_resnet8", "--batch=2", "--iterations=1", "--repeats=1")
     done = benchmark("synthesis", *small, f"--json={tmp_path / 'file.json'}")
@@ -57,6 +63,7 @@ def test_synthesis_writes_a_row_for_each_loop(tmp_path):
     assert "--batch=2" in written["command"]
 
 
+@pytest.mark.full
 def test_synthesis_at_another_size_and_type(tmp_path):
     small = ("--batch=2", "--iterations=1", "--repeats=1", "--image_size=21", "--dtype=bfloat16")
     arguments = ("--arch=cifar_resnet8", *small, f"--json={tmp_path / 'file.json'}")
@@ -82,9 +89,10 @@ def test_synthesis_at_another_size_and_type(tmp_path):
     ],
 )
 def test_synthesis_refuses(arguments, texts):
-    refuses(benchmark("synthesis", *arguments), *texts)
+    refuses(fails("synthesis", *arguments), *texts)
 
 
+@pytest.mark.full
 def test_search_speed_writes_a_row_for_each_experiment(tmp_path):
     file = tmp_path / "file.json"
     small = ("--experiments=digits_spos", "--batch=2", "--iterations=1", "--repeats=1")
@@ -111,7 +119,7 @@ def test_search_speed_writes_a_row_for_each_experiment(tmp_path):
     ids=lambda value: " ".join(value),
 )
 def test_search_speed_refuses(arguments, texts):
-    refuses(benchmark("search_speed", *arguments), *texts)
+    refuses(fails("search_speed", *arguments), *texts)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +143,7 @@ def quality_inputs(tmp_path_factory):
     return root
 
 
+@pytest.mark.full
 def test_quality_looks_at_every_round_through_both(quality_inputs, tmp_path):
     teacher, file = quality_inputs / "teacher", tmp_path / "file.json"
     arguments = [f"--dataset={quality_inputs / 'synthetic'}", f"--teacher={teacher}"]
@@ -151,11 +160,12 @@ def test_quality_looks_at_every_round_through_both(quality_inputs, tmp_path):
     assert rows[0]["batch_norm"] != rows[1]["batch_norm"]
 
 
+@pytest.mark.full
 def test_quality_refuses(quality_inputs, tmp_path):
     dataset, teacher = f"--dataset={quality_inputs / 'synthetic'}", quality_inputs / "teacher"
-    refuses(benchmark("quality", dataset, f"--teacher={quality_inputs / 'colour'}"), "(8, 8, 3)")
-    refuses(benchmark("quality", f"--dataset={tmp_path}", f"--teacher={teacher}"), "no finished")
-    few = benchmark("quality", dataset, f"--teacher={teacher}", "--real=digits")
+    refuses(fails("quality", dataset, f"--teacher={quality_inputs / 'colour'}"), "(8, 8, 3)")
+    refuses(fails("quality", f"--dataset={tmp_path}", f"--teacher={teacher}"), "no finished")
+    few = fails("quality", dataset, f"--teacher={teacher}", "--real=digits")
     refuses(few, "--real wants more than 5 real images")
 
 
@@ -169,6 +179,7 @@ def test_density_and_coverage():
     assert 0.5 < half["coverage"] < 1, "what is near one of them is covered, too"
 
 
+@pytest.mark.full
 def test_a_student_of_synthetic_images_alone(quality_inputs, tmp_path):
     arguments = ["--config=tests/tiny.py", "--arch=cifar_resnet8", f"--out={tmp_path}"]
     arguments += [f"--teacher={quality_inputs / 'teacher'}", "--config.student.train.steps=2"]
@@ -178,9 +189,10 @@ def test_a_student_of_synthetic_images_alone(quality_inputs, tmp_path):
     assert (row["images"], row["of"]) == (8, 500)
     assert 0 <= row["test_accuracy"] <= 1
     assert not (tmp_path / "working").exists()
-    refuses(benchmark("student", *arguments, "--config.data.source="), "set config.data.source")
+    refuses(fails("student", *arguments, "--config.data.source="), "set config.data.source")
 
 
+@pytest.mark.full
 def test_a_student_that_a_search_has_found(quality_inputs, tmp_path):
     cell = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|"
     found = tmp_path / "architecture.json"
@@ -193,9 +205,10 @@ def test_a_student_that_a_search_has_found(quality_inputs, tmp_path):
     (row,) = json.loads((tmp_path / "out" / "result.json").read_text())["rows"]
     assert row["name"] == cell
     found.write_text(json.dumps({"architecture": "012"}))
-    refuses(benchmark("student", *arguments), str(found), "choose the config that it is of")
+    refuses(fails("student", *arguments), str(found), "choose the config that it is of")
 
 
+@pytest.mark.full
 def test_latency_measures_the_space_of_a_config(tmp_path):
     file = tmp_path / "new" / "table.json"
     arguments = ["--config=tests/tiny.py", f"--out={file}", "--checks=2", "--repeats=3"]
@@ -228,7 +241,7 @@ def test_latency_measures_the_space_of_a_config(tmp_path):
     ids=lambda value: " ".join(value),
 )
 def test_latency_refuses(arguments, texts):
-    refuses(benchmark("latency", *arguments), *texts)
+    refuses(fails("latency", *arguments), *texts)
 
 
 def test_on_gpu_says_that_there_is_no_gpu(tmp_path):

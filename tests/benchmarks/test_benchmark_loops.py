@@ -12,6 +12,7 @@ from benchmarks.turns import take_turns
 from datafree_nas import teachers
 from datafree_nas.synthesis import synthesizer
 from datafree_nas.synthesis.canvas import Canvas
+from tests.tiers import full
 
 BATCH = 4
 
@@ -45,7 +46,7 @@ def traced(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "how", [{"tuned": False}, {"tuned": True}, {"tuned": True, "compiled": True}]
+    "how", [{"tuned": False}, *full({"tuned": True}, {"tuned": True, "compiled": True})]
 )
 def test_iterations_are_the_same(how, traced):
     """Terms, gradients and schedule: with no margin and no flip nothing is left to chance."""
@@ -69,6 +70,7 @@ def test_iterations_are_the_same(how, traced):
     assert np.mean(difference > 0.01) < 0.02  # Adam makes much of the last bit of tiny gradients
 
 
+@pytest.mark.full
 def test_terms_in_bfloat16():
     """Nearly the same on both sides; the plain one stays in float32."""
     teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config(dtype="bfloat16")

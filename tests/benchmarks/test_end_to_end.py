@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import watching
 from benchmarks.watching import Look
+from tests import forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +36,7 @@ def _command(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.full
 def test_watches_a_run(tmp_path):
     stages = ["--stages=teacher", "--config.teacher.train.steps=2", "--config.seed=3"]
     done = _command(f"--workdir={tmp_path}/run", f"--json={tmp_path}/found.json", "--", *stages)
@@ -46,6 +50,6 @@ def test_watches_a_run(tmp_path):
 
 
 def test_a_directory_that_is_there_is_not_measured_in(tmp_path):
-    done = _command(f"--workdir={tmp_path}")
+    done = forks.run("benchmarks.end_to_end", f"--workdir={tmp_path}")
     assert done.returncode == 2
     assert done.stderr == f"error: --workdir={tmp_path} is there already; name a new directory\n"

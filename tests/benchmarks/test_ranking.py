@@ -17,6 +17,7 @@ from benchmarks import rank_statistics, tabular
 from datafree_nas import spaces, teachers
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.teachers import store as teacher_store
+from tests import forks
 
 ROOT = Path(__file__).parents[2]
 COUNT = 60
@@ -106,6 +107,7 @@ def test_another_table_is_refused(table_file):
         tabular.load("nasbench201", table_file)
 
 
+@pytest.mark.full
 def test_params_win_chance_does_not_and_the_table_is_of_the_scores_alone(table_file, tmp_path):
     _rank(table_file, "proxy:params", tmp_path / "params", "--count=0")
     for seed in (0, 1):
@@ -150,13 +152,14 @@ def test_params_win_chance_does_not_and_the_table_is_of_the_scores_alone(table_f
 )
 def test_mistakes(table_file, tmp_path, data, message):
     flags = [f"--table={table_file}", f"--data={data}", f"--out={tmp_path}/out"]
-    done = _command("ranking", *flags)
+    done = forks.run("benchmarks.ranking", "--space=nasbench_macro", *flags)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.full
 def test_a_directory_belongs_to_one_experiment(table_file, tmp_path):
     _rank(table_file, "random", tmp_path, "--count=5")
     again = _rank(table_file, "random", tmp_path, "--count=5")
@@ -187,6 +190,7 @@ def small(tmp_path_factory):
         yield [f"--teacher={place}/teacher", "--images=40", *flags]
 
 
+@pytest.mark.full
 def test_a_supernet_ranks_and_goes_on(cells, tmp_path, small):
     """Stopped while it trains, it ends with the scores of a run that was not."""
     flags = [*small, "--count=3"]
@@ -209,6 +213,7 @@ def test_a_supernet_ranks_and_goes_on(cells, tmp_path, small):
     assert len({row["score"] for row in rows}) == 3
 
 
+@pytest.mark.full
 def test_what_a_search_found_is_looked_up(cells, tmp_path, small):
     changes = {"strategy": "random", "evolution.population": 2, "evolution.generations": 1}
     flags = ["--config=configs/nasbench201_spos.py", f"--table={cells}", "--data=noise", *small]

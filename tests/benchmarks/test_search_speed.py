@@ -86,6 +86,7 @@ def test_logits_are_the_same(random_variables):
         np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-4)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("quickly_compiled")
 def test_steps_of_spos_are_the_same():
     """Gradients, momentum, decay and schedule, of whatever a path uses."""

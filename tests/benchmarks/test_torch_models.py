@@ -7,15 +7,15 @@ import torch
 
 from benchmarks import synthesis, torch_models
 from datafree_nas import teachers
+from tests.tiers import full
 
 
 @pytest.mark.parametrize(
     ("arch", "side"),
     [
         ("cifar_resnet20", 32),
-        ("resnet50", 64),
         ("efficientnet_lite0", 64),
-        ("efficientnet_lite0", 45),
+        *full(("resnet50", 64), ("efficientnet_lite0", 45)),
     ],
 )
 def test_logits_are_ours(arch, side):

@@ -5,12 +5,13 @@ import pytest
 
 from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.runtime import backend, costs
+from tests.tiers import full
 
 
 @pytest.mark.parametrize("in_switch", [False, True], ids=["dense", "shifts"])
-@pytest.mark.parametrize("padding", ["SAME", 0, 1, 3])
+@pytest.mark.parametrize("padding", ["SAME", *full(0), 1, *full(3)])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (5, 1), (3, 2), (5, 2)])
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), *full((5, 1), (3, 2)), (5, 2)])
 def test_all_lowerings_are_the_same(kernel, dilation, stride, padding, in_switch):
     layer = DepthwiseConv(kernel, stride, padding, dilation, in_switch)
     x = jax.random.normal(jax.random.key(0), (2, 9, 12, 4))
@@ -21,7 +22,9 @@ def test_all_lowerings_are_the_same(kernel, dilation, stride, padding, in_switch
         y = layer.apply(variables, x)
         return jnp.sum(jnp.sin(y)), y
 
-    results = jax.value_and_grad(run, (0, 1), has_aux=True)
+    def results(variables, x):
+        return jax.jit(jax.value_and_grad(run, (0, 1), has_aux=True))(variables, x)
+
     assert backend.depthwise(4, in_switch) == ("shifts" if in_switch else "dense")
     here = results(variables, x)
     with backend.stated_plainly():

@@ -124,6 +124,7 @@ print(min(faults))  # what was freed may at first be a few bytes short of what i
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc has no such setting")
 def test_memory_of_one_step_is_that_of_the_next():
     environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}

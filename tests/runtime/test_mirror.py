@@ -120,6 +120,7 @@ def test_a_bucket_that_cannot_be_written(bucket):
         _leave_a_file(before=lambda: setattr(bucket, "broken", True))
 
 
+@pytest.mark.full
 def test_a_run_in_a_bucket_stops_and_goes_on_on_another_machine(monkeypatch):
     """Teacher and images; the second machine has nothing but the bucket."""
     config = tiny.get_config()

@@ -1,4 +1,4 @@
-"""Every strategy runs on every space; pairs that take long to compile are slow."""
+"""Every strategy runs on every space; pairs that take longest to compile are slow."""
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,12 @@ SPACES = {
     "darts": {"channels": 4, "cells": 3, "network_channels": 4, "network_cells": 3},
 }
 STRATEGIES = ("spos", "random", "darts", "proxyless")
-IN_EVERY_RUN = {("spos", "shufflenet"), ("random", "nasbench_macro")}
+IN_FULL_RUNS = {("spos", "shufflenet"), ("random", "nasbench_macro")}
 PAIRS = [
     pytest.param(
-        strategy, space, marks=() if (strategy, space) in IN_EVERY_RUN else pytest.mark.slow
+        strategy,
+        space,
+        marks=pytest.mark.full if (strategy, space) in IN_FULL_RUNS else pytest.mark.slow,
     )
     for strategy in STRATEGIES
     for space in SPACES

@@ -45,6 +45,7 @@ def _left(directory):
     return {name: (directory / name).read_bytes() for name in FILES if (directory / name).exists()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("strategy", ["darts", "proxyless", "spos"])
 def test_stopped_and_resumed(strategy, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING), jax.log_compiles():

@@ -88,6 +88,7 @@ def test_search_writes_all_it_scored_and_the_best(tmp_path, space, images, confi
     assert not (tmp_path / "working").exists()
 
 
+@pytest.mark.full
 def test_same_seed_same_history(tmp_path, space, images, config):
     _search(tmp_path / "a", space, images, config)
     _search(tmp_path / "b", space, images, config)
@@ -97,6 +98,7 @@ def test_same_seed_same_history(tmp_path, space, images, config):
     assert a != c
 
 
+@pytest.mark.full
 def test_fair_sampling_changes_the_weights_once_a_round(space, images, config):
     config.spos.sampling = "fair"
     teacher_fn, half = _bright, images.take(np.arange(48))
@@ -118,6 +120,7 @@ def test_fair_sampling_changes_the_weights_once_a_round(space, images, config):
     assert np.mean(kernels) < 0.3, "each op was used, but where only `none` follows it"
 
 
+@pytest.mark.full
 def test_score_by_kl_prefers_the_smallest(tmp_path, space, images, config):
     config.score = "kl"
     found = _search(tmp_path, space, images, config)
@@ -138,6 +141,7 @@ def test_an_unknown_strategy_gets_a_hint(tmp_path, space, images, config):
         _search(tmp_path, space, images, config)
 
 
+@pytest.mark.full
 def test_recalibration_is_the_true_average_and_scoring_compiles_once(space, images, config, caplog):
     config.train.batch_size, config.calibration_batches = 32, 3
     supernet = space.supernet()

@@ -14,6 +14,7 @@ from datafree_nas import spaces
 from datafree_nas.runtime import backend, costs, precision
 from datafree_nas.spaces import candidates, ops
 from datafree_nas.spaces.darts import EDGES
+from tests.tiers import full
 
 SPACES = {
     "nasbench201": {"channels": 4, "cells": 2},
@@ -26,7 +27,7 @@ SPACES = {
 PLACES = {"nasbench201": 3 * 2, "nasbench_macro": 1, "shufflenet": 1, "proxyless": 1, "darts": 2}
 
 
-@pytest.fixture(params=SPACES)
+@pytest.fixture(params=["nasbench201", "shufflenet", *full("nasbench_macro", "proxyless", "darts")])
 def space(request):
     return spaces.create(
         request.param, num_classes=7, image_size=(12, 8, 2), **SPACES[request.param]
@@ -73,6 +74,7 @@ def test_an_empty_call_is_taken_off_and_nothing_gets_negative():
     assert [row["predicted"] for row in checks] == [pytest.approx(5)] * 2
 
 
+@pytest.mark.full
 def test_what_runs_at_once_is_scaled():
     space = spaces.create("nasbench_macro", image_size=(8, 8, 1), channels=4)
 

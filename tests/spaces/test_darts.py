@@ -15,6 +15,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces.darts import EDGES, OPS, Darts, _Cell, _op, _Plan
 from datafree_nas.spaces.genotype import DARTS_V1, DARTS_V2
 from datafree_nas.spaces.space import Space
+from tests.tiers import full
 
 SPACE = Darts()
 NONE, AVG, SKIP, SEP3 = (
@@ -57,8 +58,7 @@ IMAGENET = {
     ("settings", "text", "params", "auxiliary"),
     [
         ({}, DARTS_V1, 3_169_414, None),
-        ({}, DARTS_V2, 3_349_342, 476_426),
-        (IMAGENET, DARTS_V1, 4_510_432, 1_260_776),
+        *full(({}, DARTS_V2, 3_349_342, 476_426), (IMAGENET, DARTS_V1, 4_510_432, 1_260_776)),
         (IMAGENET, DARTS_V2, 4_718_752, None),
     ],
 )
@@ -82,7 +82,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("space", ODD, ids=str)
-@pytest.mark.parametrize("architecture", RANDOM[:2], ids=["a", "b"])
+@pytest.mark.parametrize("architecture", [RANDOM[0], *full(RANDOM[1])], ids=["a", "b"])
 def test_closed_forms_are_those_of_the_network(space, architecture):
     network = space.network(architecture)
     variables, image = _shapes(network, space)
@@ -450,8 +450,8 @@ def _assert_close(found, expected, relative=1e-5):
     np.testing.assert_allclose(found, expected, rtol=0, atol=relative * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("in_switch", [True, False], ids=["in a switch on a CPU", "plain"])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("in_switch", [*full(True), False], ids=["in a switch on a CPU", "plain"])
+@pytest.mark.parametrize("stride", [*full(1), 2])
 @pytest.mark.parametrize("op", OPS[1:])
 def test_every_op_is_that_of_pytorch(op, stride, in_switch, random_variables):
     module = _op(op, in_switch=in_switch, stride=stride, features=4, in_supernet=False)
@@ -486,6 +486,7 @@ def test_none_is_nothing():
         np.testing.assert_array_equal(y, np.zeros(shape))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
@@ -621,6 +622,7 @@ def apply():
     return jax.jit(lambda *a: train(*a)), jax.jit(lambda *a: train(*a))
 
 
+@pytest.mark.full
 def test_an_index_is_a_weight_of_one(variables, apply):
     by_index, by_weights = apply
     generator = np.random.default_rng(0)
@@ -633,6 +635,7 @@ def test_an_index_is_a_weight_of_one(variables, apply):
     assert by_index._cache_size() == by_weights._cache_size() == 1
 
 
+@pytest.mark.full
 def test_a_path_is_the_network_on_its_own(variables, apply):
     """With BatchNorm that is affine in name only; pools have none, so there are no pools."""
     architecture = np.where(np.arange(24) % 3, np.maximum(RANDOM[1], 2), RANDOM[1])

@@ -18,6 +18,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv
 from datafree_nas.spaces.mbconv import Place
 from datafree_nas.spaces.nasbench_macro import OPS, NasBenchMacro, _Layer
+from tests.tiers import full
 
 SPACE = NasBenchMacro()  # as published
 SMALL = NasBenchMacro(num_classes=7, image_size=(16, 16, 2), channels=4)
@@ -238,7 +239,7 @@ def test_a_layer_and_its_gradients_in_pytorch(op, place, random_variables):
         _close(found[key], parameter.grad.numpy())
 
 
-@pytest.mark.parametrize("text", ["01102202", "20021120"])
+@pytest.mark.parametrize("text", ["01102202", *full("20021120")])
 def test_a_network_in_pytorch(text, random_variables):
     architecture = SMALL.decode(text)
     network = SMALL.network(architecture)
@@ -279,6 +280,7 @@ def train():
         yield jax.jit(lambda *a: apply(*a)), jax.jit(lambda *a: apply(*a))
 
 
+@pytest.mark.full
 def test_an_index_is_a_weight_of_one_in_one_program(variables, train):
     by_index, by_weights = train
     for path in PATHS:
@@ -288,6 +290,7 @@ def test_an_index_is_a_weight_of_one_in_one_program(variables, train):
     assert by_index._cache_size() == by_weights._cache_size() == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("path", PATHS, ids=SMALL.encode)
 def test_a_path_is_the_network_on_its_own(path, variables, train):
     network = SMALL.network(path)

@@ -15,6 +15,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv
 from datafree_nas.spaces.mbconv import Place
 from datafree_nas.spaces.proxyless import OPS, Proxyless, _block
+from tests.tiers import full
 
 SPACE = Proxyless()  # as published
 # so narrow that the first and fourth stages begin with a shortcut: 24 and 80 channels are 8 and 24
@@ -253,7 +254,7 @@ def _of_block(variables):
 
 
 @pytest.mark.parametrize("place", [Place(4, 4, 1, (6, 7)), Place(3, 5, 2, (7, 6))], ids=str)
-@pytest.mark.parametrize("shape", [(1, 3), *SHAPES], ids=str)
+@pytest.mark.parametrize("shape", [(1, 3), *full(*[(each,) for each in SHAPES])], ids=str)
 def test_a_block_and_its_gradients_in_pytorch(shape, place, random_variables):
     block = _block(shape, place, in_supernet=False)
     generator = np.random.default_rng(0)
@@ -283,7 +284,7 @@ def test_a_block_and_its_gradients_in_pytorch(shape, place, random_variables):
         _close(found[key], parameter.grad.numpy())
 
 
-@pytest.mark.parametrize("text", ["0-16-4-6-5-3", "2-46-1-3-0-5"])
+@pytest.mark.parametrize("text", ["0-16-4-6-5-3", *full("2-46-1-3-0-5")])
 def test_a_network_in_pytorch(text, random_variables):
     architecture = SMALL.decode(text)
     network = SMALL.network(architecture)
@@ -324,6 +325,7 @@ def train():
         yield jax.jit(lambda *a: apply(*a)), jax.jit(lambda *a: apply(*a))
 
 
+@pytest.mark.full
 def test_an_index_is_a_weight_of_one_in_one_program(variables, train):
     by_index, by_weights = train
     for path in PATHS:
@@ -334,6 +336,7 @@ def test_an_index_is_a_weight_of_one_in_one_program(variables, train):
     assert by_index._cache_size() == by_weights._cache_size() == 1
 
 
+@pytest.mark.full
 def test_a_weight_of_zero_leaves_the_shortcut(variables, train):
     """Whatever it is multiplied by, nothing is nothing; and what is not there is not heeded."""
     _, by_weights = train
@@ -346,6 +349,7 @@ def test_a_weight_of_zero_leaves_the_shortcut(variables, train):
     np.testing.assert_array_equal(by_weights(variables, weights)[0], expected)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("path", PATHS[:2], ids=SMALL.encode)
 def test_a_path_is_the_network_on_its_own(path, variables, train):
     network = SMALL.network(path)

@@ -125,6 +125,7 @@ def test_a_path_is_the_network_on_its_own(cell, variables, by_index):
     np.testing.assert_allclose(logits, by_index(variables, cell)[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.full
 def test_batch_stats_are_those_of_the_last_batch(variables, by_weights):
     inputs = {}
 
@@ -151,6 +152,7 @@ def test_batch_stats_are_those_of_the_last_batch(variables, by_weights):
     assert len(inputs) == len(jax.tree.leaves(stats)) // 2 == 3 * 6 * 2 + 2 * 2 + 2
 
 
+@pytest.mark.full
 def test_evaluation_uses_them(variables, by_index):
     cell = CELLS[0]
     trained, stats = by_index(variables, cell)

@@ -11,6 +11,7 @@ from datafree_nas import spaces
 from datafree_nas.spaces.genotype import DARTS_V2
 from datafree_nas.students.student import Student
 from datafree_nas.training.trainer import Preprocessing
+from tests.tiers import full
 
 SETTINGS = {
     "nasbench201": {"channels": 4, "cells": 1},
@@ -28,7 +29,7 @@ ARCHITECTURES = {
 }
 
 
-@pytest.fixture(params=SETTINGS)
+@pytest.fixture(params=["nasbench201", *full("nasbench_macro", "shufflenet", "proxyless", "darts")])
 def any_student(request, random_variables):
     """One of each space."""
     return _student(request.param, random_variables)

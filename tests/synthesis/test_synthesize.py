@@ -17,6 +17,7 @@ from datafree_nas.runtime import interrupt
 from datafree_nas.runtime.errors import Interrupted, UserError
 from datafree_nas.synthesis import store, synthesize
 from tests import tiny
+from tests.tiers import full
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_interrupted_inside_a_unit_goes_on_to_the_same_bytes(run, tmp_path, monk
     assert _shards(tmp_path / "stopped") == _shards(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "a bit flipped", "gone"])
+@pytest.mark.parametrize("damage", ["truncated", *full("a bit flipped", "gone")])
 def test_a_damaged_shard_is_named_and_only_it_is_made_again(run, tmp_path, damage):
     run()
     whole = _shards(tmp_path / "synthetic")
@@ -126,6 +127,7 @@ def test_a_loss_that_is_not_finite_names_the_work_unit(run):
         run(learning_rate=float("nan"))
 
 
+@pytest.mark.full
 def test_one_and_two_devices_make_the_same(tmp_path):
     """A sharded step takes BatchNorm statistics over the whole batch, whatever the devices."""
     code = """
@@ -159,6 +161,7 @@ print(jax.device_count(), *losses)
     np.testing.assert_allclose(curves[1], curves[2], rtol=1e-4)
 
 
+@pytest.mark.full
 def test_no_thread_exchanges_the_import_that_others_need(tmp_path):
     """TFDS's lazy imports are over in a fresh interpreter when its first shard is written."""
     code = """

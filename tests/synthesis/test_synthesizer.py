@@ -116,6 +116,7 @@ def test_bfloat16_is_for_layers_only(config, tiny_teacher):
     assert jax.tree.leaves(jax.tree.map(lambda a, b: a.dtype == b.dtype, after, state))
 
 
+@pytest.mark.full
 def test_images_of_bfloat16_are_as_good(config, tiny_teacher):
     """Each judged by the loss that float32 has of them."""
 

@@ -17,6 +17,7 @@ from datafree_nas.data import sources
 from datafree_nas.data.augment import normalize
 from datafree_nas.teachers import port, store
 from tests.teachers import originals
+from tests.tiers import full
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +70,7 @@ def test_port_leaves_a_card(ported):
     ("arch", "file", "right"),
     [
         ("cifar_resnet20", "cifar10_resnet20-12fca82f.th", 932),
-        ("cifar_resnet56", "cifar10_resnet56-4bfd9763.th", 943),
+        *full(("cifar_resnet56", "cifar10_resnet56-4bfd9763.th", 943)),
     ],
 )
 def test_published_checkpoints_on_real_images(arch, file, right):

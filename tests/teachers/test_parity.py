@@ -11,17 +11,23 @@ from datafree_nas.teachers import port, registry
 from tests.teachers import originals
 
 CLASSES = 7
+IN_EVERY_RUN = {"cifar_resnet20", "mobilenet_v2"}
 # one of each family, and whatever has a block of its own; the others are slow
-IN_EVERY_RUN = {
-    *("cifar_resnet20", "resnet18", "resnet50_v1", "resnext50_32x4d", "wide_stem_resnet18"),
-    *("wrn16_1", "wrn16_2", "mobilenet_v2", "efficientnet_lite0", "vgg11_bn", "densenet121"),
+IN_FULL_RUNS = {
+    *("resnet18", "resnet50_v1", "resnext50_32x4d", "wide_stem_resnet18"),
+    *("wrn16_1", "wrn16_2", "efficientnet_lite0", "vgg11_bn", "densenet121"),
     *("timm:tf_efficientnet_lite1", "timm_efficientnet_lite0"),
 }
+
+
+def _tier(name):
+    if name in IN_EVERY_RUN:
+        return ()
+    return pytest.mark.full if name in IN_FULL_RUNS else pytest.mark.slow
+
+
 TIMM = [f"timm:tf_efficientnet_lite{i}" for i in range(5)]
-NAMES = [
-    pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.slow)
-    for name in [*registry.names(), *TIMM]
-]
+NAMES = [pytest.param(name, marks=_tier(name)) for name in [*registry.names(), *TIMM]]
 
 
 def _style(name):

@@ -120,6 +120,7 @@ def test_drop_path_grows_from_nothing(tmp_path):
     assert sorted(set(np.round(seen, 4))) == [0.0, 0.05, 0.1, 0.15]
 
 
+@pytest.mark.full
 def test_darts_networks_train_with_all_their_regularizers(tmp_path):
     """Both random streams, the auxiliary head and its loss, in a real network."""
     settings = {"channels": 4, "cells": 3, "network_channels": 4, "network_cells": 3}
