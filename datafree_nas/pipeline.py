@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from datafree_nas import preflight, resolve, schema, stage, teachers
+from datafree_nas import class_order, preflight, resolve, schema, stage, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.report import build, table
@@ -60,6 +60,9 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
         if images:
             processes.once(lambda: _keep(images, workdir))
         for number, each in enumerate(stages, start=1):
+            if each != "teacher" and images:
+                _check_class_order(config, workdir, images)
+                images = None
             _run_stage(stage_of(each), f"[{number}/{len(stages)}] {each}", config, workdir)
 
 
@@ -67,6 +70,26 @@ def _keep(images: dict[str, Any], workdir: Path) -> None:
     """Prints what is known of the natural images, and leaves it for the report."""
     print("\n".join(sources.lines(images)), flush=True)
     write_json(workdir / sources.FILE, images)
+
+
+def _check_class_order(config: ConfigDict, workdir: Path, images: dict[str, Any]) -> None:
+    """Asks a teacher that was trained elsewhere about some of the images that it is tested on."""
+    if not config.teacher.checkpoint or config.data.classes or "test" not in images["splits"]:
+        return
+    teacher, variables = teachers.load(workdir / "teacher")
+    test = _natural(config, teacher, "test", resolve.class_names(config, workdir))
+    chosen = np.linspace(0, test.size - 1, min(test.size, class_order.IMAGES)).astype(int)
+    some = test.take(chosen)
+    logits = fit.logits_of(
+        teachers.logits_fn(teacher),
+        variables,
+        np.asarray(some.images),
+        Preprocessing(teacher.mean, teacher.std),
+    )
+    labels = np.asarray(some.labels)
+    order = class_order.compare(labels, logits.argmax(-1), teacher.num_classes)
+    names = sources.names_in_order(images, teacher.num_classes)
+    class_order.check(order, names, config.data.source)
 
 
 def _run_stage(this: Stage, title: str, config: ConfigDict, workdir: Path) -> None:
@@ -219,7 +242,10 @@ def _search(config: ConfigDict, workdir: Path) -> None:
         config.search,
         config.seed,
     )
-    processes.say(f"found {found['architecture']}  ({found['evaluated']} scored)")
+    if config.search.strategy == "given":
+        processes.say(f"given {found['architecture']}")
+    else:
+        processes.say(f"found {found['architecture']}  ({found['evaluated']} scored)")
 
 
 def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
@@ -251,6 +277,9 @@ def _train(config: ConfigDict, workdir: Path) -> None:
 
 
 def _report(config: ConfigDict, workdir: Path) -> None:
+    if stage_of("search").is_done(workdir):  # else there is no architecture, or half of a search
+        space = resolve.space(config, resolve.teacher(config, workdir))
+        architecture_file.of_run(workdir / "search", space)
     processes.once(lambda: build.build(workdir, config.to_dict()))
 
 

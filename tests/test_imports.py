@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "schema": {"runtime", "spaces", "training", "synthesis", "search", "students"},
     "resolve": {"runtime", "data", "interop", "teachers", "spaces", "search"},
     "stage": {"runtime"},
+    "class_order": {"runtime"},
     "preflight": {
         *("runtime", "data", "teachers", "spaces", "training"),
         *("synthesis", "search", "students", "schema", "resolve"),
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "pipeline": {
         *("runtime", "data", "teachers", "spaces", "training"),
         *("synthesis", "search", "students", "report"),
-        *("stage", "schema", "resolve", "preflight"),
+        *("stage", "schema", "resolve", "preflight", "class_order"),
     },
     "plan": {
         *("runtime", "data", "teachers", "spaces", "training", "synthesis", "search"),

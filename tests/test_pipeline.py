@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from datafree_nas import pipeline, spaces, stage, teachers
 from datafree_nas.data import sources
@@ -187,6 +188,35 @@ def test_search_on_real_images(finished, tmp_path):
     _run(tmp_path, "--config.search.data=real", "--stages=teacher,synthesize,search")
     found = json.loads((tmp_path / "search" / "architecture.json").read_text())
     assert (found["data"], found["images"]) == ("real", 1297)
+
+
+def test_class_folders_in_another_order_than_the_teachers(finished, tmp_path):
+    """The teacher itself tells, before anything is trained; the order that is given is used."""
+    workdir, _, _ = finished
+    for folder in ("teacher", "synthetic", "search"):
+        os.symlink(workdir / folder, tmp_path / folder)
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    digits = sources.load(sources.Request("digits", (8, 8, 1)), "test")
+    for split in ("train", "test"):
+        for number, (image, label) in enumerate(zip(digits.images, digits.labels, strict=True)):
+            file = tmp_path / "images" / split / words[label] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(file)
+    config = tiny.get_config()
+    config.teacher.checkpoint = str(workdir / "teacher")
+    config.data.source = f"folder:{tmp_path}/images"
+    config.student.rows = ()
+    with pytest.raises(UserError, match=r"in another order than the teacher's.*data\.classes"):
+        pipeline.run(config, tmp_path, ["train"])
+    assert not (tmp_path / "student").exists()
+    config.data.classes = str(tmp_path / "words.txt")
+    pipeline.run(config, tmp_path, ["train"])
+    found, expected = (
+        json.loads((place / "student" / "teacher" / "result.json").read_text())["test_accuracy"]
+        for place in (tmp_path, workdir)
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, *full(signal.SIGINT)])
