@@ -81,7 +81,8 @@ def test_logits_of_the_original(run, tmp_path):
     assert not (tmp_path / "out").exists()
     status, printed = run(out, ("check_logits", str(tmp_path / "right.npz")))
     assert status == 0
-    assert printed.out.startswith("logits differ by ")
+    assert "\nlogits differ by " in printed.out
+    assert _card(tmp_path / "out")["source"]["logits"].endswith("top-1 agrees on 100.0%")
     assert "assumed, as in" not in printed.out
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BufferedIOBase
-from typing import Any
+from typing import IO, Any, cast
 
 # no call is made, so nothing depends on this list; whoever has such a file should hear of it
 _COMMANDS = re.compile(
@@ -59,7 +59,7 @@ def load(file: BufferedIOBase, persistent: Callable[[Any], Any] | None = None) -
         Exception: of any kind, if this is no pickle or a damaged one.
     """
     machine = _Machine(persistent)
-    for opcode, argument, _ in pickletools.genops(file):
+    for opcode, argument, _ in pickletools.genops(cast(IO[bytes], file)):
         step = _STEPS.get(opcode.name)
         if step is not None:
             step(machine, argument)
@@ -148,7 +148,7 @@ def _named(value: Any) -> str:
     return type(value).__name__
 
 
-Step = Callable[[_Machine, Any], None]
+Step = Callable[[_Machine, Any], Any]
 
 
 def _push(make: Callable[[_Machine], Any]) -> Step:

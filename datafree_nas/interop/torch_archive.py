@@ -202,10 +202,10 @@ def tensor(value: Any, archive: Archive) -> Tensor | None:
     """The tensor that a value in the archive's tree stands for; None if it stands for none."""
     while isinstance(value, Object) and value.name.startswith(_REBUILD):
         kind, args = value.name.removeprefix(_REBUILD), value.args
-        if kind in ("tensor", "tensor_v2"):
-            return _view(archive, *args[:4])
-        if kind == "tensor_v3":
-            return _view(archive, *args[:4], dtype=args[6].removeprefix("torch."))
+        if kind in ("tensor", "tensor_v2", "tensor_v3"):
+            storage, offset, shape, strides, *more = args
+            dtype = more[2].removeprefix("torch.") if kind == "tensor_v3" else storage.dtype
+            return _view(archive, storage, offset, shape, strides, dtype)
         if kind in ("parameter", "parameter_with_state"):
             value = args[0]
         elif kind == "from_type_v2":
@@ -216,10 +216,9 @@ def tensor(value: Any, archive: Archive) -> Tensor | None:
 
 
 def _view(
-    archive: Archive, storage: Storage, offset: int, shape: Any, strides: Any, dtype: str = ""
+    archive: Archive, storage: Storage, offset: Any, shape: Any, strides: Any, dtype: str
 ) -> Tensor:
     """A tensor whose numbers lie in a storage, `strides` apart and from `offset` on."""
-    dtype = dtype or storage.dtype
     shape, strides, (offset,) = _shape(shape), _shape(strides), _shape((offset,))
     if len(shape) != len(strides):
         raise ValueError("a shape in it is no shape")

@@ -32,11 +32,13 @@ def architecture(teacher: Teacher, source: dict[str, str]) -> Check:
         teacher: that was chosen.
         source: as `port.port` gives it.
     """
-    others = source.get("also_fits")
-    given = source.get("arch") == "given"
+    others, compared = source.get("also_fits"), source.get("logits")
     message = f"; its keys and shapes fit {others} as well" if others else ""
-    advice = ": say which it is by --arch" if others and not given else ""
-    return Check("architecture", not others or given, teacher.arch + message + advice)
+    if compared:
+        message += f"; compared with its original: {compared}"
+    elif others:
+        message += ": say which it is by --arch, or compare by --check_logits"
+    return Check("architecture", not others or bool(compared), teacher.arch + message)
 
 
 def run(teacher: Teacher, variables: Any) -> list[Check]:

@@ -37,7 +37,8 @@ class Match(NamedTuple):
         problems: what is missing, unexpected, mis-shaped; empty if it fits.
         ignored: names of tensors beside the network that it does without.
         normalizers: names of tensors beside the network that hold its images' mean and std.
-        also_fit: other architectures that do, which compute something else.
+        also_fit: variants of the teacher that do, which compute something else; rare ones only if
+            nobody said which it is.
     """
 
     teacher: Teacher
@@ -89,17 +90,15 @@ def port(
     variables = convert(found, tensors)
     path = as_path(file)
     source = {"file": path.name, "sha256": torch_file.sha256(path)}
-    return found.teacher, variables, source | _assumed(found, arch)
+    return found.teacher, variables, source | _assumed(found)
 
 
-def _assumed(found: Match, arch: str) -> dict[str, str]:
+def _assumed(found: Match) -> dict[str, str]:
     """What the file does not say for certain, for the card."""
     others = [registry.create(name) for name in found.also_fit]
-    words = found.teacher.difference
     usual = {rename(found.teacher.head) for rename in found.teacher.torch_names}
     said = {
-        "arch": "found" if arch == "auto" else "given",
-        "also_fits": "; ".join(f"{other.arch} ({other.difference or words})" for other in others),
+        "also_fits": "; ".join(f"{other.arch} ({other.difference})" for other in others),
         "ignored": _summary(found.ignored),
         "head": "" if found.head in usual else found.head,
     }
@@ -150,11 +149,13 @@ def match(
     _check_copies(best, tensors)
     variants = [
         name
-        for name in registry.variants(best.teacher.arch)
+        for name in registry.variants_of(best.teacher.arch)
         if not _match(name, tensors, num_classes, ignore, changes).problems
     ]
     if arch == "auto":
         _check_variants(best, variants)
+    else:
+        variants = [name for name in variants if not registry.create(name).rare]
     copies = [f"{rival}*" for rival in best.rivals]
     return best._replace(also_fit=variants, ignored=[*copies, *best.normalizers, *best.ignored])
 

@@ -25,13 +25,9 @@ def originals() -> list[str]:
     return [name for name in names() if not create(name).variant_of]
 
 
-def variants(arch: str) -> list[str]:
-    """Other architectures with the same keys and shapes, which compute something else."""
-    if arch not in names():
-        return []
-    original = create(arch).variant_of or arch
-    group = [name for name in names() if original in (name, create(name).variant_of)]
-    return [name for name in group if name != arch]
+def variants_of(arch: str) -> list[str]:
+    """Architectures with the same keys and shapes, which compute something else."""
+    return [name for name in names() if create(name).variant_of == arch]
 
 
 def create(
