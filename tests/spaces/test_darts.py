@@ -37,6 +37,7 @@ def _shapes(model, space, *gates):
 # --- costs
 
 
+@pytest.mark.full
 def test_weights_of_the_search_network():
     space = Darts(num_classes=100)
     shapes, _ = _shapes(space.supernet(), space, jnp.zeros(28, jnp.int32))
