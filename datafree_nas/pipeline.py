@@ -52,7 +52,8 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
     """
     workdir = Path(workdir)
     config = resolve.expanded(config)
-    pending = [name for name in stages if not stage_of(name).is_done(workdir)]
+    done = processes.as_first([name for name in stages if stage_of(name).is_done(workdir)])
+    pending = [name for name in stages if name not in done]
     images = preflight.check(config, workdir, pending)
     make_directory(workdir)
     backend.keep_compiled(workdir)
@@ -61,7 +62,8 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
             processes.once(lambda: _keep(images, workdir))
         for number, each in enumerate(stages, start=1):
             if each != "teacher" and images:
-                _check_class_order(config, workdir, images)
+                with _within_memory("train"):  # which evaluates in the same way
+                    _check_class_order(config, workdir, images)
                 images = None
             _run_stage(stage_of(each), f"[{number}/{len(stages)}] {each}", config, workdir)
 
