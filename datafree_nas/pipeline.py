@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
     backend.keep_compiled(workdir)
     with lock.one_run(workdir):
         if images:
-            processes.once(lambda: _keep(images, workdir))
+            processes.once(partial(_keep, images, workdir))
         for number, each in enumerate(stages, start=1):
             if each != "teacher" and images:
                 with _within_memory("train"):  # which evaluates in the same way
