@@ -105,7 +105,7 @@ def test_zero_is_where_the_shortcut_is():
     np.testing.assert_array_equal(SMALL.has[:, ZERO], np.array(SMALL.choices) == 7)
 
 
-@pytest.mark.parametrize("space", [SMALL, ODD], ids=["small", "odd"])
+@pytest.mark.parametrize("space", [SMALL, *full(ODD)], ids=["small", "odd"])
 def test_closed_forms_are_those_of_the_network(space):
     for architecture in _random(space, 4):
         expected = space.params(architecture), space.macs(architecture)

@@ -17,6 +17,7 @@ from datafree_nas import teachers
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.teachers import port
 from tests.teachers import originals
+from tests.tiers import full
 
 ARCH = "cifar_resnet8"
 STATE = originals.randomize(originals.build(ARCH, (32, 32), 10)).state_dict()
@@ -82,7 +83,7 @@ def _telling(name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("flips", [1, 8])
+@pytest.mark.parametrize("flips", [1, *full(8)])
 def test_flipped_bits(flips, name, tmp_path):
     path, generator = tmp_path / name, np.random.default_rng(flips)
     telling = np.array(_telling(name))
