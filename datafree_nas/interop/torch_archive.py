@@ -16,7 +16,7 @@ from datafree_nas.interop import pickle_data
 from datafree_nas.interop.pickle_data import Object
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle in a file of before PyTorch 1.6
-_MAX_RANK = 8
+_MAX_RANK = 64
 _REBUILD = "torch._utils._rebuild_"
 
 _DTYPES = {

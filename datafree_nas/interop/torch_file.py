@@ -59,7 +59,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         file = safetensors.safe_open(path, framework="flax")
-        return {key: _lazy(file, key) for key in file.keys()}  # noqa: SIM118  # it is no mapping
+        return {_printable(key): _lazy(file, key) for key in file.keys()}  # noqa: SIM118  # no dict
     except Exception as error:  # whatever the reader stumbles over, the file is at fault
         raise UserError(f"{path} is not a readable safetensors file: {_reason(error)}") from None
 
@@ -76,7 +76,7 @@ def _lazy(file: Any, key: str) -> Tensor:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         archive = _open(path)
-        tensors, others = _sorted(archive)
+        tensors, others = _contents(archive)
     except Exception as error:  # whatever the reader stumbles over, the file is at fault
         raise UserError(
             f"{path} is damaged or no checkpoint of torch.save ({_reason(error)}); "
@@ -96,7 +96,7 @@ def _open(path: Path) -> Archive:
     return torch_archive.open_zip(path) if zipped else torch_archive.open_old(path)
 
 
-def _sorted(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
+def _contents(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
     """The tensors of an archive and its other objects, by dotted name."""
     tensors: dict[str, Tensor] = {}
     others: dict[str, Object] = {}

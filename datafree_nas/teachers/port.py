@@ -219,9 +219,8 @@ def _match(
         abstract = shapes(teacher)
     rest = _rest(table, tensors, [prefix, *rivals])
     found = beside.sort(rest, tensors, ignore, teacher.image_size[2])
-    problems = _problems(table, abstract, tensors, prefix)
-    if found.unexpected:
-        problems["unexpected"] = sorted(name.removeprefix(prefix) for name in found.unexpected)
+    unexpected = [name.removeprefix(prefix) for name in found.unexpected]
+    problems = _problems(table, abstract, tensors, prefix, unexpected)
     return Match(
         teacher, abstract, prefix, rivals, table, head, problems, found.ignored, found.normalizers
     )
@@ -277,7 +276,11 @@ def _prefixes(table: KeyTable, tensors: Iterable[str]) -> Counter[str]:
 
 
 def _problems(
-    table: KeyTable, abstract: Any, tensors: Mapping[str, Tensor], prefix: str
+    table: KeyTable,
+    abstract: Any,
+    tensors: Mapping[str, Tensor],
+    prefix: str,
+    unexpected: Sequence[str],
 ) -> dict[str, list[str]]:
     given = {key: tensors[prefix + key] for key in table if prefix + key in tensors}
     mis_shaped = []
@@ -287,6 +290,7 @@ def _problems(
             mis_shaped.append(f"{key} {shape} instead of {wanted}")
     problems = {
         "missing": sorted(table.keys() - given.keys()),
+        "unexpected": sorted(unexpected),
         "mis-shaped": sorted(mis_shaped),
     }
     return {what: keys for what, keys in problems.items() if keys}

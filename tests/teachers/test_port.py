@@ -17,6 +17,22 @@ MODEL = originals.randomize(originals.build(ARCH, (32, 32), 10))
 STATE = MODEL.state_dict()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Each `auto` traces one architecture after the other; here the first one does it for all."""
+    trace, traced = port.shapes, {}
+
+    def shapes(teacher):
+        key = (teacher.arch, teacher.num_classes, teacher.image_size)
+        if key not in traced:
+            traced[key] = trace(teacher)
+        return traced[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(port, "shapes", shapes)
+        yield
+
+
 def _port(content, tmp_path, arch=ARCH, **settings):
     torch.save(content, tmp_path / "a.pth")
     return port.port(arch, tmp_path / "a.pth", **settings)
