@@ -183,6 +183,9 @@ def _save_teacher(
         f"teacher: {teacher.arch}, {teacher.num_classes} classes, images of {teacher.image_size}, "
         f"mean {teacher.mean}, std {teacher.std}"
     )
+    for name in ("head", "ignored"):
+        if name in source:
+            processes.say(f"teacher's {name}: {source[name]}")
     for check in card["checks"]:
         if not check["passed"]:
             processes.say(f"warning: {check['name']}: {check['message']}")

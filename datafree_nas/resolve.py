@@ -128,9 +128,16 @@ def teacher(config: ConfigDict, workdir: Path | None = None) -> Teacher:
         return teacher_store.describe(place)
     check_teacher(config)
     block, tensors = config.teacher, torch_file.read(place)
-    found = port.match(
-        architecture(config), tensors, block.num_classes, block.prefix, **settings(config)
-    )
+    try:
+        found = port.match(
+            architecture(config), tensors, block.num_classes, block.prefix, **settings(config)
+        )
+    except UserError as error:
+        raise UserError(
+            f"config.teacher.checkpoint={place}: {error} (--arch, --prefix and --ignore are flags "
+            "of python -m datafree_nas.port_torch, which makes a folder that names its network; "
+            "config.teacher.arch=auto tries all networks)"
+        ) from None
     return found.teacher
 
 
