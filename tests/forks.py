@@ -22,22 +22,29 @@ def _server():
     return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
 
 
-def run(module, *flags):
-    """Runs `python -m module flags` in the root of the repository, as `subprocess.run` would."""
+def run(module, *flags, **environment):
+    """Runs `python -m module flags` in the root of the repository, as `subprocess.run` would.
+
+    Args:
+        module: that is run.
+        *flags: of the program.
+        **environment: variables that it has besides those of the tests.
+    """
     command = [f"{ROOT}/{module.replace('.', '/')}.py", *map(str, flags)]
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps([module, command, folder]), file=_server().stdin, flush=True)
+        print(json.dumps([module, command, folder, environment]), file=_server().stdin, flush=True)
         status = int(_server().stdout.readline())
         out, err = ((Path(folder) / name).read_text() for name in ("out", "err"))
     return subprocess.CompletedProcess(command, status, out, err)
 
 
-def _become(module, command, folder):
+def _become(module, command, folder, environment):
     """Turns this process into the program, whose output goes into two files of the folder."""
     for name, descriptor in (("out", 1), ("err", 2)):
         file = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT)
         os.dup2(file, descriptor)
     sys.argv[:] = command
+    os.environ.update(environment)
     status = 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -190,6 +190,7 @@ def test_search_on_real_images(finished, tmp_path):
     assert (found["data"], found["images"]) == ("real", 1297)
 
 
+@pytest.mark.full
 def test_class_folders_in_another_order_than_the_teachers(finished, tmp_path):
     """The teacher itself tells, before anything is trained; the order that is given is used."""
     workdir, _, _ = finished

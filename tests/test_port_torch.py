@@ -1,46 +1,41 @@
-"""The command itself, in this process: what it prints, what it writes, what it refuses."""
+"""The command itself: what it prints, what it writes, what it refuses."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
-from absl import flags
-from absl.testing import flagsaver
 
-from datafree_nas import port_torch, teachers
+from datafree_nas import teachers
 from datafree_nas.interop import torch_file
+from tests import forks
 from tests.teachers import originals
 
 MODEL = originals.randomize(originals.build("cifar_resnet8", (32, 32), 10))
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    """Runs the command on a checkpoint; gives its status, and what it printed to both outputs."""
+def run(tmp_path):
+    """Runs the command on a checkpoint with further flags, and returns the finished process."""
     torch.save(MODEL.state_dict(), tmp_path / "net.pth")
 
-    def command(*given):
-        given = {"checkpoint": str(tmp_path / "net.pth"), "arch": "cifar_resnet8"} | dict(given)
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS([sys.argv[0], f"--checkpoint={given['checkpoint']}"])
-        with flagsaver.flagsaver(**given):
-            try:
-                port_torch.main([])
-            except SystemExit as stop:
-                return stop.code, capsys.readouterr()
-        return 0, capsys.readouterr()
+    def command(*flags, **environment):
+        first = [f"--checkpoint={tmp_path}/net.pth", "--arch=cifar_resnet8"]
+        return forks.run("datafree_nas.port_torch", *first, *flags, **environment)
 
     return command
 
 
-def _fails(result):
-    status, printed = result
-    assert status == 2
-    assert printed.err.startswith("error: ")
-    assert printed.err.count("\n") == 1
-    return printed.err
+def _fails(done):
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def _succeeds(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _card(directory):
@@ -48,9 +43,8 @@ def _card(directory):
 
 
 def test_it_says_what_it_assumes(run, tmp_path):
-    status, printed = run(("out", str(tmp_path / "out")))
-    assert status == 0
-    lines = [" ".join(line.split()) for line in printed.out.splitlines()]
+    printed = _succeeds(run(f"--out={tmp_path}/out"))
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert lines[1:5] == [
         "classes 10 from the checkpoint's head",
         "image_size 32,32,3 assumed: as published, see --image_size",
@@ -61,11 +55,8 @@ def test_it_says_what_it_assumes(run, tmp_path):
 
 
 def test_what_is_given_is_said_to_be(run):
-    status, printed = run(
-        ("check", True), ("mean", ["0.5", "0.4", "0.3"]), ("std", ["0.2", "0.2", "0.2"])
-    )
-    assert status == 0
-    lines = [" ".join(line.split()) for line in printed.out.splitlines()]
+    printed = _succeeds(run("--check", "--mean=0.5,0.4,0.3", "--std=0.2,0.2,0.2"))
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert "mean 0.5,0.4,0.3 given by --mean" in lines
     assert lines[-1] == "fits cifar_resnet8 with 10 classes; nothing was written"
 
@@ -75,27 +66,26 @@ def test_logits_of_the_original(run, tmp_path):
     y = originals.logits(MODEL, x)
     np.savez(tmp_path / "right.npz", x=x, y=y)
     np.savez(tmp_path / "wrong.npz", x=x, y=y[:, ::-1])
-    out = ("out", str(tmp_path / "out"))
-    line = _fails(run(out, ("check_logits", str(tmp_path / "wrong.npz"))))
+    out = f"--out={tmp_path}/out"
+    line = _fails(run(out, f"--check_logits={tmp_path}/wrong.npz"))
     assert "cifar_resnet8 is not the network that gave them" in line
     assert not (tmp_path / "out").exists()
-    status, printed = run(out, ("check_logits", str(tmp_path / "right.npz")))
-    assert status == 0
-    assert "\nlogits differ by " in printed.out
+    printed = _succeeds(run(out, f"--check_logits={tmp_path}/right.npz"))
+    assert "logits differ by " in printed
     assert _card(tmp_path / "out")["source"]["logits"].endswith("top-1 agrees on 100.0%")
-    assert "assumed, as in" not in printed.out
+    assert "assumed, as in" not in printed
 
 
 def test_class_names(run, tmp_path):
     out, names = tmp_path / "out", tmp_path / "names.txt"
     for wrong in ("one\ntwo\n", "a\n\nb"):
         names.write_text(wrong)
-        line = _fails(run(("out", str(out)), ("class_names", str(names))))
+        line = _fails(run(f"--out={out}", f"--class_names={names}"))
         assert "so 10 names are needed, one a line" in line
         assert not out.exists()
-    _fails(run(("out", str(out)), ("class_names", str(tmp_path / "none.txt"))))
+    _fails(run(f"--out={out}", f"--class_names={tmp_path}/none.txt"))
     names.write_text("\n".join("abcdefghij") + "\n")
-    assert run(("out", str(out)), ("class_names", str(names)))[0] == 0
+    assert run(f"--out={out}", f"--class_names={names}").returncode == 0
     assert _card(out)["class_names"] == [*"abcdefghij"]
 
 
@@ -103,20 +93,20 @@ def test_a_directory_with_something_else(run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").touch()
-    assert "holds something else" in _fails(run(("out", str(out))))
+    assert "holds something else" in _fails(run(f"--out={out}"))
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
     (out / "notes.txt").unlink()
     for _ in range(2):  # the same command again is no mistake
-        assert run(("out", str(out)))[0] == 0
+        assert run(f"--out={out}").returncode == 0
     torch.save({"other": torch.ones(1)}, tmp_path / "other.pth")
-    other = ("checkpoint", str(tmp_path / "other.pth"))
-    assert "holds something else" in _fails(run(("out", str(out)), other))
-    assert "is a file" in _fails(run(("out", str(tmp_path / "net.pth"))))
+    other = f"--checkpoint={tmp_path}/other.pth"
+    assert "holds something else" in _fails(run(f"--out={out}", other))
+    assert "is a file" in _fails(run(f"--out={tmp_path}/net.pth"))
 
 
 def test_the_home_directory_and_paths_as_text(run, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert run(("checkpoint", "~/net.pth"), ("out", "~/out"))[0] == 0
+    assert run("--checkpoint=~/net.pth", "--out=~/out", HOME=str(tmp_path)).returncode == 0
     teacher, variables = teachers.load("~/out")
     again, _ = teachers.load(str(tmp_path / "out"))
     assert again == teacher
@@ -129,9 +119,8 @@ def test_the_home_directory_and_paths_as_text(run, tmp_path, monkeypatch):
 def test_patterns_to_ignore(run, tmp_path):
     beside = {"queue": torch.ones(3), "projector.weight": torch.ones(3), "more.bias": torch.ones(3)}
     torch.save(MODEL.state_dict() | beside, tmp_path / "net.pth")
-    out = ("out", str(tmp_path / "out"))
-    line = _fails(run(out, ("ignore", ["queue"])))
+    out = f"--out={tmp_path}/out"
+    line = _fails(run(out, "--ignore=queue"))
     assert "2 unexpected: more.bias, projector.weight; if they are not, say --ignore" in line
-    status, printed = run(out, ("ignore", ["queue,projector.*", "more.*"]))
-    assert status == 0
-    assert "ignored, no part of the network: queue, projector.weight, more.bias" in printed.out
+    printed = _succeeds(run(out, "--ignore=queue,projector.*", "--ignore=more.*"))
+    assert "ignored, no part of the network: queue, projector.weight, more.bias" in printed

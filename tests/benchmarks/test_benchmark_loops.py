@@ -46,7 +46,7 @@ def traced(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "how", [{"tuned": False}, *full({"tuned": True}, {"tuned": True, "compiled": True})]
+    "how", full({"tuned": False}, {"tuned": True}, {"tuned": True, "compiled": True})
 )
 def test_iterations_are_the_same(how, traced):
     """Terms, gradients and schedule: with no margin and no flip nothing is left to chance."""

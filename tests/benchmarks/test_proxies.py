@@ -40,6 +40,7 @@ def two_layers():
     return model, variables
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("proxy", proxies.PROXIES)
 def test_the_key_decides(proxy):
     once, again, other = (
@@ -50,6 +51,7 @@ def test_the_key_decides(proxy):
     assert (once == other) == (proxy in ("params", "macs"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("proxy", proxies.PROXIES)
 def test_a_network_that_the_image_cannot_cross_is_the_last(proxy):
     found = [measured(proxy, cell) for cell in (CONV, NONE, [2, 1, 2, 1, 2, 1])]
@@ -67,6 +69,7 @@ def test_synflow_by_hand():
     assert synflow.flow(model, variables, (1, 3, 1)) == 2 * (9 * (1 + 1) + 12 * (2 + 3))
 
 
+@pytest.mark.full
 def test_synflow_has_room():
     published = spaces.create("nasbench201", image_size=(4, 4, 3))
     assert 1e39 < measured("synflow", CONV, published)["synflow"] < np.inf  # float32 ends at 3e38

@@ -70,6 +70,7 @@ def test_supernets_have_the_same_weights(name, cells):
     assert theirs == {key: value.shape for key, value in ours.items()}
 
 
+@pytest.mark.full
 def test_logits_are_the_same(random_variables):
     """Of paths and of a mixture, in train mode."""
     space = spaces.create("nasbench201", num_classes=7, image_size=(8, 8, 3), channels=4, cells=1)

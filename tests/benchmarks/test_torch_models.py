@@ -14,8 +14,7 @@ from tests.tiers import full
     ("arch", "side"),
     [
         ("cifar_resnet20", 32),
-        ("efficientnet_lite0", 64),
-        *full(("resnet50", 64), ("efficientnet_lite0", 45)),
+        *full(("resnet50", 64), ("efficientnet_lite0", 64), ("efficientnet_lite0", 45)),
     ],
 )
 def test_logits_are_ours(arch, side):

@@ -70,10 +70,11 @@ def test_a_teacher_cannot_label_pooled_images(images, config):
         search.split(images, (_bright, jnp.float32(5)), PREPROCESS, config, seed=0)
     config.update(pool=3)
     config.train.labels = "hard"
-    with pytest.raises(UserError, match="images of 8x8 cannot be pooled by 3"):
+    with pytest.raises(UserError, match="pool=3 does not divide images of 8x8 pixels"):
         search.split(images, (_bright, jnp.float32(5)), PREPROCESS, config, seed=0)
 
 
+@pytest.mark.full
 def test_search_writes_all_it_scored_and_the_best(tmp_path, space, images, config):
     found = _search(tmp_path, space, images, config)
     history = read_jsonl(tmp_path / "history.jsonl")

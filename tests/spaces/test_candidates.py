@@ -27,7 +27,7 @@ SPACES = {
 PLACES = {"nasbench201": 3 * 2, "nasbench_macro": 1, "shufflenet": 1, "proxyless": 1, "darts": 2}
 
 
-@pytest.fixture(params=["nasbench201", "shufflenet", *full("nasbench_macro", "proxyless", "darts")])
+@pytest.fixture(params=["nasbench201", *full("shufflenet", "nasbench_macro", "proxyless", "darts")])
 def space(request):
     return spaces.create(
         request.param, num_classes=7, image_size=(12, 8, 2), **SPACES[request.param]

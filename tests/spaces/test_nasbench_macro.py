@@ -55,12 +55,14 @@ def test_uniform_networks(text, params, macs):
     assert _measured(SPACE, architecture) == (params, macs)
 
 
+@pytest.mark.full
 def test_closed_forms_are_those_of_the_network():
     for architecture in _random(ODD, 6):
         expected = ODD.params(architecture), ODD.macs(architecture)
         assert expected == _measured(ODD, architecture)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(
     "DATAFREE_NAS_DATA" not in os.environ, reason="DATAFREE_NAS_DATA names no folder of real data"
 )
@@ -92,6 +94,7 @@ def test_canonical(text, canonical):
     assert SPACE.encode(SPACE.canonical(SPACE.decode(text))) == canonical
 
 
+@pytest.mark.full
 def test_the_canonical_network_computes_the_same(random_variables):
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 2))
     architecture = SMALL.decode("21102201")

@@ -75,6 +75,7 @@ def test_the_smallest_network():
     assert SPACE.macs(least) == _measured(SPACE, least)[1] == 102_528_896
 
 
+@pytest.mark.full
 def test_the_weights_of_the_supernet():
     gates = jax.ShapeDtypeStruct((21,), jnp.int32)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)

@@ -47,6 +47,7 @@ def _fit(directory, model=None, **changes):
     )
 
 
+@pytest.mark.full
 def test_the_average_of_weights_is_kept(tmp_path):
     """Against weights of every step, which runs of every length give (no schedule, no decay)."""
     constant = {"final_learning_rate": 0.05, "weight_decay": 0.0}
