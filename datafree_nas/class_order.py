@@ -59,7 +59,7 @@ def check(order: Order, class_names: Sequence[str], source: str) -> None:
     Args:
         order: from `compare`.
         class_names: name of every label in the source, or none.
-        source: of the images, for the message.
+        source: name of the image source, for the message.
 
     Raises:
         UserError: another order fits the teacher's predictions far better; says which.

@@ -120,7 +120,7 @@ def check(recipe: Config, channels: int, place: str = "a training recipe") -> No
 
     Args:
         recipe: a training block of the config.
-        channels: of the images.
+        channels: number of channels of the images.
         place: path of the block, for messages.
 
     Raises:

@@ -44,7 +44,7 @@ def known(count: int, file: str = "", names: Sequence[str] = ()) -> Classes:
     Args:
         count: k, of the teacher.
         file: `config.data.classes`: text with one name a line; empty if there is none.
-        names: of the teacher's card, if it has them; a file takes precedence.
+        names: class names from the teacher's card, or none; a file takes precedence.
 
     Raises:
         UserError: the file cannot be read, or has another number of names than k.
@@ -60,7 +60,7 @@ def read_names(file: str, count: int, option: str) -> tuple[str, ...]:
     """Reads class names from a text file, one a line.
 
     Args:
-        file: its path.
+        file: path of the text file.
         count: number of names that there have to be.
         option: field or flag that names the file, for messages.
 

@@ -36,8 +36,8 @@ def exceeded(space: Space, architecture: Architecture, latency: Cost | None, con
     """The first limit that an architecture does not keep.
 
     Args:
-        space: of the architecture.
-        architecture: to look at.
+        space: search space that the architecture is from.
+        architecture: network whose costs are compared with the limits.
         latency: the table of the space, in ms; None if none is given, and then there is no limit.
         config: `config.search.evolution`; a limit of 0 is none.
 
