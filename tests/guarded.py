@@ -1,8 +1,8 @@
 """The whole job, whose steps may not move anything between the host and the devices.
 
 A command for `tests.processes`. What a step reads has to be on the devices before it, and placed as
-the program wants it: neither a NumPy array nor a copy from device to device is let in. Generations
-of the evolution are no steps; they are the host's.
+the program wants it: neither a NumPy array nor a copy from device to device is let in. Turns of the
+evolution are no steps; they are the host's.
 """
 
 import sys
@@ -25,7 +25,7 @@ def guarded(run):
             with jax.transfer_guard("disallow"):
                 return phase.advance(*args)
 
-        return phase if phase.unit == "generations" else phase._replace(advance=advance)
+        return phase if phase.unit == "networks" else phase._replace(advance=advance)
 
     return lambda phases, *args, **settings: run([*map(guard, phases)], *args, **settings)
 

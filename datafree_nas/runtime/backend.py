@@ -2,7 +2,7 @@
 
 XLA:CPU runs the gradients of a convolution inside `scan`, `while` or `switch` on a slow path
 (jax-ml/jax#12868, here up to 50 times slower), and is quick with the same at the top level of a
-program. GPU and TPU want the opposite: long scanned loops, and any control flow.
+program. GPU and TPU want the opposite: long loops inside of it, and any control flow.
 """
 
 import ctypes
@@ -133,7 +133,7 @@ def repeat(step: Step) -> Repeated:
         step: pure `(state, data) -> (state, metrics)`, one iteration.
 
     Returns:
-        On an accelerator one scanned program of n iterations; on a CPU n calls of one.
+        On an accelerator one program, compiled once for every n; on a CPU n calls of one iteration.
     """
     if on_cpu():
         once = _jit_for_cpu(step)
@@ -146,12 +146,13 @@ def repeat(step: Step) -> Repeated:
 
         return Repeated(call, lambda state, data: [once.lower(state, data)])
 
-    @functools.partial(jax.jit, donate_argnums=0, static_argnums=2)
-    def scan(state: Any, data: Any, n: int) -> tuple[Any, Any]:
-        state, metrics = jax.lax.scan(lambda s, _: step(s, data), state, length=n)
-        return state, jax.tree.map(lambda m: m[-1], metrics)
+    @functools.partial(jax.jit, donate_argnums=0)
+    def loop(state: Any, data: Any, n: jax.Array) -> tuple[Any, Any]:
+        shapes = jax.eval_shape(step, state, data)[1]
+        empty = jax.tree.map(lambda m: jax.numpy.zeros(m.shape, m.dtype), shapes)
+        return jax.lax.fori_loop(0, n, lambda _, carry: step(carry[0], data), (state, empty))
 
-    return Repeated(scan, lambda state, data: [scan.lower(state, data, 2)])
+    return Repeated(loop, lambda state, data: [loop.lower(state, data, 2)])
 
 
 def alternate(

@@ -16,6 +16,7 @@ from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.progress import ProgressBar
 
 CHECKPOINT_SECONDS = 20.0
+LOOK_SECONDS = 2.0  # of work between two looks at signals, about
 
 
 class Phase(NamedTuple):
@@ -25,9 +26,10 @@ class Phase(NamedTuple):
         name: said in progress lines and metrics.
         iterations: how many.
         advance: `(state, data, n) -> (state, metrics)`, n iterations; see `backend.repeat`.
-        every: iterations between two looks at the metrics (and at signals).
+        every: iterations between two rows of metrics.
         enter: what happens to the state when the phase begins, e.g. a fresh optimizer.
         unit: what an iteration is called.
+        at_once: iterations that processes share out among them, and that are worth a call.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Phase(NamedTuple):
     every: int = 1
     enter: Callable[[Any], Any] = lambda state: state
     unit: str = "steps"
+    at_once: int = 1
 
 
 def run(
@@ -86,6 +89,26 @@ def run(
     return state
 
 
+class _Pace:
+    """How many iterations are done between two looks at signals: about `LOOK_SECONDS` of them.
+
+    It begins with few, because nobody knows how long they take, and at most doubles each time. The
+    first process decides, because all have to do the same number.
+    """
+
+    def __init__(self, at_once: int):
+        self._at_once, self._looked = at_once, time.monotonic()
+        self.iterations = at_once
+
+    def look(self, done: int) -> float:
+        """Takes note that so many iterations were done, and returns the seconds they took."""
+        now = time.monotonic()
+        seconds, self._looked = max(now - self._looked, 1e-9), now
+        fitting = min(int(done * LOOK_SECONDS / seconds), 2 * self.iterations)
+        self.iterations = processes.as_first(max(self._at_once, fitting))
+        return seconds
+
+
 def _run_phase(
     phase: Phase,
     state: Any,
@@ -99,10 +122,11 @@ def _run_phase(
     last = first + phase.iterations
     name = f"{label} · {phase.name}" if phase.name else label
     bar = ProgressBar(name, phase.iterations, phase.unit, done - first, not processes.primary())
-    saved = looked = time.monotonic()
+    pace, saved = _Pace(phase.at_once), time.monotonic()
     try:
         while done < last:
-            n = min(phase.every - (done - first) % phase.every, last - done)
+            to_row = phase.every - (done - first) % phase.every
+            n = min(to_row, last - done, pace.iterations)
             part, waited = data, 0.0
             if isinstance(data, Feed):
                 n = min(n, data.left(done))
@@ -110,11 +134,11 @@ def _run_phase(
             state, metrics = phase.advance(state, part, n)
             done += n
             values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            seconds = pace.look(n)
             if isinstance(data, Feed):
-                values["waiting"] = waited / (time.monotonic() - looked)
-            looked = time.monotonic()
+                values["waiting"] = waited / seconds
             _check_finite(values, f"{name}, iteration {done - first}")
-            if writer:
+            if writer and (n == to_row or done == last):
                 writer.write(done, values, phase=phase.name)
             bar.update(done - first, values)
             stop = processes.stop_requested()

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from datafree_nas.runtime import backend, mesh, seeds
+from datafree_nas.runtime import backend, mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.search import evolution, limits, sampling, scoring
@@ -33,19 +33,23 @@ class SposState(NamedTuple):
 
     Attributes:
         train: the supernet's weights and optimizer.
-        seen: `[m choices]`, every architecture scored; rows from `scored` on are empty.
-        measured: `[m]`, theirs, of each of `scoring.MEASURES`.
-        born: `[m]`, in which generation.
-        scored: how many.
-        generation: that comes next.
+        seen: `[m choices]`, every architecture proposed; rows from `proposed` on are empty.
+        measured: `[m]` each of `scoring.MEASURES`, of the architectures in `seen`; rows from
+            `scored` on are empty.
+        born: `[m]`, the generation that proposed each architecture.
+        proposed: number of architectures in `seen`.
+        scored: number of architectures that are scored.
+        turns: number of turns that are over, of `population` in each generation. One turn scores
+            one architecture, or none if the generation has fewer.
     """
 
     train: TrainState
     seen: Int[Array, "m choices"]
     measured: dict[str, Float[Array, "m"]]
     born: Int[Array, "m"]
+    proposed: Int[Array, ""]
     scored: Int[Array, ""]
-    generation: Int[Array, ""]
+    turns: Int[Array, ""]
 
 
 def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
@@ -68,8 +72,9 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
             seen=jnp.zeros((rows, len(space.choices)), jnp.int32),
             measured={name: jnp.zeros(rows) for name in scoring.MEASURES},
             born=jnp.zeros(rows, jnp.int32),
+            proposed=jnp.zeros((), jnp.int32),
             scored=jnp.zeros((), jnp.int32),
-            generation=jnp.zeros((), jnp.int32),
+            turns=jnp.zeros((), jnp.int32),
         )
         return mesh.put(empty, mesh.replicated())
 
@@ -80,9 +85,11 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
         Phase("supernet", config.train.steps, backend.repeat(step), every=config.train.log_every),
         Phase(
             "evolution",
-            config.evolution.generations,
-            _make_generations(space, score, config),
-            unit="generations",
+            rows,
+            _make_evolution(space, score, config),
+            every=config.evolution.population,
+            unit="networks",
+            at_once=processes.count(),
         ),
     ]
     return Strategy(
@@ -128,39 +135,43 @@ def _scores(state: SposState, config: Config) -> np.ndarray:
     return np.asarray(scoring.score_of(state.measured, config))[:count]
 
 
-def _make_generations(space: Space, score: Any, config: Config) -> Any:
+def _make_evolution(space: Space, score: Any, config: Config) -> Any:
+    """Makes the turns of the evolution; a call of them ends with its generation at the latest."""
     allowed = limits.make(space, config)
 
-    def generation(state: SposState, data: SearchData) -> SposState:
-        key = jax.random.fold_in(state.train.key, state.generation + (1 << 30))
-        count, seen = int(state.scored), np.asarray(state.seen)
+    def propose(state: SposState) -> SposState:
+        generation, count = int(state.turns) // config.evolution.population, int(state.scored)
         born = evolution.propose(
-            seeds.numpy_generator(key),
-            seen[:count],
+            seeds.numpy_generator(jax.random.fold_in(state.train.key, generation + (1 << 30))),
+            np.asarray(state.seen)[:count],
             _scores(state, config),
             space.choices,
             allowed,
             config.evolution,
             breed=config.strategy != "random",
         )
-        gates = [space.gates(jnp.asarray(a)) for a in born]
-        found = scoring.score_all(score, state.train, data, gates)
         new = slice(count, count + len(born))
-        changed = state._replace(
+        return state._replace(
             seen=state.seen.at[new].set(born),
+            born=state.born.at[new].set(generation),
+            proposed=state.proposed + len(born),
+        )
+
+    def advance(state: SposState, data: SearchData, n: int) -> tuple[SposState, dict[str, Any]]:
+        if int(state.turns) % config.evolution.population == 0:
+            state = propose(state)
+        new = slice(int(state.scored), min(int(state.scored) + n, int(state.proposed)))
+        gates = [space.gates(architecture) for architecture in state.seen[new]]
+        found = scoring.score_all(score, state.train, data, gates)
+        changed = state._replace(
             measured={
                 name: values.at[new].set(np.array([f[name] for f in found]))
                 for name, values in state.measured.items()
             },
-            born=state.born.at[new].set(state.generation),
-            scored=state.scored + len(born),
-            generation=state.generation + 1,
+            scored=state.scored + len(found),
+            turns=state.turns + n,
         )
-        return mesh.put(changed, mesh.replicated())
-
-    def advance(state: SposState, data: SearchData, n: int) -> tuple[SposState, dict[str, Any]]:
-        for _ in range(n):
-            state = generation(state, data)
+        state = mesh.put(changed, mesh.replicated())
         return state, {"best": jnp.max(_scores(state, config)), "scored": state.scored}
 
     return advance

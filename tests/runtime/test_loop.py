@@ -1,5 +1,7 @@
 import os
 import signal
+import time
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +85,8 @@ def whole(tmp_path_factory):
 def test_phases_run_in_order_and_in_pieces(whole):
     run, state = whole
     assert run.entered == ["coarse", "fine"]
-    assert run.advanced == [("coarse", 2), ("coarse", 2), ("coarse", 1), ("fine", 2), ("fine", 2)]
+    assert _iterations(run) == LENGTHS
+    assert all(n <= 2 for _, n in run.advanced), "no piece goes beyond the next row of metrics"
     assert [(r["phase"], r["step"]) for r in run.rows()] == [
         *(("coarse", s) for s in (2, 4, 5)),
         *(("fine", s) for s in (7, 9)),
@@ -91,6 +94,45 @@ def test_phases_run_in_order_and_in_pieces(whole):
     expected, _ = _advance({**_start(), "x": jnp.full(3, float(len("coarse")))}, DATA, 5)
     expected, _ = _advance({**expected, "x": expected["x"] + len("fine")}, DATA, 4)
     np.testing.assert_array_equal(state["x"], expected["x"])
+
+
+def _iterations(run):
+    """How many iterations of each phase were done."""
+    total = Counter()
+    for name, n in run.advanced:
+        total[name] += n
+    return total
+
+
+def test_slow_iterations_are_looked_at_one_by_one(tmp_path, monkeypatch):
+    """So that a signal need not wait for as many as there are between two rows of metrics."""
+    monkeypatch.setattr(loop, "LOOK_SECONDS", 0.02)
+    pieces = []
+
+    def advance(state, data, n):
+        pieces.append(n)
+        time.sleep(0.02 * n)
+        if len(pieces) == 3:
+            _sigterm()
+        return state + n, {"loss": jnp.float32(1)}
+
+    phase = Phase("", 1000, advance, every=1000)
+    with deferred_signals(), pytest.raises(Interrupted):
+        loop.run([phase], jnp.zeros(()), None, label="slow", directory=tmp_path / "working")
+    assert pieces == [1, 1, 1]
+
+
+def test_quick_iterations_are_done_many_at_a_time(tmp_path):
+    pieces = []
+
+    def advance(state, data, n):
+        pieces.append(n)
+        return state + n, {"loss": jnp.float32(1)}
+
+    phase = Phase("", 1000, advance, every=1000, at_once=4)
+    loop.run([phase], jnp.zeros(()), None, label="quick", directory=tmp_path / "working")
+    assert pieces[:4] == [4, 8, 16, 32]
+    assert sum(pieces) == 1000
 
 
 def _sigterm():
@@ -109,7 +151,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(at, whole, tmp_path):
     second = Run(tmp_path)
     state = second()
     reference, expected = whole
-    assert first.advanced + second.advanced == reference.advanced
+    assert Counter(_iterations(first)) + Counter(_iterations(second)) == Counter(LENGTHS)
     assert first.entered + second.entered == ["coarse", "fine"]
     np.testing.assert_array_equal(state["x"], expected["x"])
     assert second.rows() == reference.rows()

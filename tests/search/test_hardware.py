@@ -88,10 +88,13 @@ def _generations(config, count):
     scores, none = jnp.zeros(8), jnp.zeros((), jnp.int32)
     seen, born = jnp.zeros((8, len(SPACE.choices)), jnp.int32), jnp.zeros(8, jnp.int32)
     measured = dict.fromkeys(scoring.MEASURES, scores)
-    state = spos.SposState(train, seen, measured, born, none, none)
-    advance = spos._make_generations(SPACE, lambda *_: dict.fromkeys(measured, 0.5), config)
+    state = spos.SposState(train, seen, measured, born, none, none, none)
+    advance = spos._make_evolution(SPACE, lambda *_: dict.fromkeys(measured, 0.5), config)
     images = TrainData(jnp.zeros((1, 8, 8, 1), jnp.uint8), jnp.zeros(1, jnp.int32))
-    return advance(state, SearchData(images, images, jnp.zeros((1, 10))), count)[0]
+    data = SearchData(images, images, jnp.zeros((1, 10)))
+    for _ in range(count):
+        state, _ = advance(state, data, config.evolution.population)
+    return state
 
 
 def test_evolution_keeps_max_latency(config):
