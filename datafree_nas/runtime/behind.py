@@ -37,9 +37,13 @@ class Behind:
         if under_way:
             under_way.result()
 
+    def close(self) -> None:
+        """Waits until nothing is under way, and ends the thread; raises what `wait` raises."""
+        with self._thread:
+            self.wait()
+
     def __enter__(self) -> "Behind":
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._thread:
-            self.wait()
+        self.close()

@@ -18,11 +18,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from datafree_nas.runtime import mesh, mirror, processes
+from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import check_space, make_directory, write_json, writing
+from datafree_nas.runtime.files import check_space, make_directory, read_json, write_json, writing
 
 KEEP = 2  # the newest, and the one before it in case that one is damaged
-_SEAL = "seal.json"  # checksums of a checkpoint's files, written when it is whole
+_PATTERN = "[]*?\\"  # characters that Orbax takes for those of a pattern, in the path of a checkpoint
+_SEAL = "seal.json"  # checksums of a checkpoint's files, written when it was read back
+_LEAVES = "leaves.json"  # the path of every leaf of a loop's state, in the order of their numbers
 _CHUNK = 1 << 22
 _FILE_BYTES = 1 << 10
 # it repeats every failure to write, at its leisure, that Orbax has raised before
@@ -37,14 +40,34 @@ def _by_itself() -> ocp.options.MultiprocessingOptions:
     )
 
 
+def check_place(directory: Path) -> None:
+    """Refuses the path of a checkpoint that could not be read back.
+
+    Raises:
+        UserError: the path has a character that Orbax takes for one of a pattern.
+    """
+    wrong = sorted(set(_PATTERN) & set(str(directory.absolute())))
+    if wrong:
+        raise UserError(
+            f"{directory.absolute()}: checkpoints cannot be kept below a path with "
+            f"{' or '.join(wrong)}; choose another name for the directory"
+        )
+
+
 def save_variables(directory: Path, variables: Any) -> None:
-    """Writes a pytree of arrays; an earlier one there is replaced only once this one is whole."""
+    """Writes a pytree of arrays; an earlier one there is replaced only once this one is whole.
+
+    Raises:
+        UserError: the place cannot be written, or what was written cannot be read back.
+    """
+    check_place(directory)
     arrays = mesh.on_host(variables)
     check_space(directory, _size(arrays))
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=_by_itself())
     checkpointer = ocp.Checkpointer(handler, multiprocessing_options=_by_itself())
     with checkpointer, writing(directory):
         checkpointer.save(directory.absolute(), arrays, force=True)
+        _read_back(directory)
         _seal(directory)
         mirror.push(directory)
 
@@ -55,15 +78,21 @@ def load_variables(directory: Path) -> Any:
     Raises:
         UserError: there is no readable checkpoint.
     """
+    check_place(directory)
     if not directory.is_dir():
         raise UserError(f"no variables at {directory}")
     if (directory / _SEAL).exists() and not _is_sealed(directory):
         raise UserError(f"the variables at {directory} are damaged; their checksums differ")
+    return _read_back(directory)
+
+
+def _read_back(directory: Path) -> Any:
+    """What Orbax has written, or one line that it cannot be read."""
     try:
         return _read(directory)
-    except (ValueError, KeyError, OSError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the variables at {directory} cannot be read: {reason}") from error
+    except Exception as error:  # TensorStore has its own, and each of Orbax's layers
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the checkpoint at {directory} cannot be read: {reason[:300]}") from error
 
 
 def _read(directory: Path) -> Any:
@@ -81,13 +110,14 @@ def _size(tree: Any) -> int:
 class Progress:
     """The resumable state of one loop: its newest checkpoints.
 
-    They are written in the background. One counts as soon as it is sealed, which `settle` does;
-    one that is not, or whose files have changed since, is left out with a warning.
+    They are written in the background. One counts as soon as it was read back and sealed; one that
+    is not sealed, or whose files have changed since, is left out with a warning.
     """
 
     def __init__(self, directory: Path):
+        check_place(directory)
         self.directory = make_directory(directory.absolute())
-        self._unsealed: int | None = None
+        self._behind = Behind()
         self._pushed: set[int] = set()
         self._manager = ocp.CheckpointManager(
             self.directory,
@@ -101,14 +131,23 @@ class Progress:
 
         Args:
             state: a state of the same structure, shapes, dtypes and shardings.
+
+        Raises:
+            UserError: the newest good state is of another structure.
         """
         latest = processes.as_first(self._newest() if processes.primary() else None)
         if latest is None:
             return 0, state
+        folder = self.directory / str(latest)
+        saved = _by_path(folder, _read_back(folder / "default"), _paths(state))
         leaves, structure = jax.tree.flatten(state)
-        saved = _read(self.directory / str(latest) / "default")
-        values = [saved[name] for name in _names(leaves)]
-        return latest, jax.tree.unflatten(structure, map(mesh.placed_like, values, leaves))
+        found = []
+        for path, leaf in zip(_paths(state), leaves, strict=True):
+            try:
+                found.append(mesh.placed_like(saved[path], leaf))
+            except ValueError as error:
+                raise _of_another_version(folder, f"{path}: {error}") from None
+        return latest, jax.tree.unflatten(structure, found)
 
     def _newest(self) -> int | None:
         """The newest good one; those that are not are removed."""
@@ -127,37 +166,67 @@ class Progress:
         """Begins to save, once the save before is done; drops all but the newest `KEEP`."""
         if not processes.primary():
             return
-        self.settle(wait=True)
+        self._behind.wait()
         mirror.flush()
         leaves = jax.tree.leaves(mesh.on_host(state))
         check_space(self.directory, _size(leaves))
-        content = dict(zip(_names(leaves), leaves, strict=True))
+        content = dict(zip(_names(len(leaves)), leaves, strict=True))
         with writing(self.directory):
             self._manager.save(iteration, args=ocp.args.PyTreeSave(content), force=True)
-        self._unsealed = iteration
+        self._behind.do(self._finish, iteration, _paths(state))
 
-    def settle(self, wait: bool = False) -> None:
-        """Seals the checkpoint that was begun, if it has been written; or waits until it is."""
-        if self._unsealed is None or (self._manager.is_saving_in_progress() and not wait):
-            return
+    def _finish(self, iteration: int, paths: list[str]) -> None:
+        """Waits until a checkpoint has been written, reads it back and seals it."""
         with writing(self.directory):
             self._manager.wait_until_finished()
-        folder = self.directory / str(self._unsealed)
+        folder = self.directory / str(iteration)
+        _read_back(folder / "default")
+        write_json(folder / _LEAVES, paths)
         _seal(folder)
         mirror.push(folder)
         for step in self._pushed - set(self._manager.all_steps()):
             mirror.remove(self.directory / str(step))
         self._pushed = {*self._manager.all_steps()}
-        self._unsealed = None
 
     def close(self) -> None:
         """Leaves the files for the next start."""
-        self.settle(wait=True)
+        self._behind.close()
         self._manager.close()
 
 
-def _names(leaves: list[Any]) -> list[str]:
-    return [f"{i:05d}" for i in range(len(leaves))]
+def _paths(state: Any) -> list[str]:
+    """The path of every leaf of a state, in words."""
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(state)
+    ]
+
+
+def _names(count: int) -> list[str]:
+    """Names that leaves have in a checkpoint: numbers, which no file system minds."""
+    return [f"{i:05d}" for i in range(count)]
+
+
+def _by_path(folder: Path, saved: dict[str, np.ndarray], paths: list[str]) -> dict[str, Any]:
+    """The leaves of a checkpoint by their paths, which have to be those of a loop's state.
+
+    Versions before 2026-11-28 wrote no paths; their leaves are told by the order alone.
+    """
+    file = folder / _LEAVES
+    before = read_json(file) if file.exists() else paths
+    if len(saved) != len(before):
+        raise _of_another_version(folder, f"it has {len(saved)} arrays, not {len(before)}")
+    for path in sorted(set(before) ^ set(paths)):
+        has, lacks = ("it", "this version") if path in before else ("this version", "it")
+        raise _of_another_version(folder, f"{has} has {path}, which {lacks} has not")
+    return {path: saved[name] for path, name in zip(before, _names(len(before)), strict=True)}
+
+
+def _of_another_version(folder: Path, difference: str) -> UserError:
+    return UserError(
+        f"{folder} was saved by another version of this program ({difference}); go on with that "
+        f"version, or remove {folder.parent} to begin this part of the stage anew"
+    )
 
 
 def _checksums(folder: Path) -> dict[str, int]:

@@ -142,7 +142,6 @@ def _run_phase(
                 writer.write(done, values, phase=phase.name)
             bar.update(done - first, values)
             stop = processes.stop_requested()
-            progress.settle()
             if stop or (done < last and time.monotonic() - saved > CHECKPOINT_SECONDS):
                 if writer:
                     writer.save()

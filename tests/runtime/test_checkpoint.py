@@ -121,10 +121,80 @@ def test_a_checkpoint_is_written_in_the_background(tmp_path):
     state = {"x": jnp.ones((1000, 1000))}
     for step in range(1, 6):
         progress.save(step, jax.tree.map(lambda x, s=step: x * s, state))
-        progress.settle()
     progress.close()
     reopened = checkpoint.Progress(tmp_path)
     assert reopened.restore(state)[0] == 5
     assert float(reopened.restore(state)[1]["x"][0, 0]) == 5
     reopened.close()
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["4", "5"]
+
+
+@pytest.mark.parametrize("name", ["run [1]", "a*b", "why?", "back\\slash"])
+def test_a_path_that_orbax_takes_for_a_pattern(name, tmp_path):
+    """Weights could be written there, and not be read again."""
+    with pytest.raises(UserError, match="checkpoints cannot be kept below a path with"):
+        checkpoint.save_variables(tmp_path / name / "v", {"a": np.zeros(2)})
+    with pytest.raises(UserError, match="choose another name"):
+        checkpoint.Progress(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_what_cannot_be_read_back_is_not_sealed(tmp_path, monkeypatch):
+    def fail(directory):
+        raise ValueError("nothing there\nat all")
+
+    monkeypatch.setattr(checkpoint, "_read", fail)
+    with pytest.raises(UserError, match=r"checkpoint at .*v cannot be read: nothing there$"):
+        checkpoint.save_variables(tmp_path / "v", {"a": np.zeros(2)})
+    assert not (tmp_path / "v" / "seal.json").exists()
+    progress = checkpoint.Progress(tmp_path / "working")
+    progress.save(1, _state(1))
+    with pytest.raises(UserError, match="cannot be read: nothing there"):
+        progress.close()
+    assert not (tmp_path / "working" / "1" / "seal.json").exists()
+
+
+def _saved(directory, state):
+    progress = checkpoint.Progress(directory)
+    progress.save(1, state)
+    progress.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ({"more": jnp.zeros(2)}, "this version has more, which it has not"),
+        ({"step": None}, "it has step, which this version has not"),
+        ({"step": jnp.zeros(3)}, r"step: int32\(\) cannot take the place of float32\(3,\)"),
+    ],
+)
+def test_a_state_of_another_version_is_named(changed, difference, tmp_path):
+    _saved(tmp_path, _state(1))
+    progress = checkpoint.Progress(tmp_path)
+    with pytest.raises(UserError, match=rf"1 was saved by another version .*\({difference}\)"):
+        progress.restore(_state(0) | changed)
+    progress.close()
+
+
+def test_leaves_are_found_by_their_paths_not_by_their_order(tmp_path):
+    _saved(tmp_path, {"a": jnp.ones(2), "b": jnp.zeros(2)})
+    progress = checkpoint.Progress(tmp_path)
+    file = tmp_path / "1" / "leaves.json"
+    file.write_text(file.read_text().replace("a", "c"))
+    checkpoint._seal(tmp_path / "1")
+    _, state = progress.restore({"b": jnp.full(2, 5.0), "c": jnp.full(2, 5.0)})
+    progress.close()
+    np.testing.assert_array_equal(state["b"], [0, 0])
+    np.testing.assert_array_equal(state["c"], [1, 1])
+
+
+def test_a_checkpoint_without_paths_is_of_an_older_version(tmp_path):
+    """It is read by the order of its leaves, or named."""
+    _saved(tmp_path, _state(3))
+    (tmp_path / "1" / "leaves.json").unlink()
+    checkpoint._seal(tmp_path / "1")
+    progress = checkpoint.Progress(tmp_path)
+    _assert_same(progress.restore(_state(0))[1], _state(3))
+    with pytest.raises(UserError, match="it has 4 arrays, not 5"):
+        progress.restore(_state(0) | {"more": jnp.zeros(2)})
+    progress.close()
