@@ -26,7 +26,7 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
 from benchmarks import inputs, proxies, rank_statistics, results, supernet, tabular
-from datafree_nas.runtime import backend, checkpoint, lock, seeds
+from datafree_nas.runtime import backend, checkpoint, compiled, lock, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import (
     make_directory,
@@ -63,7 +63,7 @@ def _run() -> None:
     chosen = table.half(_HALF.value).drawn(_COUNT.value, config.seed)
     make = _maker(_DATA.value, config)
     out = make_directory(Path(_OUT.value))
-    backend.keep_compiled(out)
+    compiled.keep()
     with lock.one_run(out), deferred_signals():
         inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES, _HALF, _COUNT])
         scores = _score(out, chosen.names, partial(make, out / "working"))

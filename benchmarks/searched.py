@@ -15,7 +15,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks import inputs, results, tabular
-from datafree_nas.runtime import backend, lock
+from datafree_nas.runtime import backend, checkpoint, compiled, lock
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
@@ -44,7 +44,7 @@ def _run() -> None:
     table = tabular.load(_SPACE.value, Path(_TABLE.value))
     found = inputs.load(_DATA.value, _TEACHER.value, _IMAGES.value, config)
     out = make_directory(Path(_OUT.value))
-    backend.keep_compiled(out)
+    compiled.keep()
     with lock.one_run(out), deferred_signals():
         inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES])
         space, file = inputs.space(config), out / architecture_file.FILE
@@ -58,6 +58,7 @@ def _run() -> None:
                 config.search,
                 config.seed,
             )
+        checkpoint.discard(out / "working")
     architecture = space.encode(architecture_file.load(file, space))
     results.report([_row(architecture, table, config)], {}, out / "searched.json")
 

@@ -28,7 +28,7 @@ from datafree_nas.data import sources
 from datafree_nas.data.images import Images
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
-from datafree_nas.runtime import backend, checkpoint, lock, seeds
+from datafree_nas.runtime import backend, checkpoint, compiled, lock, seeds
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
@@ -58,7 +58,7 @@ def _run() -> None:
     test, images = _natural(config, teacher, "test"), _images(config, teacher)
     out = make_directory(Path(_OUT.value))
     preprocess = Preprocessing(teacher.mean, teacher.std)
-    backend.keep_compiled(out)
+    compiled.keep()
     with lock.one_run(out), deferred_signals():
         trained = fit.fit(
             model,

@@ -14,9 +14,18 @@ from datafree_nas import class_order, preflight, resolve, schema, stage, teacher
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.report import build, table
-from datafree_nas.runtime import backend, checkpoint, lock, mesh, mirror, processes, seeds
+from datafree_nas.runtime import (
+    checkpoint,
+    compiled,
+    lock,
+    mesh,
+    mirror,
+    processes,
+    records,
+    seeds,
+)
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.runtime.files import make_directory, write_json
 from datafree_nas.search import architecture_file
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
@@ -52,12 +61,13 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
         Interrupted: a signal came; the state is saved.
     """
     workdir = Path(workdir)
+    checkpoint.check_place(workdir)
     config = resolve.expanded(config)
     done = processes.as_first([name for name in stages if stage_of(name).is_done(workdir)])
     pending = [name for name in stages if name not in done]
     images = preflight.check(config, workdir, pending)
     make_directory(workdir)
-    backend.keep_compiled(workdir)
+    compiled.keep(mirror.bucket())
     with lock.one_run(workdir):
         if images:
             processes.once(partial(_keep, images, workdir))
@@ -79,7 +89,7 @@ def _check_class_order(config: ConfigDict, workdir: Path, images: dict[str, Any]
     """Asks a teacher that was trained elsewhere about some of the images that it is tested on."""
     if not config.teacher.checkpoint or config.data.classes or "test" not in images["splits"]:
         return
-    teacher, variables = teachers.load(workdir / "teacher")
+    teacher, variables = teachers.load(workdir / "teacher", config.teacher.factory)
     test = _natural(config, teacher, "test", resolve.class_names(config, workdir))
     chosen = np.linspace(0, test.size - 1, min(test.size, class_order.IMAGES)).astype(int)
     some = test.take(chosen)
@@ -99,12 +109,14 @@ def _run_stage(this: Stage, title: str, config: ConfigDict, workdir: Path) -> No
     directory = make_directory(workdir / this.directory)
     if _is_up_to_date(this, config, workdir):
         processes.say(f"{title}: done before")
-        return
-    processes.say(title)
-    with _within_memory(this.name):
-        this.run(config, workdir)
-    mirror.exchange(directory)
-    processes.once(lambda: stage.finish(this, workdir))
+    else:
+        processes.say(title)
+        with _within_memory(this.name):
+            this.run(config, workdir)
+        mirror.exchange(directory)
+        processes.once(lambda: stage.finish(this, workdir))
+    # only now: what was saved in between is all there is until the stage is marked as done
+    processes.once(lambda: checkpoint.discard(directory / "working"))
 
 
 def _is_up_to_date(this: Stage, config: ConfigDict, workdir: Path) -> bool:
@@ -170,7 +182,8 @@ def _class_names(config: ConfigDict, workdir: Path, teacher: Teacher) -> list[st
     images = workdir / sources.FILE
     if config.teacher.checkpoint or not images.exists():
         return resolve.class_names(config, workdir)
-    return sources.names_in_order(read_json(images), teacher.num_classes)
+    inspected = records.read(images, records.IMAGES, f"remove {images}")
+    return sources.names_in_order(inspected, teacher.num_classes)
 
 
 def _save_teacher(
@@ -189,7 +202,6 @@ def _save_teacher(
     for check in card["checks"]:
         if not check["passed"]:
             processes.say(f"warning: {check['name']}: {check['message']}")
-    checkpoint.discard(directory / "working")
 
 
 def _given(config: ConfigDict) -> tuple[Teacher, Any, dict[str, str]]:
@@ -198,9 +210,9 @@ def _given(config: ConfigDict) -> tuple[Teacher, Any, dict[str, str]]:
     if not place.is_dir():
         name, settings = resolve.architecture(config), resolve.settings(config)
         return port.port(name, place, block.num_classes, block.prefix, **settings)
-    teacher, variables = teachers.load(place)
+    teacher, variables = teachers.load(place, block.factory)
     resolve.say_what_is_not_used(config, teacher)
-    return teacher, variables, read_json(place / teacher_store.FILE)["source"]
+    return teacher, variables, teacher_store.read_card(place)["source"]
 
 
 def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any:
@@ -225,16 +237,16 @@ def _synthetic(config: ConfigDict, workdir: Path) -> Images:
 
 
 def _synthesize(config: ConfigDict, workdir: Path) -> None:
-    teacher, variables = teachers.load(workdir / "teacher")
+    teacher, variables = teachers.load(workdir / "teacher", config.teacher.factory)
     competitor = None
     if config.synthesis.competition and config.synthesis.competitor:
-        competitor = teachers.load(Path(config.synthesis.competitor))
+        competitor = teachers.load(Path(config.synthesis.competitor), config.teacher.factory)
     directory = workdir / "synthetic"
     synthesize.run(directory, teacher, variables, config.synthesis, config.seed, competitor)
 
 
 def _search(config: ConfigDict, workdir: Path) -> None:
-    teacher, variables = teachers.load(workdir / "teacher")
+    teacher, variables = teachers.load(workdir / "teacher", config.teacher.factory)
     if config.search.data == "real":
         images = _natural(config, teacher, "train", resolve.class_names(config, workdir))
     else:
@@ -265,9 +277,9 @@ def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
 
 
 def _train(config: ConfigDict, workdir: Path) -> None:
-    teacher, variables = teachers.load(workdir / "teacher")
+    teacher, variables = teachers.load(workdir / "teacher", config.teacher.factory)
     space = resolve.space(config, teacher)
-    card = read_json(workdir / "teacher" / teacher_store.FILE)
+    card = teacher_store.read_card(workdir / "teacher")
     names = resolve.class_names(config, workdir)
     inputs = rows.Inputs(
         space=space,
@@ -334,5 +346,6 @@ def show_result(workdir: Path, place: str) -> None:
         place: name of that folder as the user knows it.
     """
     if processes.primary() and (workdir / "report" / "report.html").exists():
-        table.print_table(read_json(workdir / "report" / "summary.json")["rows"])
+        summary = records.read(workdir / "report" / "summary.json", records.SUMMARY)
+        table.print_table(summary["rows"])
         print(f"report: {place.rstrip('/')}/report/report.html", flush=True)

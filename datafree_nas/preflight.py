@@ -138,7 +138,7 @@ def _trained(config: ConfigDict) -> list[str]:
 def _check_synthesis(config: ConfigDict, teacher: Teacher) -> None:
     block, competitor = config.synthesis, None
     if block.competition and block.competitor:
-        competitor = teachers.describe(Path(block.competitor))
+        competitor = teachers.describe(Path(block.competitor), config.teacher.factory)
         if (competitor.num_classes, competitor.image_size) != (
             teacher.num_classes,
             teacher.image_size,

@@ -11,7 +11,6 @@ from datafree_nas.data import sources
 from datafree_nas.interop import torch_file
 from datafree_nas.runtime import processes
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import read_json
 from datafree_nas.search import given
 from datafree_nas.spaces import Space
 from datafree_nas.teachers import Teacher, port
@@ -121,11 +120,11 @@ def teacher(config: ConfigDict, workdir: Path | None = None) -> Teacher:
     """
     place = Path(config.teacher.checkpoint)
     if workdir is not None and (workdir / "teacher" / "done.json").exists():
-        return teacher_store.describe(workdir / "teacher")
+        return teacher_store.describe(workdir / "teacher", config.teacher.factory)
     if not config.teacher.checkpoint:
         return described(config)
     if place.is_dir():
-        return teacher_store.describe(place)
+        return teacher_store.describe(place, config.teacher.factory)
     check_teacher(config)
     block, tensors = config.teacher, torch_file.read(place)
     try:
@@ -150,7 +149,7 @@ def class_names(config: ConfigDict, workdir: Path) -> list[str]:
     """
     for folder in (workdir / "teacher", Path(config.teacher.checkpoint or workdir)):
         if (folder / teacher_store.FILE).exists():
-            return read_json(folder / teacher_store.FILE).get("class_names") or []
+            return teacher_store.read_card(folder).get("class_names") or []
     return []
 
 

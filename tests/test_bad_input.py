@@ -185,7 +185,7 @@ def test_porting_to_an_unknown_architecture(tmp_path):
 
 
 def test_a_teacher_without_its_mean(tmp_path):
-    card = {"arch": "cifar_resnet8", "num_classes": 10, "image_size": [8, 8, 1], "std": [0.4]}
+    card = {"arch": "cifar_resnet8", "num_classes": 10, "image_size": [8, 8, 1]}
     (tmp_path / "teacher.json").write_text(json.dumps(card))
     flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
     line = _main(*flags, f"--config.teacher.checkpoint={tmp_path}")

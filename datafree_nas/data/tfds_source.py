@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 from google.protobuf import json_format
 
-from datafree_nas.data import pixels, splits
+from datafree_nas.data import pixels, splits, tfds_metadata
 from datafree_nas.data.classes import MEND, Classes, Order, is_number
 from datafree_nas.data.images import Example, Records
 from datafree_nas.data.labels import Labels, check
@@ -143,6 +143,7 @@ def _command(request: Request, root: str | epath.Path) -> str:
 def _open(directory: epath.Path, request: Request) -> Any:
     import tensorflow_datasets as tfds
 
+    tfds_metadata.check(directory)
     with _reading(f"{request.source} in {directory}"):
         return tfds.builder_from_directory(directory)
 

@@ -1,30 +1,18 @@
 """What the stages left in a workdir; a stage that was not run left nothing."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from datafree_nas.runtime import records
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import read_json, read_jsonl
+from datafree_nas.runtime.records import Record
 
 Row = dict[str, Any]
 Rows = list[Row]
-
-_Types = type | tuple[type, ...]
-_NUMBER: _Types = (int, float)
-_PERHAPS: _Types = (int, float, type(None))
-_SCORED: dict[str, _Types] = {"architecture": str, "macs": _NUMBER, "score": _PERHAPS}
-_FOUND: dict[str, _Types] = {
-    **_SCORED,
-    **dict.fromkeys(("space", "strategy", "data"), str),
-    **dict.fromkeys(("params", "evaluated", "seed"), _NUMBER),
-    **dict.fromkeys(("agreement", "kl", "correlation", "max_macs"), _PERHAPS),
-    "scored_by": (str, type(None)),
-    "graph": dict,
-}
-
 
 @dataclass(frozen=True)
 class Artifacts:
@@ -68,63 +56,64 @@ def read(workdir: Path) -> Artifacts:
         workdir: of the run; nothing below it need exist.
 
     Raises:
-        UserError: a file is there and is no JSON; or fields of the search's files are missing or
-            not of their type, or students are of another architecture.
+        UserError: a file is damaged, or has fields that are missing or have values that they may
+            not have; or students are of another architecture.
     """
     grid = workdir / "synthetic" / "grid.png"
     students = workdir / "student"
     files = sorted(students.glob("*/result.json"))
-    found = {file.parent.name: read_json(file) for file in files}
+    found = {file.parent.name: records.read(file, records.RESULT) for file in files}
     results = dict(sorted(found.items(), key=lambda item: item[1]["order"]))
     architecture = _found(workdir / "search" / "architecture.json")
     if architecture:
         _check_students(students, results, architecture["architecture"])
+    rounds = workdir / "synthetic" / "rounds.json"
     return Artifacts(
-        teacher=_json(workdir / "teacher" / "teacher.json"),
-        images=_json(workdir / "data.json"),
-        teacher_metrics=read_jsonl(workdir / "teacher" / "metrics.jsonl"),
+        teacher=_read(workdir / "teacher" / "teacher.json", records.CARD),
+        images=_read(workdir / "data.json", records.IMAGES),
+        teacher_metrics=_metrics(workdir / "teacher"),
         curves=_curves(workdir / "synthetic" / "units"),
-        rounds=_json(workdir / "synthetic" / "rounds.json") or [],
+        rounds=records.read_list(rounds, records.ROUND) if rounds.exists() else [],
         grid=grid.read_bytes() if grid.exists() else None,
-        search_metrics=read_jsonl(workdir / "search" / "metrics.jsonl"),
-        probabilities=_json(workdir / "search" / "probabilities.json"),
-        history=_history(workdir / "search" / "history.jsonl"),
+        search_metrics=_metrics(workdir / "search"),
+        probabilities=_probabilities(workdir / "search" / "probabilities.json"),
+        history=records.read_lines(workdir / "search" / "history.jsonl", records.SCORED),
         architecture=architecture,
         results=results,
-        training={folder: read_jsonl(students / folder / "metrics.jsonl") for folder in results},
+        training={folder: _metrics(students / folder) for folder in results},
     )
 
 
-def _json(path: Path) -> Any:
-    return read_json(path) if path.exists() else None
+def _read(path: Path, record: Record) -> Row | None:
+    return records.read(path, record) if path.exists() else None
 
 
-def _searched(read: Callable[[Path], Any], path: Path) -> Any:
-    """What is in a file of the search."""
+def _metrics(directory: Path) -> Rows:
+    return records.read_lines(directory / "metrics.jsonl", records.METRICS)
+
+
+def _probabilities(path: Path) -> Row | None:
+    found = _read(path, records.PROBABILITIES)
+    if found is None:
+        return None
+    shape = tuple(len(found[name]) for name in ("steps", "positions", "ops"))
     try:
-        return read(path)
-    except UserError as error:
-        raise UserError(f"{error}; {_mend(path)}") from None
-
-
-def _history(path: Path) -> Rows:
-    rows: Rows = _searched(read_jsonl, path)
-    for number, row in enumerate(rows, start=1):
-        _check(row, _SCORED, f"{path}, line {number}", path)
-    return rows
+        fits = np.shape(found["values"]) == shape
+    except ValueError:  # lists of different lengths
+        fits = False
+    if not fits:
+        raise UserError(f"{path}: 'values' are not of shape {shape}; {records.made_again(path)}")
+    return found
 
 
 def _found(path: Path) -> Row | None:
-    if not path.exists():
+    found = _read(path, records.FOUND)
+    if found is None:
         return None
-    found = _searched(read_json, path)
-    _check(found, _FOUND, str(path), path)
-    match found["graph"]:
-        case {"nodes": [*nodes], "edges": [*edges]} if all(
-            isinstance(name, str) for name in nodes
-        ) and all(_is_edge(edge, len(nodes)) for edge in edges):
-            return dict(found)
-    raise UserError(f"{path}: 'graph' is no graph; {_mend(path)}")
+    nodes, edges = found["graph"]["nodes"], found["graph"]["edges"]
+    if not nodes or not all(_is_edge(edge, len(nodes)) for edge in edges):
+        raise UserError(f"{path}: 'graph' is no graph; {records.made_again(path)}")
+    return found
 
 
 def _check_students(directory: Path, results: dict[str, Row], architecture: str) -> None:
@@ -145,25 +134,9 @@ def _is_edge(edge: Any, nodes: int) -> bool:
     return False
 
 
-def _check(row: Any, fields: dict[str, _Types], place: str, path: Path) -> None:
-    """Refuses a row that was edited or damaged."""
-    if not isinstance(row, dict):
-        raise UserError(f"{place} is a {type(row).__name__}, not an object; {_mend(path)}")
-    for field, types in fields.items():
-        if field not in row:
-            raise UserError(f"{place} has no field {field!r}; {_mend(path)}")
-        if not isinstance(row[field], types) or isinstance(row[field], bool):
-            kind = type(row[field]).__name__
-            raise UserError(f"{place}: {field!r} has a value of type {kind}; {_mend(path)}")
-
-
-def _mend(path: Path) -> str:
-    return f"restore the file, or remove {path.parent} and run the search again"
-
-
 def _curves(units: Path) -> dict[int, list[Rows]]:
     by_round = defaultdict(list)
     for file in sorted(units.glob("round-*-batch-*.json")):
-        unit = read_json(file)
+        unit = records.read(file, records.UNIT)
         by_round[unit["round"]].append(unit["curves"])
     return dict(sorted(by_round.items()))

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -34,12 +33,6 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 def on_cpu() -> bool:
     """Whether computations run on XLA:CPU."""
     return jax.default_backend() == "cpu"
-
-
-def keep_compiled(directory: Path) -> None:
-    """Keeps compiled programs in `directory/.compiled`, unless JAX has been told another place."""
-    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(directory.absolute() / ".compiled"))
 
 
 def keep_memory(image_size: Sequence[int] = ()) -> None:

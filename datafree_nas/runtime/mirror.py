@@ -6,26 +6,24 @@ all libraries see nothing but local files, and what is in the bucket is what was
 """
 
 import contextlib
-import json
 import os
-import socket
+import shutil
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 from etils import epath
 
-from datafree_nas.runtime import processes
+from datafree_nas.runtime import lease, processes
 from datafree_nas.runtime.errors import UserError
 
-LOCK = ".lock"
-_BEAT_SECONDS = 60.0  # how often the lock says that its run is alive
-_DEAD_SECONDS = 5 * _BEAT_SECONDS
-_SETTLE_SECONDS = 2.0  # in which two runs that begin at once see each other
+_PREFIX = "datafree_nas_"  # of the temporary folders
+_OWNED = ".owned"  # a file in them, locked as long as their process lives
+_NEW_SECONDS = 60.0  # in which a folder may not be locked yet
 
 _mirror: "Mirror | None" = None  # of the process: it has one workdir
 
@@ -33,20 +31,43 @@ _mirror: "Mirror | None" = None  # of the process: it has one workdir
 class Mirror:
     """A local folder and its counterpart in a bucket.
 
+    What is to be copied and removed waits in a queue, which stops at its first failure: what was to
+    be removed may be all there is, if that which replaces it was not copied.
+
     Args:
         local: the folder.
         remote: the counterpart.
+        check: called before everything that is written; raises `UserError` if it must not be.
     """
 
-    def __init__(self, local: Path, remote: epath.Path):
-        self.local, self.remote = local, remote
+    def __init__(self, local: Path, remote: epath.Path, check: Callable[[], None]):
+        self.local, self.remote, self._check = local, remote, check
         self._thread = ThreadPoolExecutor(1, "mirror")
+        self._lock = threading.Lock()
         self._queued: list[Future[None]] = []
+        self._failure: Exception | None = None
         self._copied: dict[str, tuple[int, int]] = {}  # size and time of change, when copied
 
     def push(self, path: Path) -> None:
         """Has a file copied, or those of a folder that have changed; hidden ones are not."""
-        self._queued.append(self._thread.submit(self._push, path))
+        self._queue(self._push, path)
+
+    def remove(self, path: Path) -> None:
+        """Has a file or folder removed from the bucket."""
+        self._queue(self._remove, path)
+
+    def _queue(self, work: Callable[[Path], None], path: Path) -> None:
+        with self._lock:
+            self._queued.append(self._thread.submit(self._do, work, path))
+
+    def _do(self, work: Callable[[Path], None], path: Path) -> None:
+        if self._failure:
+            raise self._failure
+        try:
+            work(path)
+        except Exception as error:
+            self._failure = error
+            raise
 
     def _push(self, path: Path) -> None:
         if path.is_dir():
@@ -55,15 +76,13 @@ class Mirror:
         elif path.exists() and not path.name.startswith("."):
             name, seen = self._name(path), (path.stat().st_size, path.stat().st_mtime_ns)
             if self._copied.get(name) != seen:
+                self._check()
                 (self.remote / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.remote / name).write_bytes(path.read_bytes())
                 self._copied[name] = seen
 
-    def remove(self, path: Path) -> None:
-        """Has a file or folder removed from the bucket."""
-        self._queued.append(self._thread.submit(self._remove, path))
-
     def _remove(self, path: Path) -> None:
+        self._check()
         name = self._name(path)
         for known in [k for k in self._copied if k == name or k.startswith(f"{name}/")]:
             del self._copied[known]
@@ -79,10 +98,13 @@ class Mirror:
         Raises:
             UserError: it could not be written.
         """
-        queued, self._queued = self._queued, []
+        with self._lock:
+            queued, self._queued = self._queued, []
         for future in queued:
             try:
                 future.result()
+            except UserError:
+                raise
             except Exception as error:  # every kind of file system has its own
                 raise UserError(
                     f"cannot write to {self.remote} ({type(error).__name__}: {error}); what is "
@@ -129,12 +151,10 @@ def workdir(place: str) -> Iterator[Path]:
         yield Path(place)
         return
     remote = epath.Path(place)
-    with tempfile.TemporaryDirectory(prefix="datafree_nas_") as folder:
-        local = Path(folder).absolute() / (remote.name or "run")
-        local.mkdir()
-        _mirror = Mirror(local, remote)
+    with _temporary_folder() as local, lease.held(remote) as held:
+        _mirror = Mirror(local, remote, held.check)
         try:
-            with _locked(remote), contextlib.closing(_mirror):
+            with contextlib.closing(_mirror):
                 _mirror.pull(local)
                 yield local
         finally:
@@ -142,45 +162,30 @@ def workdir(place: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(remote: epath.Path) -> Iterator[None]:
-    """One run at a time in a bucket; the lock of a run that died is void after five minutes."""
-    ended, me = threading.Event(), {"run": uuid.uuid4().hex, "host": socket.gethostname()}
-    file = remote / LOCK
+def _temporary_folder() -> Iterator[Path]:
+    """A folder of this process alone. Those of processes that were killed are removed first."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # of another user
+            if time.time() - folder.stat().st_mtime > _NEW_SECONDS and _is_abandoned(folder):
+                shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
+        folder = Path(name).resolve()
+        with filelock.FileLock(folder / _OWNED):
+            (folder / "run").mkdir()
+            yield folder / "run"
 
-    def beat() -> None:
-        while not ended.wait(_BEAT_SECONDS):
-            with contextlib.suppress(Exception):  # it is tried again
-                file.write_text(json.dumps({**me, "time": time.time()}))
 
-    def acquire() -> None:
-        try:
-            holder = json.loads(file.read_text()) if file.exists() else {"time": 0}
-            if time.time() - holder["time"] > _DEAD_SECONDS:
-                remote.mkdir(parents=True, exist_ok=True)
-                file.write_text(json.dumps({**me, "time": time.time()}))
-                time.sleep(_SETTLE_SECONDS)
-                holder = json.loads(file.read_text())
-        except Exception as error:  # of whatever kind the file system has
-            raise UserError(
-                f"cannot work in {remote} ({type(error).__name__}: {error}); check its name and "
-                "your permissions (for gs:// install the extra gcs)"
-            ) from error
-        if holder.get("run") != me["run"]:
-            raise UserError(
-                f"another run is at work in {remote}, on {holder.get('host')}; wait for it, or "
-                f"choose another --workdir (a run that died is forgotten after "
-                f"{_DEAD_SECONDS / 60:.0f} minutes)"
-            )
-
-    processes.once(acquire)
-    threading.Thread(target=beat if processes.primary() else ended.wait, daemon=True).start()
+def _is_abandoned(folder: Path) -> bool:
+    """Whether the process that had a folder is no more; the system took its lock away."""
+    if folder.is_symlink() or not (folder / _OWNED).exists():
+        return False
+    lock = filelock.FileLock(folder / _OWNED)
     try:
-        yield
-    finally:
-        ended.set()
-        if processes.primary():
-            with contextlib.suppress(Exception):
-                file.unlink()
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return False
+    lock.release()
+    return True
 
 
 def push(path: Path) -> None:
@@ -199,6 +204,11 @@ def flush() -> None:
     """Waits until the bucket, if there is one, has everything."""
     if _mirror is not None:
         _mirror.flush()
+
+
+def bucket() -> str:
+    """The URL of the workdir if it is in a bucket, else empty."""
+    return "" if _mirror is None else str(_mirror.remote)
 
 
 def exchange(path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Kinds of values that a field of the config may have: each can be said in words and be tested."""
+"""Kinds of values that a field may have, of a config or of a file: said in words, and tested."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datafree_nas.runtime.errors import did_you_mean
@@ -16,11 +16,13 @@ class Values:
         words: noun phrase for messages and for docs/configs.md, e.g. `an integer from 1 to 1000`.
         holds: whether a value is one of them; takes a value of any type.
         hint: end of the error line about a value that is none of them; takes that value.
+        required: whether the field has to be there.
     """
 
     words: str
     holds: Callable[[Any], bool]
     hint: Callable[[Any], str] = lambda value: ""
+    required: bool = True
 
     def or_empty(self, meaning: str) -> "Values":
         """The same values, and an empty list or text, which has a meaning of its own."""
@@ -29,6 +31,18 @@ class Values:
             lambda value: value in ("", (), []) or self.holds(value),
             self.hint,
         )
+
+    def or_none(self) -> "Values":
+        """The same values, and None."""
+        return replace(
+            self,
+            words=f"{self.words}, or null",
+            holds=lambda value: value is None or self.holds(value),
+        )
+
+    def or_absent(self) -> "Values":
+        """The same values, of a field that need not be there: an older version did not write it."""
+        return replace(self, required=False)
 
 
 def integer(least: int, most: int) -> Values:
@@ -106,7 +120,7 @@ def some_of(known: Iterable[str]) -> Values:
     return Values(f"a list of different names out of {', '.join(names)}", holds, unknown)
 
 
-def list_of(each: Values, lengths: Iterable[int], what: str) -> Values:
+def list_of(each: Values, lengths: Container[int], what: str) -> Values:
     """Lists whose entries are all of one kind.
 
     Args:
@@ -114,12 +128,43 @@ def list_of(each: Values, lengths: Iterable[int], what: str) -> Values:
         lengths: numbers of entries that a list may have.
         what: noun phrase for messages, e.g. `(least, greatest) share of the area`.
     """
-    allowed = tuple(lengths)
 
     def holds(value: Any) -> bool:
-        return _is_list(value) and len(value) in allowed and all(map(each.holds, value))
+        return _is_list(value) and len(value) in lengths and all(map(each.holds, value))
 
     return Values(f"{what}, each {each.words}", holds)
+
+
+def mapping_of(each: Values) -> Values:
+    """Objects of JSON, whose names are free and whose values are all of one kind."""
+    return Values(
+        f"an object whose values are each {each.words}",
+        lambda value: isinstance(value, dict) and all(map(each.holds, value.values())),
+    )
+
+
+def anything() -> Values:
+    """Values of every kind."""
+    return Values("anything", lambda value: True)
+
+
+def object_of(fields: Mapping[str, Values], others: Values | None = None) -> Values:
+    """Objects of JSON with certain fields.
+
+    Args:
+        fields: values of each field.
+        others: values of fields of other names. Default: anything.
+    """
+    rest = others or anything()
+
+    def holds(value: Any) -> bool:
+        return (
+            isinstance(value, dict)
+            and all(name in value or not kind.required for name, kind in fields.items())
+            and all(fields.get(name, rest).holds(inner) for name, inner in value.items())
+        )
+
+    return Values(f"an object with {', '.join(fields)}", holds)
 
 
 def _is_list(value: Any) -> bool:

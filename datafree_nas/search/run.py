@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import checkpoint, loop, mesh, processes, seeds
+from datafree_nas.runtime import loop, mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import write_json, write_jsonl
@@ -39,7 +39,8 @@ def run(
     """Searches, and writes `history.jsonl` and, last, `architecture.json`.
 
     Args:
-        directory: of the stage.
+        directory: of the stage; `working` in it keeps the state between processes, until the
+            caller removes it.
         space: to search.
         teacher: labelling function and its variables.
         preprocess: of bytes.
@@ -101,7 +102,6 @@ def _write(
     if probabilities:
         write_json(directory / "probabilities.json", probabilities)
     write_json(directory / architecture_file.FILE, result)
-    checkpoint.discard(directory / "working")
 
 
 def create(

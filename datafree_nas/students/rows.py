@@ -1,6 +1,7 @@
 """The train stage: a student on each kind of images, and what it is compared with."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,9 +9,9 @@ import jax
 import numpy as np
 
 from datafree_nas.data.images import Images, ImageSet
-from datafree_nas.runtime import checkpoint, processes, seeds
+from datafree_nas.runtime import checkpoint, processes, records, seeds
 from datafree_nas.runtime.config import Config
-from datafree_nas.runtime.files import make_directory, read_json, write_json
+from datafree_nas.runtime.files import make_directory, write_json
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.students import export
 from datafree_nas.students.student import Student
@@ -73,8 +74,11 @@ def run(
         file = make_directory(directory / "teacher") / RESULT
         processes.once(lambda: write_json(file, {**result, "order": 0}))
     for order, (name, row) in enumerate(_rows(inputs, config, seed).items(), start=1):
-        if name in config.rows and not _has_result(directory / name):
-            _train(directory / name, row, inputs, config, seed, order)
+        if name in config.rows:
+            folder = directory / name
+            if not _has_result(folder):
+                _train(folder, row, inputs, config, seed, order)
+            processes.once(partial(checkpoint.discard, folder / "working"))
         processes.check_stop()
 
 
@@ -137,7 +141,6 @@ def _write(directory: Path, student: Student, result: dict[str, Any]) -> None:
     with processes.alone():
         export.write(directory, student)
     write_json(directory / RESULT, result)
-    checkpoint.discard(directory / "working")
 
 
 def _accuracy(logits_fn: LogitsFn, variables: Any, inputs: Inputs) -> dict[str, float | None]:
@@ -187,5 +190,5 @@ def random_rival(space: Space, found: Architecture, seed: int) -> Architecture:
 
 def results(directory: Path) -> list[dict[str, Any]]:
     """The results of all finished rows, in the table's order."""
-    found = [read_json(file) for file in directory.glob(f"*/{RESULT}")]
+    found = [records.read(file, records.RESULT) for file in directory.glob(f"*/{RESULT}")]
     return sorted(found, key=lambda row: row["order"])

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from datafree_nas import spaces
-from datafree_nas.runtime import checkpoint
+from datafree_nas.runtime import checkpoint, records
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import as_path, read_json
+from datafree_nas.runtime.files import as_path
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training.trainer import Preprocessing
 
@@ -66,7 +66,7 @@ def load(directory: str | Path) -> Student:
         UserError: there is none, or its card is damaged.
     """
     directory = as_path(directory)
-    found = read_json(directory / CARD)
+    found = records.read(directory / CARD, records.STUDENT, "train the student again")
     try:
         space = spaces.create(**{name: _hashable(v) for name, v in found["space"].items()})
         architecture = space.decode(found["architecture"])

@@ -13,9 +13,17 @@ from array_record.python import array_record_module
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
 
+from datafree_nas.data import tfds_metadata
 from datafree_nas.data.images import Example, Images, ImageSet, Records, is_large
+from datafree_nas.runtime import mirror, records
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import fingerprint, publish, replacing, write_json, writing
+from datafree_nas.runtime.files import (
+    fingerprint,
+    publish,
+    replacing,
+    write_json,
+    writing,
+)
 from datafree_nas.teachers import Teacher
 
 NAME, VERSION, SPLIT = "synthetic", "1.0.0", "train"
@@ -116,11 +124,44 @@ def _rows(path: Path, kinds: Any) -> list[dict[str, Any]]:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    done = path.parents[1] / "done.json"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return UserError(
-        f"{path} is damaged ({error}); remove it, and {done} if that is there, and run the "
-        "same command again: only this shard will be made again"
+        f"{path} is damaged ({reason}); add --repair to the same command, which makes damaged and "
+        "missing shards again, and nothing else"
     )
+
+
+def remove_damaged(layout: Layout, teacher: Teacher) -> list[str]:
+    """Removes shards that cannot be used, so that they are made again.
+
+    Args:
+        layout: of a set that need not be finished.
+        teacher: gives the features' shapes.
+
+    Returns:
+        Names of the shards that were removed, and of a finished set also of those that are missing.
+    """
+    known = _checksums(layout.root)
+    removed = []
+    for path in map(layout.shard, range(layout.shards)):
+        if path.exists() and _is_whole(path, known.get(path.name), teacher):
+            continue
+        if path.exists() or known:
+            removed.append(path.name)
+        path.unlink(missing_ok=True)
+        mirror.remove(path)
+    return removed
+
+
+def _is_whole(path: Path, checksum: str | None, teacher: Teacher) -> bool:
+    """Whether a shard is the one that was written; if that is not known, whether it can be read."""
+    if checksum:
+        return fingerprint(path) == checksum
+    try:
+        read_shard(path, teacher)
+    except UserError:
+        return False
+    return True
 
 
 def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -> None:
@@ -153,6 +194,12 @@ def write_checksums(layout: Layout) -> None:
     write_json(layout.root / CHECKSUMS, {shard.name: fingerprint(shard) for shard in shards})
 
 
+def _checksums(root: Path) -> dict[str, str]:
+    """The checksum of every shard of a finished set; empty if the set is not finished, or old."""
+    file = root / CHECKSUMS
+    return records.read(file, records.CHECKSUMS) if file.exists() else {}
+
+
 def load(root: Path) -> ImageSet:
     """Reads a finished synthetic set into memory.
 
@@ -163,6 +210,10 @@ def load(root: Path) -> ImageSet:
         UserError: there is no finished data set, or a shard is damaged.
     """
     shards, kinds = _finished(root)
+    known = _checksums(root)
+    for shard in shards:
+        if known.get(shard.name, "") not in ("", fingerprint(shard)):
+            raise _damaged(shard, ValueError("its checksum differs"))
     return _image_set([row for shard in shards for row in _rows(shard, kinds)])
 
 
@@ -194,11 +245,20 @@ def open_records(root: Path) -> Records:
 def _finished(root: Path) -> tuple[list[Path], Any]:
     """The shards of a finished set, and the features of its examples."""
     directory = root / VERSION
+    tfds_metadata.check(directory)
     try:
         info = tfds.builder_from_directory(directory).info
-    except (FileNotFoundError, OSError) as error:
-        raise UserError(f"no finished synthetic data set at {directory} ({error})") from None
-    return sorted(Path(file) for file in info.splits[SPLIT].filepaths), info.features
+        shards = sorted(Path(file) for file in info.splits[SPLIT].filepaths)
+    except Exception as error:  # TFDS and protobuf have many kinds for files that are not theirs
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"no finished synthetic data set at {directory} ({reason}); run the stage synthesize, "
+            "with --repair if it was finished before"
+        ) from None
+    for shard in shards:
+        if not shard.exists():
+            raise _damaged(shard, FileNotFoundError("it is missing"))
+    return shards, info.features
 
 
 def _image_set(rows: list[dict[str, Any]]) -> ImageSet:

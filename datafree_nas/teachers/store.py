@@ -11,9 +11,9 @@ import numpy as np
 
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
-from datafree_nas.runtime import checkpoint, costs
+from datafree_nas.runtime import checkpoint, costs, records
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import as_path, make_directory, read_json, write_json
+from datafree_nas.runtime.files import as_path, make_directory, write_json
 from datafree_nas.teachers import checks, registry
 from datafree_nas.teachers.teacher import Teacher
 
@@ -74,37 +74,55 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
     }
 
 
-def load(directory: str | Path) -> tuple[Teacher, Any]:
+def load(directory: str | Path, factory: str = "") -> tuple[Teacher, Any]:
     """Reads a teacher that `save` wrote.
 
     Args:
         directory: e.g. `runs/digits_spos/teacher`.
+        factory: `package.module:function` that makes the model, if it is not one of this package.
 
     Returns:
         The teacher and its variables, on the default device.
 
     Raises:
-        UserError: nothing there, or a card that lacks a field or names an unknown architecture.
+        UserError: see `describe`; or the variables are not there, or damaged.
     """
     directory = as_path(directory)
-    teacher = describe(directory)
+    teacher = describe(directory, factory)
     variables = checkpoint.load_variables(directory / "variables")
     return teacher, jax.tree.map(jnp.asarray, variables)
 
 
-def describe(directory: str | Path) -> Teacher:
-    """Reads the card of a teacher that `save` wrote, without its variables.
+def read_card(directory: str | Path) -> dict[str, Any]:
+    """Reads the card of a teacher that `save` wrote.
 
     Raises:
-        UserError: nothing there, or a card that lacks a field or names an unknown architecture.
+        UserError: nothing there, or a field that is missing or has a value that it may not have.
     """
-    directory = as_path(directory)
-    described = read_json(directory / FILE)
-    for field in ("arch", "num_classes", "image_size", "mean", "std"):
-        if not described.get(field):
-            raise UserError(
-                f"{directory / FILE} has no {field!r}; port the teacher again, giving --{field}"
-            )
+    file = as_path(directory) / FILE
+    mend = "restore the file, or port or train the teacher again"
+    return records.read(file, records.CARD, mend)
+
+
+def describe(directory: str | Path, factory: str = "") -> Teacher:
+    """Reads the card of a teacher that `save` wrote, without its variables.
+
+    Args:
+        directory: of the teacher.
+        factory: `package.module:function` that makes the model, if it is not one of this package.
+            A card only says which function it was; nothing is imported because a card says so.
+
+    Raises:
+        UserError: see `read_card`; or the card names an unknown architecture, or a function other
+            than `factory`.
+    """
+    checkpoint.check_place(as_path(directory))
+    described = read_card(directory)
+    if ":" in described["arch"] and described["arch"] != factory:
+        raise UserError(
+            f"{as_path(directory) / FILE} is of a model made by {described['arch']!r}; if you "
+            "trust that function, name it yourself: config.teacher.factory (factory= in Python)"
+        )
     return registry.create(
         described["arch"],
         described["num_classes"],

@@ -1,7 +1,8 @@
 """A workdir in a bucket that is a dictionary."""
 
 import json
-import time
+import subprocess
+import tempfile
 from typing import ClassVar
 
 import fsspec
@@ -10,7 +11,7 @@ from etils import epath
 from fsspec.implementations.memory import MemoryFileSystem
 
 from datafree_nas import pipeline
-from datafree_nas.runtime import mirror
+from datafree_nas.runtime import lease, mirror
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
 
@@ -35,7 +36,9 @@ class Bucket(MemoryFileSystem):
 
 @pytest.fixture(autouse=True)
 def bucket(monkeypatch):
-    monkeypatch.setattr(mirror, "_SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "_SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "_DEAD_SECONDS", 0.1)
     epath.backend.fsspec_backend._get_filesystem.cache_clear()
     fsspec.register_implementation("gcs", Bucket, clobber=True)
     Bucket.store.clear()
@@ -73,7 +76,7 @@ def test_files_come_and_go_in_order():
         (folder / "two").write_text("2")
         mirror.push(folder / "two")
         mirror.flush()
-        assert _files().keys() == {"a/one", "two", mirror.LOCK}
+        assert _files().keys() == {"a/one", "two", lease.FILE}
         mirror.remove(folder / "a")
         mirror.push(folder / "two")
     assert _files() == {"two": b"2"}
@@ -95,20 +98,82 @@ def test_what_others_have_written_is_there_after_an_exchange():
         assert _files()["shards/8"] == b"eight"
 
 
-def test_one_run_at_a_time():
+def _lock(**changes):
+    """What the run of another machine has left."""
+    held = {"run": "another", "host": "far", "machine": "far", "process": 1, "renewals": 1}
+    epath.Path("gs://b/run").mkdir(parents=True, exist_ok=True)
+    epath.Path(f"gs://b/run/{lease.FILE}").write_text(json.dumps(held | changes))
+
+
+def test_one_run_at_a_time(monkeypatch):
+    monkeypatch.setattr(lease, "_RENEW_SECONDS", 0.02)
     with mirror.workdir("gs://b/run"):
         with pytest.raises(UserError, match=r"another run is at work in gs://b/run, on "):
             _leave_a_file()
-        assert mirror.LOCK in _files()
+        assert lease.FILE in _files()
 
 
-def test_a_dead_runs_lock_is_void():
-    old = {"run": "another", "host": "gone", "time": time.time() - 1000}
-    epath.Path("gs://b/run").mkdir(parents=True)
-    epath.Path(f"gs://b/run/{mirror.LOCK}").write_text(json.dumps(old))
+def test_the_lock_of_a_run_that_died_on_another_machine_is_waited_for(capsys):
+    _lock()
     with mirror.workdir("gs://b/run"):
-        assert json.loads(_files()[mirror.LOCK])["run"] != "another"
+        assert json.loads(_files()[lease.FILE])["run"] != "another"
     assert _files() == {}
+    assert "gs://b/run was last written by a run on far; seeing for 0 s" in capsys.readouterr().err
+
+
+def test_the_lock_of_a_process_of_this_machine_that_is_no_more(monkeypatch):
+    monkeypatch.setattr(lease, "_DEAD_SECONDS", 1000.0)
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    _lock(machine=lease._this_machine(), process=ended.pid)
+    _leave_a_file()
+    assert _files() == {"a": b"1"}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "null", '{"run": [], "process": "x"}', "[" * 9000])
+def test_a_lock_that_nobody_understands(content):
+    _lock()
+    epath.Path(f"gs://b/run/{lease.FILE}").write_text(content)
+    _leave_a_file()
+    assert _files() == {"a": b"1"}
+
+
+def test_a_run_that_was_paused_writes_nothing_beside_its_successor():
+    def is_taken_over():
+        epath.Path(f"gs://b/run/{lease.FILE}").unlink()
+        _lock()
+
+    with pytest.raises(UserError, match="another run has taken over gs://b/run, on far"):
+        _leave_a_file(before=is_taken_over)
+    assert _files().keys() == {lease.FILE}
+    assert json.loads(_files()[lease.FILE])["run"] == "another"
+
+
+def test_nothing_is_removed_after_something_could_not_be_copied(bucket):
+    """The state of a loop is removed when its result is there."""
+    with mirror.workdir("gs://b/run") as folder:
+        (folder / "state").write_text("1120 steps")
+        mirror.push(folder / "state")
+    with pytest.raises(UserError, match="Forbidden"), mirror.workdir("gs://b/run") as folder:
+        bucket.broken = True
+        (folder / "result").write_text("done")
+        mirror.push(folder / "result")
+        mirror.remove(folder / "state")
+        mirror.flush()
+    assert _files()["state"] == b"1120 steps"
+
+
+def test_folders_of_processes_that_were_killed_are_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(mirror, "_NEW_SECONDS", -1.0)
+    (tmp_path / "datafree_nas_of_somebody").mkdir()  # without the file that says it is a mirror
+    killed = tmp_path / "datafree_nas_killed"
+    killed.mkdir()
+    (killed / ".owned").touch()
+    with mirror.workdir("gs://b/one") as one, mirror.workdir("gs://b/two"):
+        assert one.exists()
+        assert not killed.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["datafree_nas_of_somebody"]
 
 
 def test_a_bucket_that_cannot_be_written(bucket):

@@ -28,6 +28,8 @@ else:
     raise AssertionError
 """
 
+SEEN = {"image_size": [8, 8, 1], "num_classes": 10}  # fields that every space has
+
 
 def test_stablehlo_runs_without_this_package(one_student, example, images, logits, tmp_path):
     export.write(tmp_path, one_student)
@@ -99,12 +101,17 @@ def test_the_example_of_loading_it_here(
     ("change", "message"),
     [
         ({"architecture": "none"}, "no card of a student: 'none' is no architecture"),
-        ({"space": {"name": "nasbench2"}}, "'nasbench2' is unknown; did you mean 'nasbench201'"),
         (
-            {"space": {"name": "nasbench201", "depth": 3}},
+            {"space": {"name": "nasbench2", **SEEN}},
+            "'nasbench2' is unknown; did you mean 'nasbench201'",
+        ),
+        (
+            {"space": {"name": "nasbench201", "depth": 3, **SEEN}},
             "card of a student: .*depth: nasbench201 has no such setting",
         ),
-        ({"mean": None}, "no card of a student: TypeError"),
+        ({"space": {"name": "nasbench201"}}, "'space' is .*, must be an object with name, image_"),
+        ({"mean": None}, "'mean' is None, must be one number a channel"),
+        ({"std": [0]}, r"'std' is \[0\], must be"),
     ],
     ids=str,
 )

@@ -29,6 +29,6 @@ def test_the_example_of_a_model_of_ones_own(tmp_path, monkeypatch):
     image = jnp.zeros((1, *teacher.image_size))
     variables = teacher.model.init(jax.random.key(0), image)
     teachers.save(tmp_path / "teacher", teacher, variables, {"trained_on": "my data"})
-    assert teachers.load(tmp_path / "teacher")[0] == teacher
+    assert teachers.load(tmp_path / "teacher", teacher.arch)[0] == teacher
     teachers.export(tmp_path / "model.safetensors", teacher, variables)
     assert port.port(teacher.arch, tmp_path / "model.safetensors")[0] == teacher

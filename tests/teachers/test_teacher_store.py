@@ -112,8 +112,23 @@ def test_a_model_of_ones_own(own, random_variables, tmp_path):
     assert (teacher.arch, teacher.num_classes, teacher.head) == (own, 4, "top")
     variables = random_variables(teacher.model, jnp.zeros((1, 8, 8, 1)))
     teachers.save(tmp_path / "teacher", teacher, variables, {"trained_on": "nothing"})
-    loaded, _ = teachers.load(tmp_path / "teacher")
+    with pytest.raises(UserError, match="made by 'own_package.model:create'; if you trust"):
+        teachers.load(tmp_path / "teacher")
+    loaded, _ = teachers.load(tmp_path / "teacher", factory=own)
     assert loaded == teacher
+
+
+def test_a_card_runs_nothing(saved, tmp_path):
+    """It once called `os.system` with what the card had for the number of classes."""
+    card = json.loads((saved / "teacher.json").read_text())
+    command = f"touch {tmp_path}/it_ran"
+    for arch, num_classes in (("os:system", command), ("os:system", 10), ("cifar_resnet8", "10")):
+        hostile = card | {"arch": arch, "num_classes": num_classes}
+        (saved / "teacher.json").write_text(json.dumps(hostile))
+        for factory in ("", "own_package.model:create"):
+            with pytest.raises(UserError, match=r"teacher\.json"):
+                teachers.load(saved, factory)
+    assert not (tmp_path / "it_ran").exists()
 
 
 def test_it_is_ported_like_the_others(own, random_variables, tmp_path):

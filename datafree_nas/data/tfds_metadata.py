@@ -1,0 +1,48 @@
+"""The features of a TFDS directory name Python classes, and TFDS imports whatever they name."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from datafree_nas.runtime.errors import UserError
+
+FILE = "features.json"
+_CLASS_FIELDS = ("pythonClassName", "python_class_name", "type")
+_OF_TFDS = re.compile(r"tensorflow_datasets(\.\w+)+", re.ASCII)
+
+
+def check(directory: epath.PathLike) -> None:
+    """Sees that features are classes of TFDS itself; to be called before TFDS opens a directory.
+
+    Args:
+        directory: of one version of a set; a directory without features is left to TFDS.
+
+    Raises:
+        UserError: a feature is of a class that would have to be imported from elsewhere, or the
+            file is no JSON.
+    """
+    file = epath.Path(directory) / FILE
+    if not file.exists():
+        return
+    try:
+        content = json.loads(file.read_text())
+        foreign = [name for name in _classes(content) if not _OF_TFDS.fullmatch(name)]
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not readable: {error or type(error).__name__}") from None
+    if foreign:
+        raise UserError(
+            f"{file} has a feature of the class {foreign[0]!r}, which is not one of TFDS and would "
+            "have to be imported; only sets with TFDS's own features are read"
+        )
+
+
+def _classes(content: Any) -> Iterator[str]:
+    """The classes that a JSON value names, at any depth."""
+    if isinstance(content, dict):
+        yield from (content[f] for f in _CLASS_FIELDS if isinstance(content.get(f), str))
+    if isinstance(content, dict | list):
+        for inner in content.values() if isinstance(content, dict) else content:
+            yield from _classes(inner)

@@ -1,0 +1,175 @@
+"""One run at a time in a bucket, which has no locks: a file there says who is at work.
+
+The holder renews it. Whoever finds the file of another run watches it: if it is renewed, that run
+is alive; if it is not for long enough, that run has died, and its file is replaced. A run that was
+paused for so long finds another holder, and has to stop: `check` is asked before every write.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from datafree_nas.runtime import processes
+from datafree_nas.runtime.errors import UserError
+
+FILE = ".lock"
+_RENEW_SECONDS = 15.0
+_DEAD_SECONDS = 4 * _RENEW_SECONDS
+_LOOK_SECONDS = 1.0  # between two looks at the file of another run
+_SETTLE_SECONDS = 2.0  # in which two runs that begin at once see each other
+
+
+class Lease:
+    """The right to write in a bucket.
+
+    Args:
+        remote: folder in the bucket.
+        run: name of this run, the same in all of its processes.
+    """
+
+    def __init__(self, remote: epath.Path, run: str):
+        self._remote, self._file, self._run = remote, remote / FILE, run
+        self._renewals, self._ended = 0, threading.Event()
+
+    def check(self) -> None:
+        """Sees that the lease is still this run's.
+
+        Raises:
+            UserError: another run has taken over.
+        """
+        holder = self._holder()
+        if holder.get("run") != self._run:
+            raise UserError(
+                f"another run has taken over {self._remote}, on {holder.get('host')}, because this "
+                "one did nothing for a while; this one ends, and writes nothing any more"
+            )
+
+    def acquire(self) -> None:
+        """Takes the lease; waits until that of a run that has died is void.
+
+        Raises:
+            UserError: another run is at work, or the bucket cannot be written.
+        """
+        try:
+            self._wait_for(self._holder())
+            self._remote.mkdir(parents=True, exist_ok=True)
+            self._write()
+            time.sleep(_SETTLE_SECONDS)
+            holder = self._holder()
+        except UserError:
+            raise
+        except Exception as error:  # of whatever kind the file system has
+            raise UserError(
+                f"cannot work in {self._remote} ({type(error).__name__}: {error}); check its name "
+                "and your permissions (for gs:// install the extra gcs)"
+            ) from error
+        if holder.get("run") != self._run:
+            raise self._taken(holder)
+        threading.Thread(target=self._renew, daemon=True).start()
+
+    def _wait_for(self, holder: dict[str, Any]) -> None:
+        if not holder or _has_died(holder):
+            return
+        deadline = time.monotonic() + _DEAD_SECONDS
+        print(
+            f"{self._remote} was last written by a run on {holder.get('host')}; seeing for "
+            f"{_DEAD_SECONDS:.0f} s whether it is still at work",
+            file=sys.stderr,
+            flush=True,
+        )
+        while time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            now = self._holder()
+            if not now:
+                return
+            if now != holder:
+                raise self._taken(now)
+
+    def _taken(self, holder: dict[str, Any]) -> UserError:
+        return UserError(
+            f"another run is at work in {self._remote}, on {holder.get('host')}; wait for it, or "
+            "choose another --workdir"
+        )
+
+    def release(self) -> None:
+        """Gives the lease back, if it is still this run's."""
+        self._ended.set()
+        with contextlib.suppress(Exception):
+            if self._holder().get("run") == self._run:
+                self._file.unlink()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(_RENEW_SECONDS):
+            with contextlib.suppress(Exception):  # it is tried again; whoever took over is left be
+                self.check()
+                self._write()
+
+    def _write(self) -> None:
+        self._renewals += 1
+        content = {
+            "run": self._run,
+            "host": socket.gethostname(),
+            "machine": _this_machine(),
+            "process": os.getpid(),
+            "renewals": self._renewals,
+        }
+        self._file.write_text(json.dumps(content))
+
+    def _holder(self) -> dict[str, Any]:
+        """What the file says; empty where there is none, or none that can be understood."""
+        if not self._file.exists():
+            return {}
+        try:
+            content = json.loads(self._file.read_text())
+        except (ValueError, RecursionError):
+            return {"host": "an unknown machine"}
+        return content if isinstance(content, dict) else {"host": "an unknown machine"}
+
+
+def _this_machine() -> str:
+    """Tells within which start of which system a process number counts; empty if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _has_died(holder: dict[str, Any]) -> bool:
+    """Whether it was a process of this machine that is no more."""
+    machine, process = holder.get("machine"), holder.get("process")
+    if not machine or machine != _this_machine() or type(process) is not int or process <= 0:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextlib.contextmanager
+def held(remote: epath.Path) -> Iterator[Lease]:
+    """Inside, this run is the only one that works in a folder of a bucket.
+
+    Raises:
+        UserError: see `Lease.acquire`.
+    """
+    lease = Lease(remote, processes.as_first(uuid.uuid4().hex))
+    processes.once(lease.acquire)
+    try:
+        yield lease
+    finally:
+        if processes.primary():
+            lease.release()

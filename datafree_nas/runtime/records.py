@@ -1,0 +1,227 @@
+"""The JSON files that stages leave, and what their fields may be.
+
+A file of a workdir may be of another version, edited by hand, or from a stranger. It is data: every
+field is checked by type and range when the file is read, and no field names code to be run.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import read_json, read_jsonl
+from datafree_nas.runtime.values import (
+    Values,
+    anything,
+    boolean,
+    integer,
+    list_of,
+    mapping_of,
+    name,
+    number,
+    object_of,
+    text,
+)
+
+
+class Record(NamedTuple):
+    """The fields of a JSON object.
+
+    Attributes:
+        fields: values of each field.
+        others: values of fields of other names, which other versions may write.
+    """
+
+    fields: Mapping[str, Values]
+    others: Values = anything()
+
+
+_ANY_LENGTH = range(10**9)
+_COUNT = integer(0, 10**18)
+_NUMBER = number(-1e300, 1e300)
+_SHARE = number(0, 1)
+_MEASURED = Values(  # of a path through which nothing passes
+    "a number, which may be NaN or infinite",
+    lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+).or_none()
+
+
+def _list(each: Values) -> Values:
+    return list_of(each, _ANY_LENGTH, "a list")
+
+
+_TEXTS = _list(text())
+_IMAGE_SIZE = list_of(integer(1, 4096), (3,), "(height, width, channels)")
+_MEAN = list_of(number(-1e3, 1e3), range(1, 65), "one number a channel")
+_STD = list_of(number(0, 1e3, above=True), range(1, 65), "one number a channel")
+
+# teacher.json
+CARD = Record(
+    {
+        "arch": name(),
+        "num_classes": integer(2, 10**6),
+        "image_size": _IMAGE_SIZE,
+        "mean": _MEAN,
+        "std": _STD,
+        "input_range": list_of(_NUMBER, (2,), "two numbers"),
+        "weights": text().or_absent(),
+        "params": _COUNT,
+        "macs": _COUNT,
+        "batch_norm_layers": _COUNT,
+        "checks": _list(object_of({"name": text(), "passed": boolean(), "message": text()})),
+        "source": mapping_of(text()),
+        "class_names": _TEXTS.or_none().or_absent(),
+    }
+)
+# student.json
+STUDENT = Record(
+    {
+        "space": object_of(
+            {"name": name(), "image_size": _IMAGE_SIZE, "num_classes": integer(2, 10**6)}
+        ),
+        "architecture": name(),
+        "mean": _MEAN,
+        "std": _STD,
+    }
+)
+# data.json
+IMAGES = Record(
+    {
+        "source": text(),
+        "splits": mapping_of(object_of({"name": text(), "images": _COUNT})),
+        "classes": mapping_of(integer(0, 10**6)),
+        "classes_by": text(),
+        "skipped": mapping_of(_COUNT),
+        "notes": _TEXTS,
+        "warnings": _TEXTS,
+    }
+)
+# a line of history.jsonl
+SCORED = Record({"architecture": name(), "macs": _COUNT, "score": _MEASURED})
+# architecture.json
+FOUND = Record(
+    {
+        **SCORED.fields,
+        **dict.fromkeys(("space", "strategy", "data"), text()),
+        **dict.fromkeys(("params", "evaluated", "seed"), _COUNT),
+        **dict.fromkeys(("agreement", "kl", "correlation", "max_macs"), _MEASURED),
+        "scored_by": text().or_none(),
+        "graph": object_of({"nodes": _TEXTS, "edges": _list(_list(anything()))}),
+    }
+)
+# probabilities.json
+PROBABILITIES = Record(
+    {
+        "steps": _list(_COUNT),
+        "ops": _TEXTS,
+        "positions": _TEXTS,
+        "values": _list(_list(_list(_SHARE))),
+    }
+)
+# a line of metrics.jsonl
+METRICS = Record({"step": _COUNT, "phase": text().or_absent()}, _NUMBER)
+# a file in units/ of the synthesis
+UNIT = Record(
+    {
+        "round": _COUNT,
+        "batch": _COUNT,
+        "curves": _list(object_of({"step": _COUNT, "phase": text()}, _NUMBER)),
+    }
+)
+# an entry of rounds.json
+ROUND = Record({"round": _COUNT, "images": _COUNT}, _NUMBER)
+# result.json of a student
+RESULT = Record(
+    {
+        "name": text(),
+        "data": text(),
+        "test_accuracy": _SHARE.or_none(),
+        "macs": _COUNT,
+        "params": _COUNT,
+        "seed": _COUNT,
+        "order": _COUNT,
+        "architecture": text().or_absent(),
+    }
+)
+# summary.json
+SUMMARY = Record({"rows": _list(object_of(RESULT.fields | {"order": _COUNT.or_absent()}))})
+# checksums.json, with a name for each shard
+CHECKSUMS = Record({}, text())
+
+
+def read(path: Path, record: Record, mend: str = "") -> dict[str, Any]:
+    """Reads a JSON object and checks its fields.
+
+    Args:
+        path: of the file.
+        record: fields that it has to have.
+        mend: end of the error line: what to do. Default: restore the file or make it again.
+
+    Raises:
+        UserError: the file is missing, no JSON, no object, or a field is missing or has a value
+            that it may not have.
+    """
+    mend = mend or made_again(path)
+    try:
+        found = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {mend}") from None
+    return check(found, record, str(path), mend)
+
+
+def read_lines(path: Path, record: Record) -> list[dict[str, Any]]:
+    """Reads a JSON-lines file, none if there is no file; see `read`."""
+    mend = made_again(path)
+    try:
+        rows = read_jsonl(path)
+    except UserError as error:
+        raise UserError(f"{error}; {mend}") from None
+    for place, row in enumerate(rows, start=1):
+        check(row, record, f"{path}, line {place}", mend)
+    return rows
+
+
+def read_list(path: Path, record: Record) -> list[dict[str, Any]]:
+    """Reads a JSON list of objects; see `read`."""
+    mend = made_again(path)
+    try:
+        rows = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {mend}") from None
+    if not isinstance(rows, list):
+        raise UserError(f"{path} is no list; {mend}")
+    return [check(row, record, f"{path}, entry {i}", mend) for i, row in enumerate(rows, start=1)]
+
+
+def check(found: Any, record: Record, place: str, mend: str) -> dict[str, Any]:
+    """Checks the fields of a value that was read from JSON.
+
+    Args:
+        found: the value.
+        record: fields that it has to have.
+        place: of the value, for the error line.
+        mend: end of the error line: what to do.
+
+    Returns:
+        The value, which is an object.
+
+    Raises:
+        UserError: see `read`.
+    """
+    if not isinstance(found, dict):
+        raise UserError(f"{place} holds a {type(found).__name__}, not an object; {mend}")
+    for field, kind in record.fields.items():
+        if kind.required and field not in found:
+            raise UserError(f"{place} has no {field!r}; {mend}")
+    for field, value in found.items():
+        kind = record.fields.get(field, record.others)
+        if not kind.holds(value):
+            shown = repr(value)
+            shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+            raise UserError(f"{place}: {field!r} is {shown}, must be {kind.words}; {mend}")
+    return dict(found)
+
+
+def made_again(path: Path) -> str:
+    """The end of an error line about a file of a stage's folder."""
+    return f"restore the file, or remove {path.parent} and run the same command again"
