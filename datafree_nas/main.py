@@ -31,6 +31,9 @@ _START_TIMEOUT = flags.DEFINE_integer(
     "start_timeout", 300, "seconds that they wait for each other at the start", lower_bound=1
 )
 _STAGES = flags.DEFINE_string("stages", "", "e.g. synthesize,search; default: all five")
+_REPAIR = flags.DEFINE_bool(
+    "repair", False, "look at every shard of synthetic images; make damaged and missing ones again"
+)
 _PLAN = flags.DEFINE_bool("plan", False, "run nothing; print memory, FLOPs, disk and hours")
 _PLAN_DEVICES = flags.DEFINE_integer(
     "plan_devices", None, "for so many devices, virtual ones if need be", lower_bound=1
@@ -60,7 +63,7 @@ def _run() -> None:
         raise UserError("give --workdir=DIR; this config has no name of which to make one")
     place = os.path.expanduser(_WORKDIR.value) or f"runs/{_CONFIG.value.name}"
     with deferred_signals(), mirror.workdir(place) as workdir:
-        pipeline.run(_CONFIG.value, workdir, stages)
+        pipeline.run(_CONFIG.value, workdir, stages, _REPAIR.value)
         pipeline.show_result(workdir, place)
 
 

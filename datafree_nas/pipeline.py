@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from datafree_nas import class_order, preflight, resolve, schema, stage, teachers
+from configs import common
+from datafree_nas import class_order, preflight, resolve, schema, spaces, stage, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.report import build, table
@@ -48,13 +49,15 @@ _MEMORY = {
 }
 
 
-def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
+def run(config: ConfigDict, workdir: Path | str, stages: list[str], repair: bool = False) -> None:
     """Runs the stages that are not done yet, in order.
 
     Args:
         config: experiment, see `configs/common.py`.
         workdir: folder where every stage leaves its artifact.
         stages: names of the stages to run.
+        repair: whether every shard of synthetic images is looked at first, and damaged and missing
+            ones are made again.
 
     Raises:
         UserError: a mistake that the user can mend; what was finished stays.
@@ -64,13 +67,15 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str]) -> None:
     checkpoint.check_place(workdir)
     config = resolve.expanded(config)
     done = processes.as_first([name for name in stages if stage_of(name).is_done(workdir)])
-    pending = [name for name in stages if name not in done]
+    pending = [name for name in stages if name not in done or (repair and name == "synthesize")]
     images = preflight.check(config, workdir, pending)
     make_directory(workdir)
     compiled.keep(mirror.bucket())
     with lock.one_run(workdir):
         if images:
             processes.once(partial(_keep, images, workdir))
+        if repair:
+            _repair(config, workdir)
         for number, each in enumerate(stages, start=1):
             if each != "teacher" and images:
                 with _within_memory("train"):  # which evaluates in the same way
@@ -83,6 +88,27 @@ def _keep(images: dict[str, Any], workdir: Path) -> None:
     """Prints what is known of the natural images, and leaves it for the report."""
     print("\n".join(sources.lines(images)), flush=True)
     write_json(workdir / sources.FILE, images)
+
+
+def _repair(config: ConfigDict, workdir: Path) -> None:
+    """Removes shards of synthetic images that are damaged, so that the stage makes them again."""
+    this = stage_of("synthesize")
+    directory = workdir / this.directory
+    teacher = resolve.teacher(config, workdir)
+    layout = synthesize.layout_of(directory, config.synthesis)
+    removed: list[str] = []
+
+    def remove() -> None:
+        if not (directory / stage.CONFIG).exists():
+            raise UserError(f"--repair: {workdir} has no synthetic images; leave --repair out")
+        begin_stage(this.name, config, workdir)  # which refuses images of another config
+        stage.reopen(this, workdir)
+        removed.extend(synthetic_store.remove_damaged(layout, teacher))
+
+    processes.once(remove)
+    for name in processes.as_first(removed):  # of a bucket every process has a copy of its own
+        (layout.directory / name).unlink(missing_ok=True)
+        processes.say(f"--repair: {name} is made again")
 
 
 def _check_class_order(config: ConfigDict, workdir: Path, images: dict[str, Any]) -> None:
@@ -124,7 +150,7 @@ def _is_up_to_date(this: Stage, config: ConfigDict, workdir: Path) -> bool:
 
     def begin() -> None:
         nonlocal outdated
-        outdated = stage.record(this, workdir, made_from(this.name, config, workdir))
+        outdated = begin_stage(this.name, config, workdir)
 
     processes.once(begin)
     return processes.as_first(this.is_done(workdir) and not outdated)
@@ -142,6 +168,15 @@ def _within_memory(name: str) -> Iterator[None]:
         raise UserError(
             f"out of memory in stage {name} ({reason[:200]}); lower {_MEMORY[name]}"
         ) from error
+
+
+def begin_stage(name: str, config: ConfigDict, workdir: Path) -> bool:
+    """Notes what a stage's artifact is made from, see `stage.record`."""
+    defaults = schema.flatten(common.get_config()) | {
+        f"search.space.{name}": value
+        for name, value in spaces.defaults(config.search.space.name).items()
+    }
+    return stage.record(stage_of(name), workdir, made_from(name, config, workdir), defaults)
 
 
 def made_from(name: str, config: ConfigDict, workdir: Path) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _synthesis(inputs: _Inputs) -> list[_Program]:
     teacher, block = inputs.teacher, inputs.config.synthesis
     competitor = None
     if block.competition and block.competitor:
-        competitor = teachers.load(Path(block.competitor), config.teacher.factory)
+        competitor = teachers.load(Path(block.competitor), inputs.config.teacher.factory)
     synthesize.check(teacher, inputs.variables, block, competitor is not None)
     with processes.alone():
         mesh.check_divisible(block.batch_size, "config.synthesis.batch_size")

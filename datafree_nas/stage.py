@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from datafree_nas.runtime import mirror, records
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import fingerprint, read_json, write_json
+from datafree_nas.runtime.files import fingerprint, write_json
 
 CONFIG, DONE = "config.json", "done.json"
 _CONTENT = " (content)"  # end of the name under which the fingerprint of a file is kept
@@ -49,13 +50,16 @@ class Stage(NamedTuple):
         return fingerprint(*files) if files else None
 
 
-def record(stage: Stage, workdir: Path, made_from: dict[str, Any]) -> bool:
+def record(
+    stage: Stage, workdir: Path, made_from: dict[str, Any], defaults: dict[str, Any]
+) -> bool:
     """Notes what a stage's artifact is made from, or compares it with what was noted before.
 
     Args:
         stage: that is about to be run.
         workdir: of the run.
         made_from: fields and fingerprints, from `made_from`.
+        defaults: values of fields that an older version did not have and therefore did not note.
 
     Returns:
         Whether the artifact has to be made anew: what it reads has changed, and it is quickly made.
@@ -73,7 +77,9 @@ def record(stage: Stage, workdir: Path, made_from: dict[str, Any]) -> bool:
             f"{directory} holds files but no {CONFIG} that says what made them; choose another "
             f"--workdir, or remove {directory}"
         )
-    different = differences(read_json(file), made_from)
+    before = records.read(file, records.MADE_FROM, "restore it, or choose another --workdir")
+    unnoted = {name: defaults[name] for name in made_from if name in defaults}
+    different = differences(unnoted | before, made_from)
     changed_inputs = [line for name, line in different.items() if name.startswith(_INPUT)]
     if stage.rebuilt and len(changed_inputs) == len(different):
         if changed_inputs:
@@ -110,11 +116,11 @@ def made_from(
 def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     """Compares what an artifact was made from with what it would be made from now.
 
-    A field that is absent counts as empty: the version that wrote the file did not have it. Of a
-    file only the content counts, so that it may be moved; its path, where the content is not known.
+    Of a file only the content counts, so that it may be moved; its path, where the content is not
+    known.
 
     Args:
-        before: from `made_from`, as `config.json` keeps it.
+        before: from `made_from`, as `config.json` keeps it, and the defaults of other fields.
         now: from `made_from`.
 
     Returns:
@@ -123,7 +129,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     different = {}
     for name in sorted(before.keys() | now.keys()):
         was, is_ = before.get(name), now.get(name)
-        if was == is_ or (name not in before and not is_):
+        if was == is_:
             continue
         if name.endswith(_CONTENT):
             if was and is_:
@@ -134,6 +140,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
         elif not (before.get(name + _CONTENT) and now.get(name + _CONTENT)):
             different[name] = f"{name} was {was!r}, is {is_!r}"
     return different
+
+
+def reopen(stage: Stage, workdir: Path) -> None:
+    """Takes back the mark that a stage is done, if there is one."""
+    done = workdir / stage.directory / DONE
+    done.unlink(missing_ok=True)
+    mirror.remove(done)
 
 
 def finish(stage: Stage, workdir: Path) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datafree_nas import pipeline, stage
+from datafree_nas import pipeline
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
 
@@ -32,8 +32,7 @@ def workdir(tmp_path):
 def _begin(name, workdir, **changes):
     config = tiny.get_config()
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-    made_from = pipeline.made_from(name, config, workdir)
-    return stage.record(pipeline.stage_of(name), workdir, made_from)
+    return pipeline.begin_stage(name, config, workdir)
 
 
 def test_the_same_again(workdir):
@@ -58,13 +57,18 @@ def test_a_folder_in_which_nothing_was_made_takes_any_config(workdir):
     assert fields["search.score"] == "kl"
 
 
-def test_a_field_that_an_older_version_did_not_have_was_empty(workdir):
+def test_a_field_that_an_older_version_did_not_have_counts_as_its_default(workdir):
     file = workdir / "search" / "config.json"
     fields = json.loads(file.read_text())
     del fields["search.latency_table"], fields["search.pool"], fields["input teacher"]
+    del fields["search.space.channels"]
     file.write_text(json.dumps(fields))
-    with pytest.raises(UserError, match=r"other inputs: search\.pool was None, is 1;"):
-        _begin("search", workdir)
+    with pytest.raises(UserError, match=r"other inputs: search\.space\.channels was 16, is 4;"):
+        _begin("search", workdir)  # the tiny config's is not the default
+    file.write_text(json.dumps(fields | {"search.space.channels": 4}))
+    assert not _begin("search", workdir)
+    with pytest.raises(UserError, match=r"other inputs: search\.pool was 1, is 2;"):
+        _begin("search", workdir, search__pool=2)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from datafree_nas.runtime.records import Record
 Row = dict[str, Any]
 Rows = list[Row]
 
+
 @dataclass(frozen=True)
 class Artifacts:
     """The artifacts of one workdir, as they were written.

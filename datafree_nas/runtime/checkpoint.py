@@ -23,7 +23,9 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import check_space, make_directory, read_json, write_json, writing
 
 KEEP = 2  # the newest, and the one before it in case that one is damaged
-_PATTERN = "[]*?\\"  # characters that Orbax takes for those of a pattern, in the path of a checkpoint
+_PATTERN = (
+    "[]*?\\"  # characters that Orbax takes for those of a pattern, in the path of a checkpoint
+)
 _SEAL = "seal.json"  # checksums of a checkpoint's files, written when it was read back
 _LEAVES = "leaves.json"  # the path of every leaf of a loop's state, in the order of their numbers
 _CHUNK = 1 << 22

@@ -144,7 +144,9 @@ RESULT = Record(
     }
 )
 # summary.json
-SUMMARY = Record({"rows": _list(object_of(RESULT.fields | {"order": _COUNT.or_absent()}))})
+SUMMARY = Record({"rows": _list(object_of({**RESULT.fields, "order": _COUNT.or_absent()}))})
+# config.json of a stage, with a name for each field of the config
+MADE_FROM = Record({})
 # checksums.json, with a name for each shard
 CHECKSUMS = Record({}, text())
 

@@ -1,5 +1,6 @@
 """Search spaces by name. A new file of a space is one more entry of `_SPACES`."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,6 +56,17 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             raise UserError(f"{field}: {name} has no such setting{did_you_mean(key, known)}")
         if not known[key].holds(value):
             raise UserError(f"{field}={value!r} must be {known[key].words}, for {name}")
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Values of those settings of a space that have a default, as JSON has them."""
+    space = find(name)
+    assert dataclasses.is_dataclass(space)
+    return {
+        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
+        for field in dataclasses.fields(space)
+        if field.name in space.settings and field.default is not dataclasses.MISSING
+    }
 
 
 def find(name: str) -> type[Space]:

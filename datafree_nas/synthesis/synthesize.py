@@ -6,6 +6,8 @@ each makes the batches b of its own, in all rounds, so none waits for another be
 """
 
 import itertools
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,14 @@ from datafree_nas.runtime import backend, checkpoint, loop, mesh, mirror, proces
 from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
-from datafree_nas.runtime.files import make_directory, read_jsonl, write_bytes, write_json
+from datafree_nas.runtime.files import (
+    make_directory,
+    read_json,
+    read_jsonl,
+    write_bytes,
+    write_json,
+    write_jsonl,
+)
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.precision import DTYPES
 from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
@@ -55,15 +64,35 @@ def run(
         Interrupted: a signal came; finished units and the state of the current one are saved.
     """
     batches = check(teacher, variables, config, competitor is not None)
-    layout = store.Layout(directory, config.rounds * batches)
+    layout = layout_of(directory, config)
     mine = range(processes.index(), batches, processes.count())
-    with processes.alone():
-        _make_units(layout, mine, teacher, variables, config, seed, competitor)
+    with _metrics(layout) as metrics, processes.alone():
+        _make_units(layout, mine, teacher, variables, config, seed, competitor, metrics)
     processes.check_stop()  # waits for the others
     mirror.exchange(directory)
     processes.once(lambda: _finish_set(layout, teacher, variables, config))
     mirror.exchange(directory)
     return store.load(directory)
+
+
+def layout_of(directory: Path, config: Config) -> store.Layout:
+    """Where the shards of a set lie, one for each batch of each round.
+
+    Args:
+        directory: of the stage.
+        config: `config.synthesis`.
+    """
+    return store.Layout(directory, config.rounds * (config.images // config.batch_size))
+
+
+@contextmanager
+def _metrics(layout: store.Layout) -> Iterator[MetricsWriter | None]:
+    """The rows of finished units, which the first process appends of its own; see `_finish_set`."""
+    if not processes.primary():
+        yield None
+        return
+    with closing(MetricsWriter(layout.root, resume_at=layout.shards)) as writer:
+        yield writer
 
 
 def _make_units(
@@ -74,6 +103,7 @@ def _make_units(
     config: Config,
     seed: int,
     competitor: tuple[Teacher, Any] | None,
+    metrics: MetricsWriter | None,
 ) -> None:
     """The missing units of these batches."""
     mesh.check_divisible(config.batch_size, "config.synthesis.batch_size")
@@ -82,7 +112,9 @@ def _make_units(
         seeds.numpy_generator(seeds.key_for(seed, "labels")), config.images, teacher.num_classes
     ).reshape(batches, config.batch_size)
     with Behind() as behind:
-        unit = _UnitMaker(layout.root, teacher, variables, config, seed, competitor, behind)
+        unit = _UnitMaker(
+            layout.root, teacher, variables, config, seed, competitor, metrics, behind
+        )
         for round_, batch in itertools.product(range(config.rounds), mine):
             path = layout.shard(round_ * batches + batch)
             if not path.exists():
@@ -102,8 +134,25 @@ def _finish_set(layout: store.Layout, teacher: Teacher, variables: Any, config: 
     """Makes a data set of all units, with its numbers and its picture; one process does."""
     store.write_metadata(layout, teacher, [config.batch_size] * layout.shards)
     store.write_checksums(layout)
+    _gather_metrics(layout.root)
     with processes.alone():
         _describe(layout.root, store.load(layout.root), teacher, variables)
+
+
+def _gather_metrics(directory: Path) -> None:
+    """Writes `metrics.jsonl` anew, with a row for each unit, whichever process has made it."""
+    units = [read_json(file) for file in (directory / "units").glob("*.json")]
+    units.sort(key=lambda unit: (unit["round"], unit["batch"]))
+    rows = [
+        {"step": step, "round": unit["round"], "batch": unit["batch"], **_last(unit["curves"])}
+        for step, unit in enumerate(units, start=1)
+    ]
+    write_jsonl(directory / "metrics.jsonl", rows)
+
+
+def _last(curves: list[dict[str, Any]]) -> dict[str, float]:
+    """The terms of the loss at the end of a unit."""
+    return {name: value for name, value in curves[-1].items() if name not in ("step", "phase")}
 
 
 def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool = False) -> int:
@@ -164,10 +213,11 @@ class _UnitMaker:
         config: Config,
         seed: int,
         competitor: tuple[Teacher, Any] | None,
+        metrics: MetricsWriter | None,
         behind: Behind,
     ):
         self._directory, self._teacher, self._config, self._seed = directory, teacher, config, seed
-        self._behind = behind
+        self._metrics, self._behind = metrics, behind
         student = competitor if config.competition else None
         self._frozen = mesh.put(
             synthesizer.Frozen(variables, student[1] if student else None), mesh.replicated()
@@ -225,11 +275,9 @@ class _UnitMaker:
     def _record(self, name: str, round_: int, batch: int, curves: list[dict[str, Any]]) -> None:
         units = make_directory(self._directory / "units")
         write_json(units / f"{name}.json", {"round": round_, "batch": batch, "curves": curves})
-        index = round_ * (self._config.images // self._config.batch_size) + batch
-        writer = MetricsWriter(self._directory, resume_at=index)
-        last = {k: v for k, v in curves[-1].items() if k not in ("step", "phase")}
-        writer.write(index + 1, last, round=round_, batch=batch)
-        writer.close()
+        if self._metrics:
+            index = round_ * (self._config.images // self._config.batch_size) + batch
+            self._metrics.write(index + 1, _last(curves), round=round_, batch=batch)
 
 
 def _finish(

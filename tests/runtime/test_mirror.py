@@ -154,12 +154,16 @@ def test_nothing_is_removed_after_something_could_not_be_copied(bucket):
     with mirror.workdir("gs://b/run") as folder:
         (folder / "state").write_text("1120 steps")
         mirror.push(folder / "state")
-    with pytest.raises(UserError, match="Forbidden"), mirror.workdir("gs://b/run") as folder:
-        bucket.broken = True
-        (folder / "result").write_text("done")
-        mirror.push(folder / "result")
-        mirror.remove(folder / "state")
-        mirror.flush()
+
+    def fail():
+        with mirror.workdir("gs://b/run") as folder:
+            bucket.broken = True
+            (folder / "result").write_text("done")
+            mirror.push(folder / "result")
+            mirror.remove(folder / "state")
+
+    with pytest.raises(UserError, match="Forbidden"):
+        fail()
     assert _files()["state"] == b"1120 steps"
 
 

@@ -112,7 +112,7 @@ def test_a_model_of_ones_own(own, random_variables, tmp_path):
     assert (teacher.arch, teacher.num_classes, teacher.head) == (own, 4, "top")
     variables = random_variables(teacher.model, jnp.zeros((1, 8, 8, 1)))
     teachers.save(tmp_path / "teacher", teacher, variables, {"trained_on": "nothing"})
-    with pytest.raises(UserError, match="made by 'own_package.model:create'; if you trust"):
+    with pytest.raises(UserError, match=r"made by 'own_package\.model:create'; if you trust"):
         teachers.load(tmp_path / "teacher")
     loaded, _ = teachers.load(tmp_path / "teacher", factory=own)
     assert loaded == teacher

@@ -158,7 +158,7 @@ def test_a_damaged_record_names_its_shard(synthetic, tmp_path):
     content = bytearray(shard.read_bytes())
     content[120:160] = bytes(40)
     shard.write_bytes(bytes(content))
-    with pytest.raises(UserError, match=r"00001-of-00002 is damaged .*; remove it"):
+    with pytest.raises(UserError, match=r"00001-of-00002 is damaged .*; add --repair"):
         _fit(tmp_path / "fit", store.open_records(synthetic.root), batch_size=4)
 
 
