@@ -26,7 +26,7 @@ from datafree_nas.runtime import (
     seeds,
 )
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import make_directory, write_json
+from datafree_nas.runtime.files import fingerprint, make_directory, write_json
 from datafree_nas.search import architecture_file
 from datafree_nas.search import run as search
 from datafree_nas.spaces import Space
@@ -72,6 +72,7 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str], repair: bool
     make_directory(workdir)
     compiled.keep(mirror.bucket())
     with lock.one_run(workdir):
+        processes.once(partial(_check_artifacts, workdir))
         if images:
             processes.once(partial(_keep, images, workdir))
         if repair:
@@ -88,6 +89,13 @@ def _keep(images: dict[str, Any], workdir: Path) -> None:
     """Prints what is known of the natural images, and leaves it for the report."""
     print("\n".join(sources.lines(images)), flush=True)
     write_json(workdir / sources.FILE, images)
+
+
+def _check_artifacts(workdir: Path) -> None:
+    """Sees that what finished stages have left was not changed since."""
+    for name in STAGES:
+        if stage_of(name).is_done(workdir):
+            stage.check_unchanged(stage_of(name), workdir)
 
 
 def _repair(config: ConfigDict, workdir: Path) -> None:
@@ -137,7 +145,8 @@ def _run_stage(this: Stage, title: str, config: ConfigDict, workdir: Path) -> No
         processes.say(f"{title}: done before")
     else:
         processes.say(title)
-        with _within_memory(this.name):
+        made_from = fingerprint(directory / stage.CONFIG)
+        with _within_memory(this.name), checkpoint.of_stage(directory, made_from):
             this.run(config, workdir)
         mirror.exchange(directory)
         processes.once(lambda: stage.finish(this, workdir))

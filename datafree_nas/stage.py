@@ -16,6 +16,8 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import fingerprint, write_json
 
 CONFIG, DONE = "config.json", "done.json"
+_SMALL = ("*.json", "*.jsonl", "*.png")
+_WITHOUT = {"variables", "working"}  # folders of checkpoints
 _CONTENT = " (content)"  # end of the name under which the fingerprint of a file is kept
 _INPUT = "input "  # start of the name under which the fingerprint of an earlier artifact is kept
 
@@ -150,5 +152,35 @@ def reopen(stage: Stage, workdir: Path) -> None:
 
 
 def finish(stage: Stage, workdir: Path) -> None:
-    """Marks a stage as done."""
-    write_json(workdir / stage.directory / DONE, {"stage": stage.name})
+    """Marks a stage as done, and notes the checksums of the small files that it has left."""
+    directory = workdir / stage.directory
+    files = {name: fingerprint(path) for name, path in _sealed(directory).items()}
+    write_json(directory / DONE, {"stage": stage.name, "files": files})
+
+
+def check_unchanged(stage: Stage, workdir: Path) -> None:
+    """Sees that the small files of a finished stage are what they were when it finished.
+
+    Weights and images have checksums of their own, which are looked at when they are read.
+
+    Raises:
+        UserError: a file was edited or damaged. Files that are missing are told of by their reader.
+    """
+    directory = workdir / stage.directory
+    noted = records.read(directory / DONE, records.DONE).get("files", {})
+    for name, path in _sealed(directory).items():
+        if noted.get(name, "") not in ("", fingerprint(path)):
+            raise UserError(
+                f"{path} has changed since the stage {stage.name} finished; restore it, or remove "
+                f"{directory} and those of the later stages"
+            )
+
+
+def _sealed(directory: Path) -> dict[str, Path]:
+    """The files of a stage's folder that need a checksum, by their relative names."""
+    found = [path.relative_to(directory) for each in _SMALL for path in directory.rglob(each)]
+    return {
+        path.as_posix(): directory / path
+        for path in sorted(found)
+        if path.name not in (CONFIG, DONE) and not _WITHOUT & set(path.parts)
+    }

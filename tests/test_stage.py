@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datafree_nas import pipeline
+from datafree_nas import pipeline, stage
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
 
@@ -123,3 +123,54 @@ def test_a_ported_folder_counts_by_its_weights(tmp_path):
     assert not _begin("teacher", tmp_path, teacher__checkpoint=str(tmp_path / "one"))
     (tmp_path / "teacher" / "teacher.json").touch()
     assert not _begin("teacher", tmp_path, teacher__checkpoint=str(tmp_path / "two"))
+
+
+@pytest.mark.parametrize("name", ["architecture.json", "history.jsonl", "inner/drawing.png"])
+def test_a_file_that_changed_after_its_stage_had_finished(name, workdir):
+    file = workdir / "search" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("as it was")
+    search = pipeline.stage_of("search")
+    stage.finish(search, workdir)
+    stage.check_unchanged(search, workdir)
+    moved = workdir.rename(workdir.with_name("moved"))
+    stage.check_unchanged(search, moved)
+    (moved / "search" / name).write_text("as it WAS")
+    with pytest.raises(UserError, match=rf"search/{name} has changed since the stage search fin"):
+        stage.check_unchanged(search, moved)
+    (moved / "search" / name).unlink()
+    stage.check_unchanged(search, moved)  # whoever needs it will say that it is missing
+
+
+def test_a_mark_of_an_older_version_has_no_checksums(workdir):
+    (workdir / "search" / "done.json").write_text('{"stage": "search"}')
+    stage.check_unchanged(pipeline.stage_of("search"), workdir)
+
+
+def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp_path, monkeypatch):
+    """Killed in between, the teacher was trained from the start again."""
+
+    def train(config, workdir):
+        (workdir / "teacher" / "working" / "1120").mkdir(parents=True)
+        (workdir / "teacher" / "metrics.jsonl").touch()
+
+    class Killed(Exception):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    monkeypatch.setitem(
+        pipeline._BY_NAME, "teacher", pipeline.stage_of("teacher")._replace(run=train)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "finish", die)
+        with pytest.raises(Killed):
+            pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
+    assert (tmp_path / "teacher" / "working" / "1120").exists()
+    pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
+    assert (tmp_path / "teacher" / "done.json").exists()
+    assert not (tmp_path / "teacher" / "working").exists()
+    (tmp_path / "teacher" / "working").mkdir()  # killed between the mark and the removal
+    pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
+    assert not (tmp_path / "teacher" / "working").exists()

@@ -5,11 +5,15 @@ together writes, as arrays of the host. So a run may go on with another number o
 processes.
 """
 
+import contextlib
+import hashlib
 import json
 import logging
 import shutil
 import sys
 import zlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +21,19 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from datafree_nas.runtime import mesh, mirror, processes
+from datafree_nas.runtime import mesh, mirror, processes, records
 from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import check_space, make_directory, read_json, write_json, writing
+from datafree_nas.runtime.files import check_space, make_directory, write_json, writing
 
 KEEP = 2  # the newest, and the one before it in case that one is damaged
 _PATTERN = (
     "[]*?\\"  # characters that Orbax takes for those of a pattern, in the path of a checkpoint
 )
 _SEAL = "seal.json"  # checksums of a checkpoint's files, written when it was read back
-_LEAVES = "leaves.json"  # the path of every leaf of a loop's state, in the order of their numbers
+_STATE = "state.json"  # what a loop's checkpoint holds, see `_describe`
 _CHUNK = 1 << 22
+_stage: ContextVar[tuple[Path, str] | None] = ContextVar("stage", default=None)  # `of_stage`
 _FILE_BYTES = 1 << 10
 # it repeats every failure to write, at its leisure, that Orbax has raised before
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -74,18 +79,36 @@ def save_variables(directory: Path, variables: Any) -> None:
         mirror.push(directory)
 
 
-def load_variables(directory: Path) -> Any:
+def load_variables(directory: Path, card: Mapping[str, Any] | None = None) -> Any:
     """Reads back what `save_variables` wrote, as NumPy arrays on the host.
 
+    Args:
+        directory: of the checkpoint.
+        card: what is known of the variables; its `weights`, if there, have to be their `digest`.
+
     Raises:
-        UserError: there is no readable checkpoint.
+        UserError: there is no readable checkpoint, or it holds other variables than the card says.
     """
     check_place(directory)
     if not directory.is_dir():
         raise UserError(f"no variables at {directory}")
     if (directory / _SEAL).exists() and not _is_sealed(directory):
         raise UserError(f"the variables at {directory} are damaged; their checksums differ")
-    return _read_back(directory)
+    variables = _read_back(directory)
+    if card and card.get("weights", digest(variables)) != digest(variables):
+        raise UserError(
+            f"the variables at {directory} are not those of the card beside them; restore both"
+        )
+    return variables
+
+
+def digest(variables: Any) -> str:
+    """A checksum of all weights and statistics, which tells them from others wherever they are."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        total.update(jax.tree_util.keystr(path).encode())
+        total.update(np.ascontiguousarray(leaf).tobytes())
+    return f"sha256 {total.hexdigest()}"
 
 
 def _read_back(directory: Path) -> Any:
@@ -109,6 +132,21 @@ def _size(tree: Any) -> int:
     return sum(leaf.nbytes + _FILE_BYTES for leaf in jax.tree.leaves(tree))
 
 
+@contextlib.contextmanager
+def of_stage(directory: Path, made_from: str) -> Iterator[None]:
+    """Inside, checkpoints of loops say what they belong to, and those of others are refused.
+
+    Args:
+        directory: of the stage.
+        made_from: tells the config and the inputs of the stage from others.
+    """
+    token = _stage.set((directory.absolute(), made_from))
+    try:
+        yield
+    finally:
+        _stage.reset(token)
+
+
 class Progress:
     """The resumable state of one loop: its newest checkpoints.
 
@@ -119,6 +157,7 @@ class Progress:
     def __init__(self, directory: Path):
         check_place(directory)
         self.directory = make_directory(directory.absolute())
+        self._belongs_to = _owner(self.directory)
         self._behind = Behind()
         self._pushed: set[int] = set()
         self._manager = ocp.CheckpointManager(
@@ -135,13 +174,19 @@ class Progress:
             state: a state of the same structure, shapes, dtypes and shardings.
 
         Raises:
-            UserError: the newest good state is of another structure.
+            UserError: the newest good state is of another run, or of another structure.
         """
         latest = processes.as_first(self._newest() if processes.primary() else None)
         if latest is None:
             return 0, state
         folder = self.directory / str(latest)
-        saved = _by_path(folder, _read_back(folder / "default"), _paths(state))
+        before = self._description(folder)
+        if before["belongs_to"] != self._belongs_to:
+            raise UserError(
+                f"{folder} is the checkpoint of another run; remove {folder.parent} to begin this "
+                "part of the stage anew"
+            )
+        saved = _by_path(folder, _read_back(folder / "default"), before["leaves"], _paths(state))
         leaves, structure = jax.tree.flatten(state)
         found = []
         for path, leaf in zip(_paths(state), leaves, strict=True):
@@ -150,6 +195,12 @@ class Progress:
             except ValueError as error:
                 raise _of_another_version(folder, f"{path}: {error}") from None
         return latest, jax.tree.unflatten(structure, found)
+
+    def _description(self, folder: Path) -> dict[str, Any]:
+        """What a checkpoint holds. Versions before 2026-11-28 did not say it."""
+        if not (folder / _STATE).exists():
+            return {"belongs_to": self._belongs_to, "leaves": None}
+        return records.read(folder / _STATE, records.STATE)
 
     def _newest(self) -> int | None:
         """The newest good one; those that are not are removed."""
@@ -183,7 +234,7 @@ class Progress:
             self._manager.wait_until_finished()
         folder = self.directory / str(iteration)
         _read_back(folder / "default")
-        write_json(folder / _LEAVES, paths)
+        write_json(folder / _STATE, {"belongs_to": self._belongs_to, "leaves": paths})
         _seal(folder)
         mirror.push(folder)
         for step in self._pushed - set(self._manager.all_steps()):
@@ -209,13 +260,24 @@ def _names(count: int) -> list[str]:
     return [f"{i:05d}" for i in range(count)]
 
 
-def _by_path(folder: Path, saved: dict[str, np.ndarray], paths: list[str]) -> dict[str, Any]:
+def _owner(directory: Path) -> str:
+    """What a loop of a stage belongs to; empty outside of stages."""
+    stage = _stage.get()
+    return f"{stage[1]} {directory.relative_to(stage[0]).as_posix()}" if stage else ""
+
+
+def _by_path(
+    folder: Path, saved: dict[str, np.ndarray], before: list[str] | None, paths: list[str]
+) -> dict[str, Any]:
     """The leaves of a checkpoint by their paths, which have to be those of a loop's state.
 
-    Versions before 2026-11-28 wrote no paths; their leaves are told by the order alone.
+    Args:
+        folder: of the checkpoint.
+        saved: leaves by their numbers.
+        before: their paths; None where they are told by their order alone.
+        paths: of the state.
     """
-    file = folder / _LEAVES
-    before = read_json(file) if file.exists() else paths
+    before = paths if before is None else before
     if len(saved) != len(before):
         raise _of_another_version(folder, f"it has {len(saved)} arrays, not {len(before)}")
     for path in sorted(set(before) ^ set(paths)):

@@ -82,6 +82,7 @@ STUDENT = Record(
         "architecture": name(),
         "mean": _MEAN,
         "std": _STD,
+        "weights": text().or_absent(),
     }
 )
 # data.json
@@ -145,6 +146,10 @@ RESULT = Record(
 )
 # summary.json
 SUMMARY = Record({"rows": _list(object_of({**RESULT.fields, "order": _COUNT.or_absent()}))})
+# state.json of a loop's checkpoint
+STATE = Record({"belongs_to": text(), "leaves": _TEXTS})
+# done.json of a stage
+DONE = Record({"files": mapping_of(text()).or_absent()})
 # config.json of a stage, with a name for each field of the config
 MADE_FROM = Record({})
 # checksums.json, with a name for each shard

@@ -45,7 +45,8 @@ def card(student: Student) -> dict[str, Any]:
 
     Returns:
         `space`: its name and settings, `image_size` and `num_classes` among them. `architecture`:
-        as the space writes it. `mean`, `std`: per channel, of pixels in [0, 1].
+        as the space writes it. `mean`, `std`: per channel, of pixels in [0, 1]. `weights`: a
+        checksum.
     """
     space = student.space
     assert dataclasses.is_dataclass(space)
@@ -53,6 +54,7 @@ def card(student: Student) -> dict[str, Any]:
         "space": {"name": space.name, **dataclasses.asdict(space)},
         "architecture": space.encode(student.architecture),
         **student.preprocess._asdict(),
+        "weights": checkpoint.digest(student.variables),
     }
 
 
@@ -75,7 +77,7 @@ def load(directory: str | Path) -> Student:
         raise UserError(f"{directory / CARD} is no card of a student: {error}") from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / CARD} is no card of a student: {error!r}") from None
-    variables = checkpoint.load_variables(directory / "variables")
+    variables = checkpoint.load_variables(directory / "variables", found)
     return Student(space, architecture, preprocess, jax.tree.map(jnp.asarray, variables))
 
 

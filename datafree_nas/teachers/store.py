@@ -1,13 +1,11 @@
 """A teacher on disk: `variables/` by Orbax, and `teacher.json`, its card, which is written last."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
@@ -65,7 +63,7 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
         "mean": list(teacher.mean),
         "std": list(teacher.std),
         "input_range": [min(low), max(high)],
-        "weights": digest(variables),
+        "weights": checkpoint.digest(variables),
         "params": count(variables["params"]),
         "macs": costs.macs(teacher.model.apply, variables, image),
         "batch_norm_layers": len(checks.statistics(variables)),
@@ -89,7 +87,7 @@ def load(directory: str | Path, factory: str = "") -> tuple[Teacher, Any]:
     """
     directory = as_path(directory)
     teacher = describe(directory, factory)
-    variables = checkpoint.load_variables(directory / "variables")
+    variables = checkpoint.load_variables(directory / "variables", read_card(directory))
     return teacher, jax.tree.map(jnp.asarray, variables)
 
 
@@ -143,15 +141,6 @@ def export(path: str | Path, teacher: Teacher, variables: Any, style: int = 0) -
     """
     tensors = state_dict(variables, teacher.torch_names[style])
     torch_file.write(as_path(path), tensors, {"arch": teacher.arch})
-
-
-def digest(variables: Any) -> str:
-    """A checksum of all weights and statistics, which tells them from others wherever they are."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        total.update(jax.tree_util.keystr(path).encode())
-        total.update(np.ascontiguousarray(leaf).tobytes())
-    return f"sha256 {total.hexdigest()}"
 
 
 def count(params: Any) -> int:

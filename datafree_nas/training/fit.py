@@ -12,7 +12,7 @@ import numpy as np
 from datafree_nas.data.images import Images, ImageSet, Records
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
-from datafree_nas.runtime import backend, loop, mesh
+from datafree_nas.runtime import backend, loop, mesh, processes
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
@@ -160,6 +160,9 @@ def logits_of(
         variables: of the network.
         images: `[n h w c]`, bytes.
         preprocess: of bytes.
+
+    Raises:
+        Interrupted: a signal came.
     """
     across = len(mesh.devices())
     size = across * -(-min(EVALUATION_BATCH, len(images)) // across)
@@ -169,6 +172,7 @@ def logits_of(
     )
     variables, parts = mesh.put(variables, mesh.replicated()), []
     for start in range(0, len(images), size):
+        processes.check_stop()
         batch = images[start : start + size]
         padded = np.pad(batch, [(0, size - len(batch))] + [(0, 0)] * 3)
         logits = run(variables, mesh.put(padded, mesh.split_over_data()))

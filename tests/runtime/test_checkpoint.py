@@ -179,8 +179,8 @@ def test_a_state_of_another_version_is_named(changed, difference, tmp_path):
 def test_leaves_are_found_by_their_paths_not_by_their_order(tmp_path):
     _saved(tmp_path, {"a": jnp.ones(2), "b": jnp.zeros(2)})
     progress = checkpoint.Progress(tmp_path)
-    file = tmp_path / "1" / "leaves.json"
-    file.write_text(file.read_text().replace("a", "c"))
+    file = tmp_path / "1" / "state.json"
+    file.write_text(file.read_text().replace('"a"', '"c"'))
     checkpoint._seal(tmp_path / "1")
     _, state = progress.restore({"b": jnp.full(2, 5.0), "c": jnp.full(2, 5.0)})
     progress.close()
@@ -191,10 +191,34 @@ def test_leaves_are_found_by_their_paths_not_by_their_order(tmp_path):
 def test_a_checkpoint_without_paths_is_of_an_older_version(tmp_path):
     """It is read by the order of its leaves, or named."""
     _saved(tmp_path, _state(3))
-    (tmp_path / "1" / "leaves.json").unlink()
+    (tmp_path / "1" / "state.json").unlink()
     checkpoint._seal(tmp_path / "1")
     progress = checkpoint.Progress(tmp_path)
     _assert_same(progress.restore(_state(0))[1], _state(3))
     with pytest.raises(UserError, match="it has 4 arrays, not 5"):
         progress.restore(_state(0) | {"more": jnp.zeros(2)})
     progress.close()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    """Of another seed, for instance, whose state has the same structure."""
+    with checkpoint.of_stage(tmp_path, "one config"):
+        _saved(tmp_path / "working", _state(3))
+    for made_from, known in (("one config", True), ("another config", False)):
+        with checkpoint.of_stage(tmp_path, made_from):
+            progress = checkpoint.Progress(tmp_path / "working")
+            if known:
+                assert progress.restore(_state(0))[0] == 1
+            else:
+                with pytest.raises(UserError, match="working/1 is the checkpoint of another run"):
+                    progress.restore(_state(0))
+            progress.close()
+
+
+def test_variables_that_are_not_those_of_the_card(tmp_path):
+    checkpoint.save_variables(tmp_path / "v", {"a": np.zeros(2)})
+    card = {"weights": checkpoint.digest({"a": np.zeros(2)})}
+    checkpoint.load_variables(tmp_path / "v", card)
+    checkpoint.save_variables(tmp_path / "v", {"a": np.ones(2)})
+    with pytest.raises(UserError, match="v are not those of the card beside them"):
+        checkpoint.load_variables(tmp_path / "v", card)
