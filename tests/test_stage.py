@@ -151,7 +151,7 @@ def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp
     """Killed in between, the teacher was trained from the start again."""
 
     def train(config, workdir):
-        (workdir / "teacher" / "working" / "1120").mkdir(parents=True)
+        (workdir / "teacher" / "working" / "1120").mkdir(parents=True, exist_ok=True)
         (workdir / "teacher" / "metrics.jsonl").touch()
 
     class Killed(Exception):
