@@ -15,6 +15,8 @@ from datafree_nas import teachers
 from datafree_nas.data.augment import normalize
 from datafree_nas.runtime import interrupt
 from datafree_nas.runtime.errors import Interrupted, UserError
+from datafree_nas.runtime.files import read_jsonl
+from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.synthesis import store, synthesize
 from tests import tiny
 from tests.tiers import full
@@ -87,6 +89,24 @@ def test_interrupted_inside_a_unit_goes_on_to_the_same_bytes(run, tmp_path, monk
     assert any((tmp_path / "stopped" / "working").iterdir()), "its state is kept"
     run("stopped")
     assert _shards(tmp_path / "stopped") == _shards(tmp_path / "whole")
+
+
+def test_metrics_of_units_are_appended(run, tmp_path, monkeypatch):
+    """Each unit cost as much as all before it, and TensorBoard lost units of the same second."""
+    opened, open_metrics = [], MetricsWriter.__init__
+
+    def count(writer, directory, *arguments, **settings):
+        opened.append(directory)
+        open_metrics(writer, directory, *arguments, **settings)
+
+    monkeypatch.setattr(MetricsWriter, "__init__", count)
+    run()
+    assert opened.count(tmp_path / "synthetic") == 1
+    rows = read_jsonl(tmp_path / "synthetic" / "metrics.jsonl")
+    place = [(row["step"], row["round"], row["batch"]) for row in rows]
+    assert place == [(1, 0, 0), (2, 0, 1), (3, 1, 0), (4, 1, 1)]
+    (events,) = (tmp_path / "synthetic" / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"cross_entropy") == 4
 
 
 @pytest.mark.parametrize("damage", ["truncated", *full("a bit flipped", "gone")])
