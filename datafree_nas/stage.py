@@ -167,7 +167,8 @@ def check_unchanged(stage: Stage, workdir: Path) -> None:
         UserError: a file was edited or damaged. Files that are missing are told of by their reader.
     """
     directory = workdir / stage.directory
-    noted = records.read(directory / DONE, records.DONE).get("files", {})
+    mend = "restore it, or remove it to run the stage again"
+    noted = records.read(directory / DONE, records.DONE, mend).get("files", {})
     for name, path in _sealed(directory).items():
         if noted.get(name, "") not in ("", fingerprint(path)):
             raise UserError(

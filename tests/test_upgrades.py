@@ -1,7 +1,7 @@
 """Workdirs of earlier versions go on, or say in one line why they do not.
 
-`workdirs/VERSION.tar.xz` holds three runs of a version, all of `_config`: `teacher` was stopped while
-the teacher was trained, `search` while the supernet was, `whole` has ended.
+`workdirs/VERSION.tar.xz` holds three runs of a version, all of `_config`: `teacher` was stopped
+while the teacher was trained, `search` while the supernet was, `whole` has ended.
 """
 
 import json

@@ -68,10 +68,10 @@ def read(workdir: Path) -> Artifacts:
     architecture = _found(workdir / "search" / "architecture.json")
     if architecture:
         _check_students(students, results, architecture["architecture"])
-    rounds = workdir / "synthetic" / "rounds.json"
+    rounds, data = workdir / "synthetic" / "rounds.json", workdir / "data.json"
     return Artifacts(
         teacher=_read(workdir / "teacher" / "teacher.json", records.CARD),
-        images=_read(workdir / "data.json", records.IMAGES),
+        images=_read(data, records.IMAGES, f"remove {data} and run the same command again"),
         teacher_metrics=_metrics(workdir / "teacher"),
         curves=_curves(workdir / "synthetic" / "units"),
         rounds=records.read_list(rounds, records.ROUND) if rounds.exists() else [],
@@ -85,8 +85,8 @@ def read(workdir: Path) -> Artifacts:
     )
 
 
-def _read(path: Path, record: Record) -> Row | None:
-    return records.read(path, record) if path.exists() else None
+def _read(path: Path, record: Record, mend: str = "") -> Row | None:
+    return records.read(path, record, mend) if path.exists() else None
 
 
 def _metrics(directory: Path) -> Rows:
