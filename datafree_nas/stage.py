@@ -6,6 +6,7 @@ skipped; a folder that was begun with other fields or from other inputs is an er
 """
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,16 +165,19 @@ def check_unchanged(stage: Stage, workdir: Path) -> None:
     Weights and images have checksums of their own, which are looked at when they are read.
 
     Raises:
-        UserError: a file was edited or damaged. Files that are missing are told of by their reader.
+        UserError: a file was edited or damaged, or one of the stage's results is missing. Others
+            may be removed: logs, for example.
     """
     directory = workdir / stage.directory
     mend = "restore it, or remove it to run the stage again"
     noted = records.read(directory / DONE, records.DONE, mend).get("files", {})
-    for name, path in _sealed(directory).items():
-        if noted.get(name, "") not in ("", fingerprint(path)):
+    found = {name: fingerprint(path) for name, path in _sealed(directory).items()}
+    for name, checksum in noted.items():
+        is_result = any(fnmatch(name, pattern) for pattern in stage.identity)
+        if found.get(name, None if is_result else checksum) != checksum:
             raise UserError(
-                f"{path} has changed since the stage {stage.name} finished; restore it, or remove "
-                f"{directory} and those of the later stages"
+                f"{directory / name} has changed since the stage {stage.name} finished; restore "
+                f"it, or remove {directory} and those of the later stages"
             )
 
 
