@@ -185,6 +185,15 @@ def _is_sealed(folder: Path) -> bool:
         return False
 
 
+def is_intact(directory: Path) -> bool:
+    """Whether a directory holds what was saved there, unchanged, and nothing else."""
+    if directory.is_symlink() or not _is_sealed(directory):
+        return False
+    sealed = {directory / name for name in json.loads((directory / _SEAL).read_text())}
+    there = {path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()}
+    return there == {*sealed, directory / _SEAL}
+
+
 def discard(directory: Path) -> None:
     """Removes a loop's saved state, once its result is safe elsewhere."""
     shutil.rmtree(directory, ignore_errors=True)
