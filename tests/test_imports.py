@@ -85,7 +85,7 @@ def test_rooms_import_one_way(file):
 
 @pytest.mark.parametrize("file", [f for f in FILES if _room(f) == "report"], ids=_name)
 def test_report_reads_files_and_runs_nothing(file):
-    allowed = ("report", "runtime.files", "runtime.errors")
+    allowed = ("report", "runtime.files", "runtime.errors", "runtime.terminal")
     for name in _imported(file):
         if name.startswith(f"{PACKAGE}."):
             assert f"{name}.".startswith(tuple(f"{PACKAGE}.{a}." for a in allowed))

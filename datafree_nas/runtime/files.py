@@ -35,7 +35,10 @@ def check_space(path: Path, size: int) -> None:
 # in the words of the system, which libraries pass on inside of their own
 _FAILURES = [
     os.strerror(number)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+    for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    )
 ]
 
 
