@@ -15,6 +15,7 @@ from datafree_nas.runtime.files import as_path, write_bytes
 from datafree_nas.runtime.terminal import printable
 
 _MAX_TENSORS = 50_000
+_TOO_MANY = f"it has more than {_MAX_TENSORS} tensors"
 _MAX_OTHERS = 1000  # objects, of which the first serve to say what a file holds
 _MAX_DEPTH = 20  # of dicts in dicts
 _MAX_KEY = 200  # characters
@@ -61,7 +62,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         file = safetensors.safe_open(path, framework="flax")
-        return {_printable(key): _lazy(file, key) for key in file.keys()}  # noqa: SIM118  # no dict
+        keys = file.keys()
+        if len(keys) > _MAX_TENSORS:
+            raise ValueError(_TOO_MANY)
+        return {_printable(key): _lazy(file, key) for key in keys}
     except Exception as error:  # whatever the reader stumbles over, the file is at fault
         raise UserError(f"{path} is not a readable safetensors file: {_reason(error)}") from None
 
@@ -111,7 +115,7 @@ def _contents(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
         elif isinstance(leaf, Object) and len(others) < _MAX_OTHERS:
             others[name] = leaf
         if len(tensors) > _MAX_TENSORS:
-            raise ValueError(f"it has more than {_MAX_TENSORS} tensors")
+            raise ValueError(_TOO_MANY)
     return tensors, others
 
 

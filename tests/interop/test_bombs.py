@@ -1,6 +1,7 @@
 """Small checkpoints that would fill the memory: refused in one line, and in little memory."""
 
 import io
+import json
 import re
 import resource
 import struct
@@ -41,6 +42,21 @@ def _doubled(place, last):
     return b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + last for i in range(place, place + 40))
 
 
+def _safetensors(tensors):
+    """A header of many tensors without numbers."""
+    entry = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+    text = json.dumps({str(i): entry for i in range(tensors)}, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def _members(count):
+    """The end of a zip archive, which lists members that are not there."""
+    entry = struct.pack("<I16x4x4xH16x", 0x02014B50, 4)
+    listed = b"".join(entry + b"%04x" % (i % 65536) for i in range(count))
+    most = min(count, 65535)
+    return listed + struct.pack("<I4xHHIIH", 0x06054B50, most, most, len(listed), 0, 0)
+
+
 NAME = b"\x8c\x01a\x94\x8c\x01a\x93\x94"  # a.a, in place 1
 TWICE = _doubled(0, b"\x86\x94")
 STORAGE = b"(\x8c\x07storageh" + bytes([40]) + b"\x8c\x010\x8c\x03cpuK\x01tQ"
@@ -55,7 +71,9 @@ BOMBS = {
     "storage": (_zipped(b"\x80\x04)\x94" + TWICE + STORAGE + b"."), "is not a whole storage"),
     "compressed": (_zipped(bytes(1 << 28), zipfile.ZIP_DEFLATED), "is compressed"),
     "claims": (b"\x80\x02\x8d" + struct.pack("<Q", 1 << 34) + b"a.", "truncated"),
-    "header": (struct.pack("<Q", 1 << 34) + b"{}", "not a readable safetensors file"),
+    "header.safetensors": (struct.pack("<Q", 1 << 34) + b"{}", "not a readable safetensors file"),
+    "empty.safetensors": (_safetensors(60_000), "more than 50000 tensors"),
+    "members": (_members(80_000), "a zip archive without a checkpoint"),
 }
 
 
@@ -89,7 +107,7 @@ def _limit():
 @pytest.mark.parametrize("name", [*sorted(QUICK), *full(*sorted(BOMBS.keys() - QUICK))])
 def test_refused_in_one_line_and_in_little_memory(name, tmp_path):
     content, message = BOMBS[name]
-    path = tmp_path / (f"{name}.safetensors" if name == "header" else f"{name}.pth")
+    path = tmp_path / (name if name.endswith(".safetensors") else f"{name}.pth")
     path.write_bytes(content)
     assert path.stat().st_size < BYTES + 1000
     command = [sys.executable, "-c", READ, path]
