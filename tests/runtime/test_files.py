@@ -65,6 +65,8 @@ def test_a_limit_on_the_size_of_files(tmp_path):
     try:
         with pytest.raises(UserError, match=r"cannot write .*/a: File too large\."):
             files.write_bytes(tmp_path / "a", bytes(2000))
+        with pytest.raises(UserError, match=r"a file may have 0\.0 MB \(ulimit -f\), 11\.0 MB are"):
+            files.check_space(tmp_path / "a", 10_000_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not (tmp_path / "a").exists()

@@ -205,7 +205,8 @@ def test_a_signal_while_it_imports(signum):
 def test_ctrl_c_at_any_moment(module):
     for step in range(20):
         printed, status = _interrupted(module, signal.SIGINT, 0.2 + 0.15 * step)
-        assert (printed, status) in (("interrupted\n", 130), ("", 1)), step
+        # it has ended before; or is just ending, when Python has given up its signal handlers
+        assert (printed, status) in (("interrupted\n", 130), ("", 1), ("", -signal.SIGINT)), step
 
 
 @pytest.mark.parametrize(("before", "status"), [("", 128 + signal.SIGHUP), ("nohup", 0)])
