@@ -12,6 +12,11 @@ them, e.g. `--config.search.train.steps=2000`. `ablation.json` has means over se
 errors, `ablation.svg` shows them.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import math
 import shlex
 import subprocess

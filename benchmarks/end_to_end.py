@@ -9,6 +9,11 @@ resident, and at the end of the stage's first tenth and at its end, so that grow
 looked at ten times a second. Memory of an accelerator is not in it.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +25,7 @@ from benchmarks import results, watching
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.interrupt import raised_signals
 
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _WORKDIR = flags.DEFINE_string("workdir", "", "that does not exist yet; default: a temporary one")
@@ -29,7 +35,7 @@ def _run(arguments: Sequence[str]) -> None:
     file = results.destination(_JSON.value)
     if _WORKDIR.value and Path(_WORKDIR.value).exists():
         raise UserError(f"--workdir={_WORKDIR.value} is there already; name a new directory")
-    with tempfile.TemporaryDirectory() as temporary:
+    with raised_signals(), tempfile.TemporaryDirectory() as temporary:
         workdir = make_directory(Path(_WORKDIR.value or temporary).absolute())
         command = [sys.executable, "-m", "datafree_nas.main", *arguments, f"--workdir={workdir}"]
         looks, done = watching.watch(command, workdir)

@@ -10,6 +10,11 @@ datafree_nas/spaces/latency.py. Of random networks, a few settle what lies besid
 `--checks` others are measured and predicted: the table that is printed.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import datetime
 from functools import partial
 from pathlib import Path

@@ -10,6 +10,11 @@ package prdc): how near the synthetic images' features are to those of the real 
 how many real images one is near.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 from pathlib import Path
 
 import numpy as np

@@ -14,6 +14,11 @@ The supernet is that of the space's SPOS experiment, `configs/SPACE_spos.py`; ov
 benchmarks/rank_statistics.py.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import sys
 from collections.abc import Callable
 from functools import partial

@@ -10,6 +10,11 @@ benchmarks.ranking leaves them. Of every NAME one row: means over its seeds, and
 plots, `tau.svg` and `accuracy.svg`, go to `--out`.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import re
 import sys
 from collections import defaultdict

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
+from datafree_nas.runtime.terminal import printable
 
 Row = dict[str, Any]
 
@@ -80,7 +81,7 @@ def _words(field: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)
 
 
 def commit(directory: Path) -> str:

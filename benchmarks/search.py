@@ -7,6 +7,11 @@ turns. `step_ms` is the median of the turns, `compile_s` the first turn, tempora
 figure. With ProxylessNAS every step of the weights is followed by one of the alphas.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 from typing import Any
 
 from absl import app, flags

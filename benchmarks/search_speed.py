@@ -21,6 +21,11 @@ far more than ours when another program holds a core. On a busy one pin it to a 
 both sides lose alike: `taskset -c 1 python -m benchmarks.search_speed`.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import itertools
 import os
 import sys

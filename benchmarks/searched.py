@@ -8,6 +8,11 @@ r"""What a search finds on a tabular space: one search, and the true accuracy of
 The same command again goes on.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 from pathlib import Path
 
 import numpy as np

@@ -12,6 +12,11 @@ is trained on the natural training images, which is what to compare with. DIR ge
 the metrics. The same command again goes on.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 from functools import partial
 from pathlib import Path
 from typing import Any

@@ -23,6 +23,11 @@ far more than ours when another program holds a core. On a busy one pin it to a 
 all sides lose alike: `taskset -c 1 python -m benchmarks.synthesis`.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import copy
 import os
 import sys

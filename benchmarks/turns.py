@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 
+from datafree_nas.runtime.terminal import printable
+
 Advance = Callable[[int], object]  # does that many iterations and waits until they are done
 
 
@@ -39,7 +41,7 @@ def take_turns(
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return printable(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
 def _seconds(advance: Advance, iterations: int) -> float:

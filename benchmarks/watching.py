@@ -42,10 +42,14 @@ def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, 
     clock, began = time.time(), time.monotonic()
     looks: list[Look] = []
     with psutil.Popen(list(command), cwd=Path(__file__).parents[1]) as process:
-        while process.poll() is None:
-            if held := _resident(process):
-                looks.append(Look(time.monotonic() - began, held / 2**30))
-            time.sleep(_SECONDS)
+        try:
+            while process.poll() is None:
+                if held := _resident(process):
+                    looks.append(Look(time.monotonic() - began, held / 2**30))
+                time.sleep(_SECONDS)
+        finally:  # at a signal
+            if process.poll() is None:
+                process.terminate()
     if process.returncode:
         raise SystemExit(process.returncode)
     files = {stage: workdir / place / "done.json" for stage, place in DIRECTORIES.items()}

@@ -3,6 +3,11 @@
 The file maps bytes to logits, as `student.stablehlo` does; see docs/students.md.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 from pathlib import Path
 
 from absl import app, flags
@@ -10,6 +15,7 @@ from absl import app, flags
 from datafree_nas.runtime.errors import exit_cleanly
 from datafree_nas.runtime.files import make_directory, write_bytes
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.processes import say
 from datafree_nas.students import onnx_file, student
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "of a run that has trained", required=True)
@@ -23,9 +29,7 @@ def _export() -> None:
     out = Path(_OUT.value)
     make_directory(out.parent)
     write_bytes(out, content)
-    print(
-        f"{out}: {len(content):,} bytes; logits as in JAX but for {difference:.0e} of the largest"
-    )
+    say(f"{out}: {len(content):,} bytes; logits as in JAX but for {difference:.0e} of the largest")
 
 
 def main(_argv: list[str]) -> None:

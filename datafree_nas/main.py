@@ -5,6 +5,11 @@ again goes on where it was. `--config.synthesis.rounds=2` overrides a field. `--
 it would take.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 import os
 from functools import partial
 from pathlib import Path

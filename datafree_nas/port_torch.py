@@ -4,6 +4,11 @@ Writes Orbax variables and `teacher.json`, the card, which `--config.teacher.che
 With `--check` it writes nothing and prints where every tensor would go.
 """
 
+from datafree_nas.runtime import terminal
+
+if __name__ == "__main__":
+    terminal.prepare()  # before the imports, which take seconds
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,8 @@ from datafree_nas.interop.torch_names import at
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import as_path, read_json
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.interrupt import raised_signals
+from datafree_nas.runtime.processes import say
 from datafree_nas.teachers import port, reference, store
 from datafree_nas.teachers.teacher import Teacher
 
@@ -89,6 +96,7 @@ def _out() -> Path:
         source = card.get("source") if isinstance(card, dict) else None
         if not isinstance(source, dict) or source.get("sha256") != torch_file.sha256(checkpoint):
             raise UserError(f"--out={out} holds something else; name a new directory or remove it")
+        store.check_replaceable(out)
     return out
 
 
@@ -98,24 +106,24 @@ def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
     width = max(map(len, taken))
     for key, path in taken.items():
         tensor = tensors[key]
-        print(
+        say(
             f"{key:{width}}  {tensor.dtype:8} {tensor.shape!s:22} -> "
             f"{'/'.join(path)} {at(found.abstract, path).shape}"
         )
     for key in sorted(tensors.keys() - taken.keys()):
         if not key.endswith(port.COUNTER):
-            print(f"{key:{width}}  not taken")
+            say(f"{key:{width}}  not taken")
 
 
 def _say_assumptions(teacher: Teacher, changes: dict[str, tuple[Any, ...]]) -> None:
     """Prints what the port goes by, and from where it has that."""
-    print(f"{'classes':10}  {teacher.num_classes!s:22}  from the checkpoint's head")
+    say(f"{'classes':10}  {teacher.num_classes!s:22}  from the checkpoint's head")
     for name in ("image_size", "mean", "std"):
         value = ",".join(f"{number:g}" for number in getattr(teacher, name))
         origin = f"given by --{name}" if name in changes else f"assumed: as published, see --{name}"
-        print(f"{name:10}  {value:22}  {origin}")
+        say(f"{name:10}  {value:22}  {origin}")
     if not _LOGITS.value:
-        print(
+        say(
             f"strides, padding, pooling, activations, epsilon: assumed, as in {teacher.arch}; "
             "--check_logits=FILE.npz compares with logits of your own network"
         )
@@ -123,11 +131,11 @@ def _say_assumptions(teacher: Teacher, changes: dict[str, tuple[Any, ...]]) -> N
 
 def _say_source(source: dict[str, str]) -> None:
     if "logits" in source:
-        print(source["logits"])
+        say(source["logits"])
     if "head" in source:
-        print(f"head: {source['head']}, the only layer there that has weights")
+        say(f"head: {source['head']}, the only layer there that has weights")
     if "ignored" in source:
-        print(f"ignored, no part of the network: {source['ignored']}")
+        say(f"ignored, no part of the network: {source['ignored']}")
 
 
 def _check_only() -> None:
@@ -137,10 +145,8 @@ def _check_only() -> None:
     _show(found, tensors)
     _say_assumptions(found.teacher, changes)
     if _LOGITS.value:
-        print(reference.compare(_LOGITS.value, found.teacher, port.convert(found, tensors)))
-    print(
-        f"fits {found.teacher.arch} with {found.teacher.num_classes} classes; nothing was written"
-    )
+        say(reference.compare(_LOGITS.value, found.teacher, port.convert(found, tensors)))
+    say(f"fits {found.teacher.arch} with {found.teacher.num_classes} classes; nothing was written")
 
 
 def _port() -> None:
@@ -153,8 +159,9 @@ def _port() -> None:
     names = _class_names(teacher)
     if _LOGITS.value:
         source["logits"] = reference.compare(_LOGITS.value, teacher, variables)
-    card = store.save(out, teacher, variables, source, names)
-    print(
+    with raised_signals():
+        card = store.replace(out, teacher, variables, source, names)
+    say(
         f"{teacher.arch}: {teacher.num_classes} classes, {card['params']:,} weights, "
         f"{card['macs']:,} MACs, written to {out}"
     )
@@ -162,7 +169,7 @@ def _port() -> None:
     _say_source(source)
     for check in card["checks"]:
         if not check["passed"]:
-            print(f"warning: {check['name']}: {check['message']}")
+            say(f"warning: {check['name']}: {check['message']}")
 
 
 def main(_argv: list[str]) -> None:

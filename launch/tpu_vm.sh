@@ -47,7 +47,9 @@ if [[ -z $version ]]; then
     esac
 fi
 pause=${PAUSE_SECONDS:-60} # between two looks, or two attempts
-archive=${TMPDIR:-/tmp}/datafree_nas-$name.tar.gz
+temporary=$(mktemp -d) # of a name that nobody can have taken before
+trap 'rm -rf "$temporary"' EXIT
+archive=$temporary/datafree_nas.tar.gz
 
 # tpus WORDS: `gcloud compute tpus WORDS`, here.
 tpus() { run gcloud compute tpus "$@" --zone="$zone" ${project:+--project="$project"} --quiet; }

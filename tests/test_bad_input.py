@@ -7,6 +7,7 @@ import re
 import filelock
 import pytest
 import torch
+from PIL import Image
 
 from tests import forks
 from tests.teachers import originals
@@ -199,3 +200,42 @@ def test_an_image_that_cannot_be_read(tmp_path):
     flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
     line = _main(*flags, f"--config.data.source=folder:{tmp_path}/images")
     assert f"{image} is no readable image" in line
+
+
+def test_an_image_of_200_megapixels(tmp_path):
+    image = tmp_path / "images" / "0" / "0.png"
+    image.parent.mkdir(parents=True)
+    Image.new("1", (20_000, 10_000)).save(image)
+    flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
+    line = _main(*flags, f"--config.data.source=folder:{tmp_path}/images")
+    assert f"{image} has more than 178 megapixels; resize or remove it" in line
+
+
+# names that would be more than a name on a terminal
+
+
+HOSTILE = "a\x1b[2J\nerror: b\u202e"
+SHOWN = r"a\x1b[2J\nerror: b\u202e"
+
+
+def test_names_from_the_command_line_and_of_files(tmp_path):
+    assert f"--config: cannot read {SHOWN}" in _main(f"--config={HOSTILE}")
+    (tmp_path / HOSTILE).mkdir()
+    assert f"{SHOWN} is a folder" in _port(tmp_path / HOSTILE, tmp_path / "out")
+    image = tmp_path / HOSTILE / "0" / "0.png"
+    image.parent.mkdir()
+    image.write_text("no image")
+    flags = ["--stages=teacher", f"--workdir={tmp_path}/run"]
+    line = _main(*flags, f"--config.data.source=folder:{tmp_path / HOSTILE}")
+    assert f"{tmp_path}/{SHOWN}/0/0.png is no readable image" in line
+
+
+def test_names_in_checkpoints(tmp_path):
+    torch.save(_weights() | {HOSTILE: torch.ones(3)}, tmp_path / "a.pth")
+    assert f"1 unexpected: {SHOWN}" in _port(tmp_path / "a.pth", tmp_path / "out")
+    done = forks.run(
+        "datafree_nas.port_torch",
+        *("--check", "--arch=cifar_resnet8", f"--checkpoint={tmp_path}/a.pth", "--ignore=a*"),
+    )
+    assert f"{SHOWN}  " in done.stdout
+    assert done.stdout.replace("\n", "").isprintable()

@@ -141,6 +141,15 @@ def test_a_full_disk_and_then_room_again(tmp_path, size):
     _assert_one_line(done.stderr, f"error: cannot write {tmp_path}/run/")
 
 
+@pytest.mark.full
+def test_files_that_may_not_become_large(tmp_path):
+    command = [*processes.MAIN, f"--workdir={tmp_path}/run", "--stages=teacher"]
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 2
+    _assert_one_line(done.stderr, f"error: cannot write {tmp_path}/run/teacher/")
+
+
 def test_a_directory_that_cannot_be_written(tmp_path):
     """`/sys` refuses even the administrator."""
     command = [*processes.MAIN, "--workdir=/sys/run"]

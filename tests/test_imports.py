@@ -85,7 +85,8 @@ def test_rooms_import_one_way(file):
 
 @pytest.mark.parametrize("file", [f for f in FILES if _room(f) == "report"], ids=_name)
 def test_report_reads_files_and_runs_nothing(file):
-    allowed = ("report", "runtime.errors", "runtime.files", "runtime.records")
+    rooms = ("errors", "files", "records", "terminal")
+    allowed = ("report", *(f"runtime.{room}" for room in rooms))
     for name in _imported(file):
         if name.startswith(f"{PACKAGE}."):
             assert f"{name}.".startswith(tuple(f"{PACKAGE}.{a}." for a in allowed))

@@ -124,3 +124,36 @@ def test_patterns_to_ignore(run, tmp_path):
     assert "2 unexpected: more.bias, projector.weight; if they are not, say --ignore" in line
     printed = _succeeds(run(out, "--ignore=queue,projector.*", "--ignore=more.*"))
     assert "ignored, no part of the network: queue, projector.weight, more.bias" in printed
+
+
+def _foreign_file(variables):
+    (variables / "notes.txt").write_text("mine")
+
+
+def _changed_file(variables):
+    file = next(path for path in sorted(variables.iterdir()) if path.is_file())
+    file.write_text("mine")
+
+
+def _link(variables):
+    moved = variables.with_name("moved")
+    variables.rename(moved)
+    variables.symlink_to(moved)
+
+
+@pytest.mark.parametrize("change", [_foreign_file, _changed_file, _link])
+def test_what_others_wrote_is_not_removed(change, run, tmp_path):
+    out = tmp_path / "out"
+    _succeeds(run(f"--out={out}"))
+    change(out / "variables")
+    before = {path: path.is_file() and path.read_bytes() for path in sorted(out.rglob("*"))}
+    assert "variables holds other files than were written there" in _fails(run(f"--out={out}"))
+    assert {path: path.is_file() and path.read_bytes() for path in sorted(out.rglob("*"))} == before
+
+
+def test_a_file_beside_an_earlier_port_stays(run, tmp_path):
+    _succeeds(run(f"--out={tmp_path}/out"))
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    _succeeds(run(f"--out={tmp_path}/out"))
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["notes.txt", "teacher.json", "variables"]

@@ -2,13 +2,11 @@
 
 import os
 import re
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 
-from datafree_nas.data import pixels, splits
+from datafree_nas.data import npz_array, pixels, splits
 from datafree_nas.data.images import ImageSet
 from datafree_nas.data.labels import check
 from datafree_nas.data.part import Part, Request
@@ -16,8 +14,7 @@ from datafree_nas.runtime.errors import UserError
 
 IMAGES = ("x", "image", "images", "img", "imgs", "data", "pixels", "inputs")
 LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")
-# what numpy and zipfile raise for files that are torn, encrypted, pickled or something else
-_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_SHOWN = 20  # arrays of a file, in a line
 
 
 class _Pair(NamedTuple):
@@ -41,8 +38,10 @@ def read(request: Request, split: str) -> Part:
     try:
         with _open(file) as arrays:
             pair = _choose(arrays, request, split, file)
-            images, labels = arrays[pair.images], arrays[pair.labels]
-    except _UNREADABLE as error:
+            images, labels = (npz_array.read(arrays, name) for name in (pair.images, pair.labels))
+    except UserError:
+        raise
+    except Exception as error:  # whatever NumPy stumbles over, the file is at fault
         reason = "it holds pickled Python objects" if "pickle" in str(error) else error
         raise UserError(
             f"{file} is not a readable .npz file: {reason}; numpy.savez(file, images=..., "
@@ -108,18 +107,15 @@ def _understand(name: str, request: Request) -> tuple[str, bool] | None:
 
 
 def _listed(arrays: np.lib.npyio.NpzFile) -> str:
-    """Every array with its type and shape, from their headers."""
+    """The arrays with their types and shapes, from their headers."""
     found = []
     archive = arrays.zip
     assert archive is not None  # it is open
-    for member in archive.namelist():
-        with archive.open(member) as opened:
-            header = np.lib.format.read_array_header_2_0
-            if np.lib.format.read_magic(opened) == (1, 0):
-                header = np.lib.format.read_array_header_1_0
-            shape, _, dtype = header(opened)
+    for member in archive.namelist()[:_SHOWN]:
+        shape, dtype = npz_array.header(arrays, member)
         found.append(f"{member.removesuffix('.npy')} {dtype} {list(shape)}")
-    return ", ".join(found) or "nothing"
+    more = ", ..." * (len(archive.namelist()) > _SHOWN)
+    return ", ".join(found) + more or "nothing"
 
 
 def _layout(images: np.ndarray, request: Request, where: str) -> tuple[np.ndarray, tuple[str, ...]]:

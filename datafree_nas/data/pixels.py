@@ -1,26 +1,16 @@
 """Pixels of any kind as bytes: files that Pillow reads, and arrays."""
 
-import struct
+import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from datafree_nas.runtime.errors import UserError
 
 BORDER = 0.0625  # of a photograph, left out on every side: 224 of 256 pixels are seen
 _ORIENTATION = 0x0112  # the EXIF tag
-# what Pillow raises for files that are no images, are torn, or are absurdly large
-_UNREADABLE = (
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    OverflowError,
-    struct.error,
-)
+_MEGAPIXELS = 178  # Pillow refuses more, and warns from half as many on
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Size = tuple[int, int, int]
 
@@ -41,8 +31,8 @@ def read(file: str, size: Size) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             return fitted(_upright(opened), size)
-    except _UNREADABLE as error:
-        raise UserError(f"{file} is no readable image ({error}); mend or remove it") from None
+    except Exception as error:  # whatever Pillow stumbles over, the file is at fault
+        raise UserError(f"{file} {refusal(error)}") from None
 
 
 def remarks(file: str) -> list[str]:
@@ -62,8 +52,16 @@ def remarks(file: str) -> list[str]:
                     f"{_white(opened, array)} is taken for white"
                 ]
             return found
-    except _UNREADABLE as error:
-        raise UserError(f"{file} is no readable image ({error}); mend or remove it") from None
+    except Exception as error:  # whatever Pillow stumbles over, the file is at fault
+        raise UserError(f"{file} {refusal(error)}") from None
+
+
+def refusal(error: Exception) -> str:
+    """What is wrong with an image, and what to do, from what its reader has raised."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has more than {_MEGAPIXELS} megapixels; resize or remove it"
+    reason = str(error).strip() or type(error).__name__
+    return f"is no readable image ({reason}); mend or remove it"
 
 
 def fitted(image: Image.Image, size: Size) -> np.ndarray:

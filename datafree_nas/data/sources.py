@@ -16,6 +16,7 @@ from datafree_nas.data.part import Part, Request
 from datafree_nas.data.pixels import Size
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.runtime.terminal import printable
 
 FILE = "data.json"  # in the workdir: what `inspect` says of the images
 DIGITS_TRAIN = 1297  # of 1797; the other 500 are held out
@@ -125,7 +126,8 @@ def lines(inspected: dict[str, Any]) -> list[str]:
         found.append(f"classes: {', '.join(classes[:SHOWN])}{more} (by {inspected['classes_by']})")
     skipped = [f"{count} {what}" for what, count in inspected["skipped"].items()]
     found += [f"skipped: {', '.join(skipped)}"] * bool(skipped)
-    return [*found, *inspected["notes"], *(f"warning: {w}" for w in inspected["warnings"])]
+    found += [*inspected["notes"], *(f"warning: {w}" for w in inspected["warnings"])]
+    return [printable(line) for line in found]
 
 
 def _part(request: Request, split: str) -> Part:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
-from google.protobuf import json_format
+from PIL import Image
 
 from datafree_nas.data import pixels, splits, tfds_metadata
 from datafree_nas.data.classes import MEND, Classes, Order, is_number
@@ -22,11 +22,6 @@ SAMPLE = 2000  # labels that are looked at before the images are read
 _INFO = "dataset_info.json"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+=,/-]+))?(:(?P<version>[\d.*]+))?")
-# what TFDS, array_record and Pillow raise for sets and images that are not whole
-_UNREADABLE = (
-    *(OSError, ValueError, AssertionError, LookupError, RuntimeError, EOFError, SyntaxError),
-    json_format.Error,
-)
 
 
 class _Column(NamedTuple):
@@ -292,8 +287,10 @@ def _reading(what: str) -> Iterator[None]:
     """Turns what libraries raise for damaged files into one line."""
     try:
         yield
-    except NotImplementedError:
+    except (NotImplementedError, UserError):
         raise
-    except _UNREADABLE as error:
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{what} {pixels.refusal(error)}") from None
+    except Exception as error:  # whatever TFDS, array_record and Pillow stumble over
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{what} is not readable: {reason}") from None

@@ -6,12 +6,18 @@ with what (`Object`). So a checkpoint with a path, a date, an optimizer or a cla
 script beside its weights can be read, and one that would run a command cannot.
 """
 
+import io
 import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BufferedIOBase
 from typing import IO, Any, cast
+
+# An instruction is a byte, what it makes up to 200; a ResNet-152 with its optimizer has 55 000.
+MAX_STEPS = 1_000_000
+_MAX_NAME = 500  # characters: names can be joined to longer ones, again and again
+_MAX_LINE = 1 << 16  # bytes
+_MAX_KEY = 1 << 64  # as text a number may be much longer than it is in the file
 
 # no call is made, so nothing depends on this list; whoever has such a file should hear of it
 _COMMANDS = re.compile(
@@ -26,7 +32,7 @@ class Name(str):
     __slots__ = ()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Object:
     """What would be made by a call; the call is not made.
 
@@ -43,13 +49,18 @@ class Object:
     items: dict[Any, Any] = field(default_factory=dict)
 
 
-def load(file: BufferedIOBase, persistent: Callable[[Any], Any] | None = None) -> Any:
+def load(
+    file: io.BufferedIOBase,
+    persistent: Callable[[Any], Any] | None = None,
+    max_steps: int = MAX_STEPS,
+) -> Any:
     """Reads one pickle; the file then stands behind it.
 
     Args:
         file: that stands at the beginning of a pickle.
         persistent: gives what stands for data kept outside the pickle, from what the pickle says
             of it; None if there are no such data.
+        max_steps: instructions that it may have.
 
     Returns:
         Numbers, strings, bytes, None, tuples, lists and dicts as they are; everything else as
@@ -59,7 +70,10 @@ def load(file: BufferedIOBase, persistent: Callable[[Any], Any] | None = None) -
         Exception: of any kind, if this is no pickle or a damaged one.
     """
     machine = _Machine(persistent)
-    for opcode, argument, _ in pickletools.genops(cast(IO[bytes], file)):
+    instructions = pickletools.genops(cast(IO[bytes], _Bounded(file)))
+    for number, (opcode, argument, _) in enumerate(instructions):
+        if number >= max_steps:
+            raise ValueError(f"a pickle of more than {max_steps} instructions")
         step = _STEPS.get(opcode.name)
         if step is not None:
             step(machine, argument)
@@ -68,6 +82,23 @@ def load(file: BufferedIOBase, persistent: Callable[[Any], Any] | None = None) -
         else:
             raise ValueError(f"a pickle with the instruction {opcode.name}")
     return machine.stack.pop()
+
+
+class _Bounded:
+    """A file of which no more is read at once than is left; Python takes the memory before."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file, start = file, file.tell()
+        self._end = file.seek(0, io.SEEK_END)
+        file.seek(start)
+
+    def read(self, size: int) -> bytes:
+        if size > self._end - self._file.tell():
+            raise ValueError("it is truncated")
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        return self._file.readline(_MAX_LINE)
 
 
 class _Machine:
@@ -139,13 +170,23 @@ def _key(value: Any) -> Any:
     """A key that takes little time to hash and to compare, whatever the file makes up."""
     if isinstance(value, str | bytes):
         return value
-    return str(value) if isinstance(value, int | float | None) else Object(_named(value))
+    if isinstance(value, float | None) or (isinstance(value, int) and abs(value) < _MAX_KEY):
+        return str(value)
+    return Object(_named(value))
 
 
 def _named(value: Any) -> str:
-    if isinstance(value, Name | Object):
-        return str(getattr(value, "name", value))
-    return type(value).__name__
+    if isinstance(value, Object):
+        return value.name
+    return value if isinstance(value, Name) else type(value).__name__
+
+
+def _name(module: Any, name: Any) -> Name:
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise ValueError("a name in its pickle is no name")
+    if len(module) + len(name) > _MAX_NAME:
+        raise ValueError(f"a name in its pickle has more than {_MAX_NAME} characters")
+    return Name(f"{module}.{name}")
 
 
 Step = Callable[[_Machine, Any], Any]
@@ -160,12 +201,11 @@ def _dict(items: list[Any]) -> dict[Any, Any]:
 
 
 def _global(machine: _Machine, argument: str) -> None:
-    machine.stack.append(Name(argument.replace(" ", ".")))
+    machine.stack.append(_name(*argument.split(" ", 1)))
 
 
 def _stack_global(machine: _Machine, _: Any) -> None:
-    module, name = machine.take(2)
-    machine.stack.append(Name(f"{module}.{name}"))
+    machine.stack.append(_name(*machine.take(2)))
 
 
 def _object(machine: _Machine, _: Any) -> None:
@@ -174,7 +214,7 @@ def _object(machine: _Machine, _: Any) -> None:
 
 
 def _instance(machine: _Machine, argument: str) -> None:
-    machine.call(Name(argument.replace(" ", ".")), tuple(machine.since_mark()))
+    machine.call(_name(*argument.split(" ", 1)), tuple(machine.since_mark()))
 
 
 def _new_with_keywords(machine: _Machine, _: Any) -> None:

@@ -13,10 +13,13 @@ import ml_dtypes
 import numpy as np
 
 from datafree_nas.interop import pickle_data
-from datafree_nas.interop.pickle_data import Object
+from datafree_nas.interop.pickle_data import Name, Object
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle in a file of before PyTorch 1.6
 _MAX_RANK = 64
+_MAX_LENGTH = 1 << 63
+_MAX_WRAPPERS = 10  # a parameter around a tensor, for instance
+_MAX_STEPS = 1000  # of what stands before the tree in an old file
 _REBUILD = "torch._utils._rebuild_"
 
 _DTYPES = {
@@ -159,7 +162,7 @@ def open_old(path: Path) -> Archive:
     with path.open("rb") as file:
         if pickle_data.load(file) != MAGIC:
             raise ValueError("it is a pickle that torch.save did not write")
-        _version, system = pickle_data.load(file), pickle_data.load(file)
+        _version, system = (pickle_data.load(file, max_steps=_MAX_STEPS) for _ in range(2))
         if system["little_endian"] is not True:
             raise ValueError("it was written on a big-endian machine")
         tree, keys = pickle_data.load(file, persistent), pickle_data.load(file)
@@ -183,24 +186,26 @@ def open_old(path: Path) -> Archive:
 def _storage(identity: Any) -> Storage:
     """What the pickle says of a storage: a tag, its type, its key, its device, its length."""
     tag, kind, key, _device, _count, *view = identity
-    if tag != "storage" or any(view):
+    if tag != "storage" or any(view) or not isinstance(kind, Name) or not isinstance(key, str):
         raise ValueError("it refers to something that is not a whole storage")
-    name = str(kind).rpartition(".")[2].removesuffix("Storage")
-    return Storage(str(key), _STORAGES.get(name, name))
+    name = kind.rpartition(".")[2].removesuffix("Storage")
+    return Storage(key, _STORAGES.get(name, name))
 
 
 def _shape(numbers: Any) -> tuple[int, ...]:
     """A tuple of whole numbers that are not negative, else ValueError."""
     if not isinstance(numbers, tuple) or len(numbers) > _MAX_RANK:
         raise ValueError("a shape in it is no shape")
-    if any(type(number) is not int or number < 0 for number in numbers):
+    if any(type(number) is not int or not 0 <= number < _MAX_LENGTH for number in numbers):
         raise ValueError("a shape in it is no shape")
     return numbers
 
 
 def tensor(value: Any, archive: Archive) -> Tensor | None:
     """The tensor that a value in the archive's tree stands for; None if it stands for none."""
-    while isinstance(value, Object) and value.name.startswith(_REBUILD):
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(value, Object) or not value.name.startswith(_REBUILD):
+            break
         kind, args = value.name.removeprefix(_REBUILD), value.args
         if kind in ("tensor", "tensor_v2", "tensor_v3"):
             storage, offset, shape, strides, *more = args

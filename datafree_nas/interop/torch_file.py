@@ -12,11 +12,14 @@ from datafree_nas.interop.pickle_data import Object
 from datafree_nas.interop.torch_archive import Archive, Tensor
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import as_path, write_bytes
+from datafree_nas.runtime.terminal import printable
 
 _MAX_TENSORS = 50_000
+_TOO_MANY = f"it has more than {_MAX_TENSORS} tensors"
 _MAX_OTHERS = 1000  # objects, of which the first serve to say what a file holds
 _MAX_DEPTH = 20  # of dicts in dicts
-_MAX_NAME = 200  # characters of a key
+_MAX_KEY = 200  # characters
+_MAX_NAME = 1000  # characters of the keys that lead to a tensor
 _SAVE_WEIGHTS = "save the model's state_dict() by torch.save and port that file"
 
 
@@ -59,7 +62,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         file = safetensors.safe_open(path, framework="flax")
-        return {_printable(key): _lazy(file, key) for key in file.keys()}  # noqa: SIM118  # no dict
+        keys = file.keys()
+        if len(keys) > _MAX_TENSORS:
+            raise ValueError(_TOO_MANY)
+        return {_printable(key): _lazy(file, key) for key in keys}
     except Exception as error:  # whatever the reader stumbles over, the file is at fault
         raise UserError(f"{path} is not a readable safetensors file: {_reason(error)}") from None
 
@@ -102,12 +108,14 @@ def _contents(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
     others: dict[str, Object] = {}
     for group, key, leaf in _leaves(archive.tree):
         name = f"{group}.{key}" if group else key
+        if len(name) > _MAX_NAME:
+            raise ValueError(f"a name in it has more than {_MAX_NAME} characters")
         if tensor := torch_archive.tensor(leaf, archive):
             tensors[name] = tensor._replace(group=group)
         elif isinstance(leaf, Object) and len(others) < _MAX_OTHERS:
             others[name] = leaf
         if len(tensors) > _MAX_TENSORS:
-            raise ValueError(f"it has more than {_MAX_TENSORS} tensors")
+            raise ValueError(_TOO_MANY)
     return tensors, others
 
 
@@ -117,32 +125,34 @@ def _leaves(tree: Any) -> Iterator[tuple[str, str, Any]]:
     Each dict is entered once, whatever refers to it.
     """
     entered: set[int] = set()
+    read: dict[int, Mapping[Any, Any]] = {}  # from lists of pairs, to which many objects may refer
 
-    def enter(node: Any, name: str, depth: int) -> Iterator[tuple[str, str, Any]]:
-        entered.add(id(node))
-        for key, value in _entries(node).items():
-            key = _printable(key)
-            if not _entries(value):
+    def entries(node: Any) -> Mapping[Any, Any]:
+        if not isinstance(node, Object):
+            return node if isinstance(node, dict) else {}
+        if node.name != "collections.OrderedDict" or not node.args:
+            return node.items
+        pairs = node.args[0]  # as Python 2 has it
+        if id(pairs) not in read:
+            read[id(pairs)] = {key: value for key, value in pairs if isinstance(key, str)}
+        return read[id(pairs)]
+
+    def enter(inside: Mapping[Any, Any], name: str, depth: int) -> Iterator[tuple[str, str, Any]]:
+        entered.add(id(inside))
+        for key, value in inside.items():
+            key, inner = _printable(key), entries(value)
+            if not inner:
                 yield name, key, value
-            elif id(value) not in entered and depth < _MAX_DEPTH:
-                yield from enter(value, f"{name}.{key}" if name else key, depth + 1)
+            elif id(inner) not in entered and depth < _MAX_DEPTH:
+                yield from enter(inner, f"{name}.{key}" if name else key, depth + 1)
 
-    return enter(tree, "", 0) if _entries(tree) else iter([("", "", tree)])
-
-
-def _entries(node: Any) -> Mapping[Any, Any]:
-    """Of a dict, or of an object that is filled like one; empty if it is none."""
-    if not isinstance(node, Object):
-        return node if isinstance(node, dict) else {}
-    if node.name == "collections.OrderedDict" and node.args:  # as Python 2 has it
-        return {key: value for key, value in node.args[0] if isinstance(key, str)}
-    return node.items
+    return enter(entries(tree), "", 0) if entries(tree) else iter([("", "", tree)])
 
 
 def _printable(name: Any) -> str:
     """A name fit for a line: not too long, and without control characters."""
     text = name if isinstance(name, str) else getattr(name, "name", "?")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_MAX_NAME])
+    return printable(text[:_MAX_KEY])[:_MAX_KEY]
 
 
 def _refuse_network(path: Path, others: Mapping[str, Object]) -> None:

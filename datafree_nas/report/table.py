@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datafree_nas.report.text import percent, quantity
+from datafree_nas.runtime.terminal import printable
 
 
 def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) -> None:
@@ -24,8 +25,8 @@ def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) 
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            Text(row["name"]),  # a plain string would be read as markup
-            Text(row["data"]),
+            Text(printable(row["name"])),  # a plain string would be read as markup
+            Text(printable(row["data"])),
             percent(row["test_accuracy"], 2),
             quantity(row["macs"]),
             quantity(row["params"]),

@@ -62,7 +62,7 @@ def check_place(directory: Path) -> None:
 
 
 def save_variables(directory: Path, variables: Any) -> None:
-    """Writes a pytree of arrays; an earlier one there is replaced only once this one is whole.
+    """Writes a pytree of arrays; an earlier one there is removed first.
 
     Raises:
         UserError: the place cannot be written, or what was written cannot be read back.
@@ -316,6 +316,15 @@ def _is_sealed(folder: Path) -> bool:
         return json.loads((folder / _SEAL).read_text()) == _checksums(folder)
     except (OSError, ValueError):
         return False
+
+
+def is_intact(directory: Path) -> bool:
+    """Whether a directory holds what was saved there, unchanged, and nothing else."""
+    if directory.is_symlink() or not _is_sealed(directory):
+        return False
+    sealed = {directory / name for name in json.loads((directory / _SEAL).read_text())}
+    there = {path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()}
+    return there == {*sealed, directory / _SEAL}
 
 
 def discard(directory: Path) -> None:

@@ -1,10 +1,13 @@
 """Errors that a user can mend, and the way they are shown."""
 
 import difflib
-import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+
+from datafree_nas.runtime import terminal
+from datafree_nas.runtime.terminal import printable
 
 
 class UserError(Exception):
@@ -39,7 +42,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
     """A library's thread that cannot write says so in a line; the main thread will hear of it."""
     if isinstance(failure.exc_value, OSError):
-        print(f"warning: {failure.exc_value}", file=sys.stderr)
+        print(f"warning: {printable(failure.exc_value)}", file=sys.stderr)
     else:
         threading.__excepthook__(failure)
 
@@ -57,23 +60,32 @@ def exit_cleanly(
         leave: `(status, line)`, called at the very end, whatever it was.
 
     Raises:
-        SystemExit: 2 after a `UserError`, 128 + signal after an interruption. Any other exception
-            is a bug and passes with its traceback.
+        SystemExit: 2 after a `UserError`, 128 + signal after an interruption; the same where the
+            program has ended well but what it printed has not arrived. Any other exception is a bug
+            and passes with its traceback.
     """
     threading.excepthook = _thread_failed
     try:
         body()
     except UserError as error:
-        status, line = 2, f"error: {error}"
+        status, line = 2, f"error: {printable(error)}"
     except Interrupted as stop:
         status = 128 + stop.signum
         line = f"interrupted: everything done so far is saved. {resume}".strip()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status, line = 1, ""
     else:
-        return leave(0, "")
-    if line:
-        print(line, file=sys.stderr, flush=True)
+        leave(0, "")
+        return _check_output()
+    print(line, file=sys.stderr, flush=True)
     leave(status, line)
     raise SystemExit(status)
+
+
+def _check_output() -> None:
+    """Ends the program with a status of its own if its output was not written or not read."""
+    failure = terminal.failure()
+    if failure is None:
+        return
+    if terminal.nobody_reads(failure):
+        raise SystemExit(128 + signal.SIGPIPE)
+    print(f"error: what was printed is not whole: {failure.strerror}", file=sys.stderr, flush=True)
+    raise SystemExit(2)

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,17 @@ def as_path(place: str | Path) -> Path:
 
 
 def check_space(path: Path, size: int) -> None:
-    """Raises `UserError` if the disk of `path` has less room than `size` bytes and a tenth more."""
+    """Raises `UserError` if the disk of `path` has less room than `size` bytes and a tenth more.
+
+    Or if files may not become so large; libraries that meet either in the middle say it in
+    tracebacks.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and limit < 1.1 * size:
+        raise UserError(
+            f"cannot write {path}: a file may have {limit / 1e6:.1f} MB (ulimit -f), "
+            f"{1.1 * size / 1e6:.1f} MB are needed. {MEND}"
+        )
     place = next(each for each in (path, *path.parents) if each.exists())
     free = shutil.disk_usage(place).free
     if free < 1.1 * size:
@@ -35,7 +46,10 @@ def check_space(path: Path, size: int) -> None:
 # in the words of the system, which libraries pass on inside of their own
 _FAILURES = [
     os.strerror(number)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+    for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    )
 ]
 
 

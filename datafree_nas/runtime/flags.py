@@ -10,7 +10,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 
 _OVERRIDE = re.compile(r"^--?(?:no)?config\.([^=\[]+)")
-_FILE = re.compile(r"^--?config(?:=(.*))?$")
+_FILE = re.compile(r"^--?config(?:=(.*))?$", re.DOTALL)
 
 
 def parse(argv: list[str], default_config: str = "") -> list[str]:

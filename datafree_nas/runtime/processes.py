@@ -19,6 +19,7 @@ import jax
 from datafree_nas.runtime import interrupt
 from datafree_nas.runtime.errors import Interrupted, UserError
 from datafree_nas.runtime.rollcall import Events, RollCall
+from datafree_nas.runtime.terminal import printable
 
 T = TypeVar("T")
 
@@ -191,7 +192,7 @@ def as_first(value: T) -> T:
 def say(line: str) -> None:
     """One line on standard output, from the first process."""
     if primary():
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def once(action: Callable[[], Any]) -> None:

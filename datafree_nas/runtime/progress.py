@@ -14,6 +14,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from datafree_nas.runtime.terminal import printable
+
 LINE_SECONDS = 10.0
 
 
@@ -29,7 +31,7 @@ class ProgressBar:
     """
 
     def __init__(self, label: str, total: int, unit: str, start: int = 0, quiet: bool = False):
-        self._label, self._total, self._unit = label, total, unit
+        self._label, self._total, self._unit = printable(label), total, unit
         self._start = self._done = start
         self._began = self._said = time.monotonic()
         self._bar: RichProgress | None = None

@@ -1,5 +1,7 @@
 """A teacher on disk: `variables/` by Orbax, and `teacher.json`, its card, which is written last."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from datafree_nas.teachers import checks, registry
 from datafree_nas.teachers.teacher import Teacher
 
 FILE = "teacher.json"
+_VARIABLES = "variables"
 
 
 def save(
@@ -39,9 +42,53 @@ def save(
     """
     written = card(teacher, variables, source) | {"class_names": class_names}
     directory = make_directory(as_path(directory))
-    checkpoint.save_variables(directory / "variables", variables)
+    checkpoint.save_variables(directory / _VARIABLES, variables)
     write_json(directory / FILE, written)
     return written
+
+
+def replace(
+    directory: str | Path,
+    teacher: Teacher,
+    variables: Any,
+    source: dict[str, str],
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Saves a teacher in the place of another one, which goes once this one is whole.
+
+    Args:
+        directory: created if need be; nothing goes there but what `save` wrote.
+        teacher: what it is.
+        variables: its weights and statistics.
+        source: where the weights are from: as `port.port` says, or `{"trained_on"}`.
+        class_names: if they are known.
+
+    Returns:
+        The card.
+
+    Raises:
+        UserError: what is there has been changed since it was written.
+    """
+    directory = make_directory(as_path(directory))
+    with tempfile.TemporaryDirectory(prefix=".", dir=directory) as beside:
+        new, old = Path(beside) / "new", Path(beside) / "old"
+        written = save(new, teacher, variables, source, class_names)
+        check_replaceable(directory)
+        if (directory / _VARIABLES).exists():
+            (directory / _VARIABLES).rename(old)
+        (new / _VARIABLES).rename(directory / _VARIABLES)
+        (new / FILE).replace(directory / FILE)
+    return written
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raises `UserError` if the variables there are not as `save` wrote them."""
+    variables = directory / _VARIABLES
+    if os.path.lexists(variables) and not checkpoint.is_intact(variables):
+        raise UserError(
+            f"{variables} holds other files than were written there; name a new directory or "
+            "remove it"
+        )
 
 
 def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, Any]:
@@ -87,7 +134,7 @@ def load(directory: str | Path, factory: str = "") -> tuple[Teacher, Any]:
     """
     directory = as_path(directory)
     teacher = describe(directory, factory)
-    variables = checkpoint.load_variables(directory / "variables", read_card(directory))
+    variables = checkpoint.load_variables(directory / _VARIABLES, read_card(directory))
     return teacher, jax.tree.map(jnp.asarray, variables)
 
 

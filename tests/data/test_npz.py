@@ -1,7 +1,10 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
-from datafree_nas.data import sources
+from datafree_nas.data import npz_array, sources
 from datafree_nas.data.classes import Classes
 from datafree_nas.data.sources import Request
 from datafree_nas.runtime.errors import UserError
@@ -170,6 +173,37 @@ def test_files_that_are_no_npz(tmp_path):
     for place in ("missing.npz", ""):
         with pytest.raises(UserError, match="there is no such file"):
             sources.load(Request(f"npz:{tmp_path}/{place}", SIZE), "train")
+
+
+def _claiming(shape):
+    """What is in the file of an array that says to have that shape."""
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + bytes(100)
+
+
+def test_more_than_the_file_or_the_memory_holds(tmp_path, monkeypatch):
+    _save(tmp_path, labels=_labels(5))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as file:
+        file.writestr("images.npy", _claiming((1 << 40, 4, 6, 3)))
+    request = Request(f"npz:{tmp_path}/a.npz", SIZE, THREE)
+    with pytest.raises(
+        UserError, match=r"images uint8 .* is larger than what it holds; numpy\.sav"
+    ):
+        sources.load(request, "train")
+    request = _save(tmp_path, images=_images(5), labels=_labels(5))
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   0 kB\n")
+    monkeypatch.setattr(npz_array, "_MEMORY", tmp_path / "meminfo")
+    with pytest.raises(UserError, match=r"images takes 0\.0 GB of memory, 0\.0 GB of it are free"):
+        sources.load(request, "train")
+    monkeypatch.setattr(npz_array, "_MEMORY", tmp_path / "none")
+    assert sources.load(request, "test").size == 1
+
+
+def test_many_arrays_in_a_line(tmp_path):
+    with pytest.raises(UserError, match=r"it has a0 int64 \[\], .*, a19 int64 \[\], \.\.\.$"):
+        sources.load(_save(tmp_path, **{f"a{i}": 0 for i in range(30)}), "train")
 
 
 def test_the_home_directory(tmp_path, monkeypatch):

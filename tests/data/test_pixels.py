@@ -1,3 +1,9 @@
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,6 +11,7 @@ from PIL import Image
 from datafree_nas.data import pixels
 from datafree_nas.runtime.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 SIZE = (4, 6, 3)
 GREY = (4, 6, 1)
 STEPS = np.arange(24, dtype=np.uint8).reshape(4, 6) * 11  # 0 to 253, all of them different
@@ -145,3 +152,43 @@ def test_arrays_that_are_pixels(array, factor):
 def test_arrays_that_are_no_pixels(array, message):
     with pytest.raises(UserError, match=message):
         pixels.to_bytes(array, "a")
+
+
+def _claims(width, height):
+    """A PNG of a hundred bytes."""
+
+    def chunk(kind, content):
+        sum_ = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + sum_
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((20_000, 10_000), "has more than 178 megapixels; resize or remove it"),
+        ((1 << 30, 1 << 30), "has more than 178 megapixels; resize or remove it"),
+        ((30, 30), r"is no readable image \(image file is truncated"),
+    ],
+)
+def test_images_that_claim_to_be_large(size, message, tmp_path):
+    (tmp_path / "a.png").write_bytes(_claims(*size))
+    for look in (lambda file: pixels.read(file, GREY), pixels.remarks):
+        if look is not pixels.remarks or "mega" in message:
+            with pytest.raises(UserError, match=rf"a\.png {message}"):
+                look(str(tmp_path / "a.png"))
+
+
+def test_a_large_image_is_read_without_a_word(tmp_path):
+    """Pillow warns of a bomb from 89 megapixels on; photographs of that size there are."""
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
+    code = (
+        "import sys; from datafree_nas.data import pixels; "
+        "print(pixels.read(sys.argv[1], (2, 2, 1)).sum(), *pixels.remarks(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "a.png"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")

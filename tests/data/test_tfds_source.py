@@ -297,6 +297,16 @@ def test_of_many_sizes_it_is_seen_as_imagenet_is(tmp_path):
     assert (found.images[1] == 30).all()
 
 
+def test_an_image_of_200_megapixels(tmp_path):
+    large = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(large, "png")
+    large.seek(0)
+    image = F.Image(shape=(None, None, 1), encoding_format="png")
+    _write(tmp_path / "small" / "1.0.0", [{"image": large, "label": 0}], image=image, label=CLASS)
+    with pytest.raises(UserError, match="image 0 has more than 178 megapixels; resize or remove"):
+        sources.load(_request(tmp_path)._replace(size=(4, 4, 1)), "train")
+
+
 def test_of_many_sizes_in_grey(tmp_path):
     rows = [{"image": _png(np.full((9, 5), 30, np.uint8)), "label": 0}]
     image = F.Image(shape=(None, None, 1), encoding_format="png")

@@ -1,6 +1,7 @@
 """What the scripts would do, what they say to mistakes, and that shellcheck finds nothing."""
 
 import os
+import re
 import shlex
 import subprocess
 import sysconfig
@@ -50,10 +51,10 @@ def test_local_gives_a_process_its_share_of_the_cores(processes, threads):
     assert f" NPROC={threads} " in _dry_run("local.sh", processes)
 
 
-def test_tpu_vm():
-    printed = _dry_run(
-        "tpu_vm.sh", "--name=nas", "--zone=z-1", "--type=v6e-16", "--spot", *RUN, TMPDIR="/tmp"
-    )
+def test_tpu_vm(tmp_path):
+    options = ("--name=nas", "--zone=z-1", "--type=v6e-16", "--spot")
+    printed = _dry_run("tpu_vm.sh", *options, *RUN, TMPDIR=str(tmp_path))
+    archive = re.search(rf"{tmp_path}/tmp\.\w{{10}}/datafree_nas\.tar\.gz", printed)[0]
     here, ssh = "--zone=z-1 --quiet", "gcloud compute tpus tpu-vm ssh nas --worker"
     alive = "--ssh-flag=-oServerAliveInterval=30"
     worker = r"--command=datafree_nas/launch/worker.sh\ "
@@ -62,9 +63,8 @@ def test_tpu_vm():
     assert printed.splitlines() == [
         "gcloud compute tpus tpu-vm create nas --accelerator-type=v6e-16 "
         f"--version=v2-alpha-tpuv6e --spot {here}",
-        f"git -C {ROOT} archive --format=tar.gz --output=/tmp/datafree_nas-nas.tar.gz HEAD",
-        "gcloud compute tpus tpu-vm scp /tmp/datafree_nas-nas.tar.gz nas:datafree_nas.tar.gz "
-        f"--worker=all {here}",
+        f"git -C {ROOT} archive --format=tar.gz --output={archive} HEAD",
+        f"gcloud compute tpus tpu-vm scp {archive} nas:datafree_nas.tar.gz --worker=all {here}",
         rf"{ssh}=all {alive} --command=rm\ -rf\ datafree_nas\ \&\&\ mkdir\ datafree_nas\ \&\&\ "
         rf"tar\ -xzf\ datafree_nas.tar.gz\ -C\ datafree_nas {here}",
         f"{ssh}=all {alive} {worker}install {here}",
@@ -73,6 +73,7 @@ def test_tpu_vm():
         f"{ssh}=0 {alive} {worker}status {here}",
         f"gcloud compute tpus tpu-vm delete nas {here}",
     ]
+    assert list(tmp_path.iterdir()) == []
     remote = shlex.split(printed.splitlines()[5])[-3].removeprefix("--command=")
     assert shlex.split(remote)[2:] == RUN[1:]
 

@@ -34,7 +34,9 @@ def test_dockerfile(file):
     instructions = _instructions(file)
     known = {"FROM", "RUN", "WORKDIR", "COPY", "ARG", "USER", "ENV", "ENTRYPOINT"}
     assert {name for name, _ in instructions} <= known
-    assert instructions[0] == ("FROM", "python:3.12-slim")
+    name, base = instructions[0]
+    assert name == "FROM"
+    assert re.fullmatch(r"python:3\.12\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
 
     # Python itself is process 1: in the form of a shell, /bin/sh would get SIGTERM
     assert instructions[-1][0] == "ENTRYPOINT"
@@ -43,6 +45,7 @@ def test_dockerfile(file):
     args = dict(rest.split("=") for name, rest in instructions if name == "ARG")
     [user] = [rest for name, rest in instructions if name == "USER"]
     user = args.get(user.strip("${}"), user)
+    assert user != "root"
     assert f"useradd --create-home {user}" in file.read_text()
 
     extra = file.suffix[1:]

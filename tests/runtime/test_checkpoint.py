@@ -41,6 +41,25 @@ def test_variables_that_cannot_be_read(tmp_path):
         checkpoint.load_variables(tmp_path / "other")
 
 
+def test_whether_variables_are_as_they_were_written(tmp_path):
+    place = tmp_path / "v"
+    assert not checkpoint.is_intact(place)
+    checkpoint.save_variables(place, {"params": {"a": np.zeros(2)}})
+    assert checkpoint.is_intact(place)
+    (tmp_path / "link").symlink_to(place)
+    assert not checkpoint.is_intact(tmp_path / "link")
+    for name, make in (
+        ("file", lambda path: path.touch()),
+        ("link", lambda path: path.symlink_to("nowhere")),
+        ("seal.json", lambda path: path.write_text("{}")),
+    ):
+        (place / "inner").mkdir(exist_ok=True)
+        make(place / "inner" / name)
+        assert not checkpoint.is_intact(place), name
+        (place / "inner" / name).unlink()
+    assert checkpoint.is_intact(place)
+
+
 def test_progress_gives_back_the_newest_state_with_its_keys(tmp_path):
     progress = checkpoint.Progress(tmp_path / "working")
     assert progress.restore(_state(7))[0] == 0

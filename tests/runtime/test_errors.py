@@ -22,6 +22,10 @@ def test_exit_cleanly_turns_errors_into_a_line_and_a_status(capsys):
     assert user.value.code == 2
     assert capsys.readouterr().err == "error: mend this\n"
 
+    with pytest.raises(SystemExit):
+        exit_cleanly(lambda: _raise(UserError("no checkpoint at a\x1b[2J\nerror: b")))
+    assert capsys.readouterr().err == "error: no checkpoint at a\\x1b[2J\\nerror: b\n"
+
     with pytest.raises(SystemExit) as stopped:
         exit_cleanly(lambda: _raise(Interrupted(signal.SIGTERM)), resume="Go on so.")
     assert stopped.value.code == 128 + signal.SIGTERM

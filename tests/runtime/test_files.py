@@ -1,4 +1,5 @@
 import json
+import resource
 
 import pytest
 
@@ -55,3 +56,17 @@ def test_make_directory(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write to .*file.*choose another place"):
         files.make_directory(tmp_path / "file" / "below")
+
+
+def test_a_limit_on_the_size_of_files(tmp_path):
+    """As `ulimit -f` sets it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*/a: File too large\."):
+            files.write_bytes(tmp_path / "a", bytes(2000))
+        with pytest.raises(UserError, match=r"a file may have 0\.0 MB \(ulimit -f\), 11\.0 MB are"):
+            files.check_space(tmp_path / "a", 10_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "a").exists()

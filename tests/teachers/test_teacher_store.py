@@ -7,7 +7,7 @@ import pytest
 
 from datafree_nas import teachers
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.teachers import port, registry
+from datafree_nas.teachers import port, registry, store
 
 
 @pytest.fixture
@@ -33,6 +33,21 @@ def test_a_teacher_comes_back_as_it_was(saved, tiny_teacher):
     assert card["input_range"] == pytest.approx([-0.75, 1.75])
     assert all(check["passed"] for check in card["checks"])
     assert card["source"] == {"trained_on": "digits"}
+
+
+def test_an_earlier_teacher_stays_until_the_new_one_is_whole(saved, tiny_teacher, monkeypatch):
+    teacher, variables = tiny_teacher
+    more = jax.tree.map(lambda leaf: leaf + 1, variables)
+    before = store.digest(teachers.load(saved)[1])
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_json", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.replace(saved, teacher, more, {})
+    assert store.digest(teachers.load(saved)[1]) == before
+    assert sorted(path.name for path in saved.iterdir()) == ["teacher.json", "variables"]
+    store.replace(saved, teacher, more, {})
+    assert store.digest(teachers.load(saved)[1]) == store.digest(more)
+    assert sorted(path.name for path in saved.iterdir()) == ["teacher.json", "variables"]
 
 
 @pytest.mark.parametrize("field", ["arch", "num_classes", "image_size", "mean", "std"])

@@ -1,0 +1,66 @@
+"""Arrays of `.npz` files, of which a small one can claim, or expand to, more than all memory."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+_MEMORY = Path("/proc/meminfo")
+
+
+def read(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """Reads an array, if there is room for it.
+
+    Args:
+        arrays: an open file.
+        name: of the array.
+
+    Raises:
+        ValueError: the file holds less than the array's shape says, or the memory does.
+        Exception: of another kind, if the file is damaged.
+    """
+    size = _size(arrays, name)
+    if size > (free := _free_memory()):
+        raise ValueError(
+            f"{name} takes {size / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB of it are free"
+        )
+    return arrays[name]
+
+
+def header(arrays: np.lib.npyio.NpzFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and type that an array is said to have.
+
+    Args:
+        arrays: an open file.
+        member: the array's name, and `.npy`.
+    """
+    archive = arrays.zip
+    assert archive is not None  # it is open
+    with archive.open(member) as opened:
+        read_header = np.lib.format.read_array_header_2_0
+        if np.lib.format.read_magic(opened) == (1, 0):
+            read_header = np.lib.format.read_array_header_1_0
+        shape, _, dtype = read_header(opened)
+    return shape, dtype
+
+
+def _size(arrays: np.lib.npyio.NpzFile, name: str) -> int:
+    """Bytes of an array."""
+    member = f"{name}.npy"
+    shape, dtype = header(arrays, member)
+    size = math.prod(shape) * dtype.itemsize
+    archive = arrays.zip
+    assert archive is not None
+    if size > archive.getinfo(member).file_size and not dtype.hasobject:  # else it is a pickle
+        raise ValueError(f"{name} {dtype} {list(shape)} is larger than what it holds")
+    return size
+
+
+def _free_memory() -> float:
+    """Bytes that the system could still give; infinity where it does not say."""
+    try:
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", _MEMORY.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return 1024 * int(found[1]) if found else math.inf
