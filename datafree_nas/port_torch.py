@@ -18,6 +18,7 @@ from absl import app, flags
 from datafree_nas.data.classes import read_names
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import at
+from datafree_nas.runtime import checkpoint
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import as_path, read_json
 from datafree_nas.runtime.flags import parse
@@ -88,13 +89,14 @@ def _out() -> Path:
     """Where to write: a directory that is new, empty, or holds an earlier port of this file."""
     if not _OUT.value:
         raise UserError("give --out=DIR to write, or --check to look only")
-    out, checkpoint = as_path(_OUT.value), as_path(_CHECKPOINT.value)
+    out, file = as_path(_OUT.value), as_path(_CHECKPOINT.value)
+    checkpoint.check_place(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file; name a directory")
-    if out.is_dir() and any(out.iterdir()) and checkpoint.is_file():
+    if out.is_dir() and any(out.iterdir()) and file.is_file():
         card = read_json(out / store.FILE) if (out / store.FILE).exists() else None
         source = card.get("source") if isinstance(card, dict) else None
-        if not isinstance(source, dict) or source.get("sha256") != torch_file.sha256(checkpoint):
+        if not isinstance(source, dict) or source.get("sha256") != torch_file.sha256(file):
             raise UserError(f"--out={out} holds something else; name a new directory or remove it")
         store.check_replaceable(out)
     return out

@@ -6,7 +6,6 @@ docs/reliability.md lists them all, with those that other files test.
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -66,8 +65,9 @@ def test_a_process_lost_in_the_middle(tmp_path, lost):
     _assert_one_line(output, f"error: process {lost} was lost; everything saved so far is kept.")
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("told", [0, 1])
+@pytest.mark.parametrize(
+    "told", [pytest.param(0, marks=pytest.mark.full), pytest.param(1, marks=pytest.mark.slow)]
+)
 def test_a_signal_to_one_process_stops_all_and_they_go_on_together(tmp_path, told):
     started = processes.start(tmp_path, *ENDLESS, processes=2)
     _read_until(started[0], "train teacher")
@@ -127,8 +127,14 @@ echo "status $?"
 """
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("size", [100, 500, 700])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(100, marks=pytest.mark.full),
+        pytest.param(500, marks=pytest.mark.full),
+        pytest.param(700, marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_disk_and_then_room_again(tmp_path, size):
     """Where it gets full: the teacher's progress, its variables, a shard of images."""
     command = [*processes.MAIN, f"--workdir={tmp_path}/run", "--stages=teacher,synthesize"]
@@ -156,23 +162,3 @@ def test_a_directory_that_cannot_be_written(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     _assert_one_line(done.stderr, "error: cannot write to /sys/run: ")
-
-
-@pytest.mark.slow
-def test_twenty_kills_of_two_processes_end_in_the_same_summary(tmp_path):
-    """Of the default run; one process is killed, now this one and now that one, and all restart."""
-    default = [sys.executable, "-m", "datafree_nas.main"]
-    generator = np.random.default_rng(11)
-    processes.run(tmp_path / "whole", processes=2, command=default, timeout=1800)
-    for _ in range(20):
-        started = processes.start(tmp_path / "killed", processes=2, command=default)
-        time.sleep(generator.uniform(5, 45))
-        victim = int(generator.integers(2))
-        started[victim].kill()
-        ended = processes.finish(started, timeout=120)
-        assert ended[1 - victim][0] in (0, LOST), ended[1 - victim][1]
-    processes.run(tmp_path / "killed", processes=2, command=default, timeout=1800)
-    whole, killed = (
-        (tmp_path / name / "report" / "summary.json").read_bytes() for name in ("whole", "killed")
-    )
-    assert killed == whole

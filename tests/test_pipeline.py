@@ -269,7 +269,7 @@ def test_killed_at_random_moments_it_ends_the_same(finished, tmp_path):
     workdir, _, _ = finished
     expected = (workdir / "report" / "summary.json").read_bytes()
     generator = np.random.default_rng(0)
-    assert _kill_until_done(tmp_path, (), 4, generator, longest=25) == expected
+    assert _kill_until_done(tmp_path, (), 3, generator, longest=15) == expected
 
 
 @pytest.mark.parametrize(

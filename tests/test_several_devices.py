@@ -21,8 +21,6 @@ from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.synthesis import store
 from tests import guarded, processes, splitting
 
-pytestmark = pytest.mark.full
-
 FLAGS = [
     "--config.synthesis.resolutions=((2, 6), (1, 14))",
     "--config.synthesis.learning_rate=0.003",
@@ -54,11 +52,19 @@ def on_one(teacher, tmp_path_factory):
     return _run(tmp_path_factory.mktemp("one"), teacher)
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("two devices", marks=pytest.mark.full),
+        pytest.param("eight devices", marks=pytest.mark.slow),
+        pytest.param("two processes of two devices", marks=pytest.mark.full),
+    ],
+)
 def on_several(request, teacher, tmp_path_factory):
     return _run(tmp_path_factory.mktemp("several"), teacher, **LAYOUTS[request.param])
 
 
+@pytest.mark.full
 def test_small_batches_are_computed_whole_by_every_process(teacher, tmp_path):
     """Nothing is added up between them, so not a bit of the result differs."""
     processes.run(tmp_path, *FLAGS, "--stages=teacher", processes=2)

@@ -190,7 +190,7 @@ def small(tmp_path_factory):
         yield [f"--teacher={place}/teacher", "--images=40", *flags]
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_a_supernet_ranks_and_goes_on(cells, tmp_path, small):
     """Stopped while it trains, it ends with the scores of a run that was not."""
     flags = [*small, "--count=3"]

@@ -45,8 +45,14 @@ def _left(directory):
     return {name: (directory / name).read_bytes() for name in FILES if (directory / name).exists()}
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("strategy", ["darts", "proxyless", "spos"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param("darts", marks=pytest.mark.slow),
+        pytest.param("proxyless", marks=pytest.mark.slow),
+        pytest.param("spos", marks=pytest.mark.full),
+    ],
+)
 def test_stopped_and_resumed(strategy, tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING), jax.log_compiles():
         _search(tmp_path / "whole", strategy)

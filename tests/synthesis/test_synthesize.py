@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_finite_names_the_work_unit(run):
         run(learning_rate=float("nan"))
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_one_and_two_devices_make_the_same(tmp_path):
     """A sharded step takes BatchNorm statistics over the whole batch, whatever the devices."""
     code = """

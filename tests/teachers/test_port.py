@@ -95,7 +95,7 @@ def test_nothing_under_that_prefix(tmp_path):
     [
         (ARCH, ARCH),
         pytest.param("resnet18", "resnet18", marks=pytest.mark.slow),
-        pytest.param("wide_stem_resnet18", "wide_stem_resnet18", marks=pytest.mark.full),
+        pytest.param("wide_stem_resnet18", "wide_stem_resnet18", marks=pytest.mark.slow),
         pytest.param("wrn16_2", "wrn16_2", marks=pytest.mark.slow),
         pytest.param("resnet50", "resnet50", marks=pytest.mark.slow),
         # the same keys and shapes: the newer kind is taken
