@@ -68,7 +68,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
         )
     reason = os.strerror(failure.errno or 0)
     raise UserError(
-        f"process 0 cannot listen on {where} ({reason}); choose another port for --coordinator"
+        f"process 0 cannot listen on {where} ({reason}); choose another port for --coordinator: "
+        "it uses that and the one 1000 below"
     )
 
 
