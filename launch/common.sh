@@ -17,6 +17,12 @@ usage() {
     exit 0
 }
 
+# The processes of a run prove to each other that they know this; it is on no command line.
+set_token() {
+    DATAFREE_NAS_TOKEN=${DATAFREE_NAS_TOKEN:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
+    export DATAFREE_NAS_TOKEN
+}
+
 # A command as one could type it.
 show() {
     local text

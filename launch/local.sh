@@ -13,6 +13,7 @@
 #   NPROC                 threads of a process (its share of the cores)
 #   PORT                  of the coordinator; PORT - 1000 is used as well (two free ones)
 #   GRACE_SECONDS         before the rest is killed (30)
+#   DATAFREE_NAS_TOKEN    by which the processes know each other (a random one)
 
 set -euo pipefail
 # shellcheck source=launch/common.sh
@@ -100,6 +101,7 @@ shift
 if [[ ${1-} == -- ]]; then shift; fi
 arguments=("$@")
 choose_port
+set_token
 python=${DATAFREE_NAS_PYTHON:-$root/.venv/bin/python}
 [[ -x $python ]] || die "no Python at $python; install the package there, or set DATAFREE_NAS_PYTHON"
 cores=$(getconf _NPROCESSORS_ONLN)

@@ -50,6 +50,7 @@ pause=${PAUSE_SECONDS:-60} # between two looks, or two attempts
 temporary=$(mktemp -d) # of a name that nobody can have taken before
 trap 'rm -rf "$temporary"' EXIT
 archive=$temporary/datafree_nas.tar.gz
+token_file=$HOME/.datafree_nas-$name.env
 
 # tpus WORDS: `gcloud compute tpus WORDS`, here.
 tpus() { run gcloud compute tpus "$@" --zone="$zone" ${project:+--project="$project"} --quiet; }
@@ -110,7 +111,17 @@ install() {
         run git -C "$root" archive --format=tar.gz --output="$archive" HEAD &&
             tpus tpu-vm scp "$archive" "$name:datafree_nas.tar.gz" --worker=all &&
             on all 'rm -rf datafree_nas && mkdir datafree_nas && tar -xzf datafree_nas.tar.gz -C datafree_nas'
-    fi && on all 'datafree_nas/launch/worker.sh install' && installed=1
+    fi && on all 'datafree_nas/launch/worker.sh install' && hand_out_token && installed=1
+}
+
+# A token to all workers, by which their processes know each other, in a file of the user's own.
+hand_out_token() {
+    if [[ ! $dry_run ]]; then
+        set_token
+        (umask 077 && echo "DATAFREE_NAS_TOKEN=$DATAFREE_NAS_TOKEN" >"$token_file")
+    fi
+    tpus tpu-vm scp "$token_file" "$name:datafree_nas/token.env" --worker=all &&
+        run rm "$token_file"
 }
 
 start() { on all "datafree_nas/launch/worker.sh start $(show "${main_args[@]}")"; }

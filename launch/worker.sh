@@ -30,7 +30,7 @@ case ${1-} in
         # RemainAfterExit: the exit status is kept when it is 0, too
         sudo systemd-run --quiet --unit="$unit" --uid="$(id -un)" --working-directory="$PWD" \
             --property=RemainAfterExit=yes --property=KillMode=mixed --property=TimeoutStopSec=45 \
-            --property=StandardOutput="append:$log" \
+            --property=EnvironmentFile="-$PWD/token.env" --property=StandardOutput="append:$log" \
             "$PWD/.venv/bin/python" -m datafree_nas.main "${@:2}"
         ;;
     follow)

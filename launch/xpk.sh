@@ -17,6 +17,9 @@
 # Follow it by `xpk workload list` and the link that xpk prints; `xpk workload delete` sends the
 # processes SIGTERM, and they save. The same command, once the old workload is deleted, goes on.
 #
+# The processes know each other by a random DATAFREE_NAS_TOKEN, which whoever may read the cluster's
+# workloads can see.
+#
 # Needs xpk 1.x, gcloud and kubectl, logged in. The image runs as root, because xpk gives its pods no
 # other user and a node's TPUs belong to root.
 
@@ -33,10 +36,12 @@ for option in slices restarts; do
     [[ ${!option} =~ ^[1-9][0-9]*$ ]] || die "--$option=${!option} is not a number from 1"
 done
 
+set_token # xpk.env names it, xpk takes it from here and writes it into the workload
+
 # exec: xpk sends its signals to the shell that it has started. xpk itself restarts after 42 and
 # after 127 to 255.
 run xpk workload create --workload="$name" --cluster="$cluster" --tpu-type="$type" \
     --num-slices="$slices" --docker-image="$image" --max-restarts="$restarts" \
     --restart-on-exit-codes=1,75 --termination-grace-period-seconds=45 \
-    ${project:+--project="$project"} ${zone:+--zone="$zone"} \
+    ${project:+--project="$project"} ${zone:+--zone="$zone"} --env-file="$root/launch/xpk.env" \
     --command="exec $(show python -m datafree_nas.main "${main_args[@]}")"

@@ -20,7 +20,7 @@ def free_port():
         return port
 
 
-def start(workdir, *flags, processes=1, devices=1, command=MAIN, present=None):
+def start(workdir, *flags, processes=1, devices=1, command=MAIN, present=None, port=None):
     """One `Popen` for each process; standard error and output together.
 
     Args:
@@ -30,11 +30,12 @@ def start(workdir, *flags, processes=1, devices=1, command=MAIN, present=None):
         devices: virtual ones of each process.
         command: the program.
         present: numbers of the processes that are started, all of them if None.
+        port: of the coordinator, a free one if None.
     """
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     if processes > 1 or devices == 1:  # a core each: the convolutions of devices that share some
         environment["NPROC"] = "1"
-    port, started = free_port(), []
+    port, started = port or free_port(), []
     for index in range(processes) if present is None else present:
         place = []
         if processes > 1:

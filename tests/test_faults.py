@@ -5,6 +5,7 @@ docs/reliability.md lists them all, with those that other files test.
 
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -63,6 +64,49 @@ def test_a_process_lost_in_the_middle(tmp_path, lost):
     status, output = ended[1 - lost]
     assert status == LOST
     _assert_one_line(output, f"error: process {lost} was lost; everything saved so far is kept.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_process_that_lives_and_does_nothing(tmp_path, stopped):
+    """The other one ends, and so does this one when it wakes."""
+    started = processes.start(tmp_path, *ENDLESS, processes=2, command=splitting.MAIN)
+    _read_until(started[0], "train teacher")
+    started[stopped].send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    ((status, output),) = processes.finish([started[1 - stopped]], timeout=90)
+    assert 30 < time.monotonic() - began < 60
+    assert status == LOST
+    _assert_one_line(output, f"error: process {stopped} has been silent for 40 s; everything saved")
+    started[stopped].send_signal(signal.SIGCONT)
+    ((status, output),) = processes.finish([started[stopped]], timeout=60)
+    assert status == LOST
+    _assert_one_line(output, "error: process ")
+
+
+@pytest.mark.slow
+def test_processes_that_are_paused_together_go_on(tmp_path):
+    """As on a machine that sleeps."""
+    started = processes.start(tmp_path, *ENDLESS, processes=2, command=splitting.MAIN)
+    _read_until(started[0], "train teacher")
+    for signum, seconds in ((signal.SIGSTOP, 60), (signal.SIGCONT, 20), (signal.SIGTERM, 0)):
+        for process in started:
+            process.send_signal(signum)
+        time.sleep(seconds)
+    for status, output in processes.finish(started, timeout=60):
+        assert status == 128 + signal.SIGTERM, output
+
+
+@pytest.mark.full
+def test_a_port_that_is_in_use(tmp_path):
+    """JAX itself would end process 0 in a segmentation fault, and the others would wait."""
+    port = processes.free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        started = processes.start(tmp_path, processes=2, port=port)
+        ended = processes.finish(started, timeout=60)
+    for status, output in ended:
+        assert status == 2
+        _assert_one_line(output, f"error: process 0 cannot listen on 127.0.0.1:{port} (Address")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from datafree_nas.runtime import interrupt
+from datafree_nas.runtime import addresses, interrupt
 from datafree_nas.runtime.errors import Interrupted, UserError
 from datafree_nas.runtime.rollcall import Events, RollCall
 from datafree_nas.runtime.terminal import printable
@@ -25,12 +26,14 @@ T = TypeVar("T")
 
 LOST = 75  # exit status: nothing wrong here, run the same command again
 PORT_BELOW = 1000  # the roll call's port lies so far below JAX's
+_BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"  # JAX's own name for where process 0 listens
 _GRACE_SECONDS = 2.0  # for a process to tell by itself what the others tell of, too
 _HEARTBEAT_SECONDS = 100  # JAX's own, which the roll call is quicker than
 _SHUTDOWN_SECONDS = 20
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 _rollcall: RollCall | None = None  # of the process, as JAX's runtime is
+_ending = threading.Lock()  # the first reason to end is the one that is told
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def find(coordinator: str, num_processes: int | None, process_id: int | None) ->
         found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, 300)
         address, count, index, devices = found
         return Place(address, count, index or 0, devices) if address and count else Place("", 1, 0)
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not PORT_BELOW < int(port) < 1 << 16:
+    found_at = addresses.split(coordinator)
+    if found_at is None or found_at[1] <= PORT_BELOW:
         raise UserError(
-            f"--coordinator={coordinator} is not HOST:PORT with a port over {PORT_BELOW}"
+            f"--coordinator={coordinator} is not HOST:PORT with a port over {PORT_BELOW}, nor "
+            "[IPV6]:PORT"
         )
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id} is not below --num_processes={num_processes}")
@@ -83,37 +87,67 @@ def initialize(place: Place, timeout: float) -> None:
         timeout: seconds to wait for the others.
 
     Raises:
-        UserError: not everyone came; names the coordinator and who is missing.
+        UserError: not everyone came; names the coordinator and who is missing. Or process 0 cannot
+            listen on one of its two ports.
     """
     global _rollcall
     if place.count == 1:
         return
-    host, _, port = place.coordinator.rpartition(":")
-    address = (host.strip("[]"), int(port) - PORT_BELOW)
+    host, port = _host_and_port(place.coordinator)
+    bind_host, bind_port = _where_to_listen(host, port) if place.index == 0 else (host, port)
     events = Events(stopped=interrupt.request, ended=_end_with_them)
     sys.excepthook = _tell_of_bug
-    _rollcall = RollCall(address, place.count, place.index, timeout, events)
+    _rollcall = RollCall(
+        (host, port - PORT_BELOW), place.count, place.index, timeout, events, bind_host
+    )
+    once(lambda: _check_is_free(bind_host, bind_port))
     jax.distributed.initialize(
         place.coordinator,
         place.count,
         place.index,
         place.local_devices,
+        coordinator_bind_address=addresses.join(bind_host, bind_port),
         heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
     )
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    found = addresses.split(address)
+    if found is None:
+        raise UserError(f"{address} is not HOST:PORT or [IPV6]:PORT")
+    return found
+
+
+def _where_to_listen(host: str, port: int) -> tuple[str, int]:
+    """Of process 0: the coordinator's address, unless the environment says another one."""
+    if given := os.environ.get(_BIND_ADDRESS):
+        return _host_and_port(given)
+    bind_host = addresses.to_listen_on(host)
+    if bind_host != host:
+        print(f"{host} is a loopback address on this machine: listening on all its interfaces")
+    return bind_host, port
+
+
+def _check_is_free(host: str, port: int) -> None:
+    """JAX would end in a segmentation fault on a port that is taken."""
+    for server in addresses.listen(host, port):
+        server.close()
 
 
 def _end_with_them(process: int, status: int | None, line: str) -> None:
     """Without one of its processes a run cannot go on; in a collective, it would wait for ever."""
     if status == 0:
         return
-    time.sleep(_GRACE_SECONDS if status else 0)
-    if _rollcall is not None and _rollcall.left:  # with a line of its own
-        return
-    told = f"process {process} ended with status {status}: {line}"
-    lost = f"process {process} was lost; everything saved so far is kept. Start all of them again."
-    print(f"error: {lost if status is None else told}", file=sys.stderr, flush=True)
-    os._exit(LOST if status is None else status)  # the main thread may be deep in a collective
+    with _ending:
+        time.sleep(_GRACE_SECONDS if status else 0)
+        if _rollcall is not None and _rollcall.left:  # with a line of its own
+            return
+        told = f"process {process} ended with status {status}: {line}"
+        lost = f"process {process} {line}; everything saved so far is kept."
+        reason = f"{lost} Start all of them again." if status is None else told
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+        os._exit(LOST if status is None else status)  # the main thread may be in a collective
 
 
 def _tell_of_bug(*exception: Any) -> None:

@@ -1,11 +1,11 @@
 """The processes of one run know of each other: who is missing, who is lost, who has to stop.
 
-Process 0 listens, and every other one holds a connection to it as long as it lives. The kernel
-closes the connection of a process that dies, so a loss is known at once; JAX's own heartbeats take
-minutes to tell, and then abort. Messages are lines of JSON: `[kind, ...]`.
+Process 0 listens until all are there, and every other one holds a connection to it as long as it
+lives. The kernel closes the connection of a process that dies, so a loss is known at once; JAX's
+own heartbeats take minutes to tell, and then abort. `line` has the form of messages, `door` the
+first ones of a connection.
 """
 
-import contextlib
 import json
 import socket
 import threading
@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from datafree_nas.runtime import addresses, door
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.line import Line, silence
 
 _RETRY_SECONDS = 0.2
-_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # of a machine that is gone
+_CONNECT_SECONDS = 5.0
+_RELEASE_SECONDS = 0.5  # in which the end of a process is seen here, when it comes a second time
 
 
 class Events(NamedTuple):
@@ -24,42 +27,13 @@ class Events(NamedTuple):
 
     Attributes:
         stopped: `(signal)`, another process was asked to stop.
-        ended: `(process, status, line)`, another process is no more. The status is None if it
-            could not say one.
+        ended: `(process, status, line)`, a process is no more. The status is None if it could not
+            say one, and the line then what was seen of it. It may be this very process, if it was
+            paused so long that the others have given it up.
     """
 
     stopped: Callable[[int], None]
     ended: Callable[[int, int | None, str], None]
-
-
-class _Line:
-    """A connection that carries messages."""
-
-    def __init__(self, connection: socket.socket):
-        for name, value in _KEEPALIVE.items():
-            if hasattr(socket, name):  # not on every system
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._connection, self._file = connection, connection.makefile("r")
-        self._writing = threading.Lock()
-
-    def send(self, *message: Any) -> None:
-        with self._writing, contextlib.suppress(OSError):  # of a loss the reader hears
-            self._connection.sendall((json.dumps(message) + "\n").encode())
-
-    def receive(self, timeout: float | None = None) -> list[Any]:
-        """The next message, `[]` when the other side is gone."""
-        self._connection.settimeout(timeout)
-        try:
-            line = self._file.readline()
-            return json.loads(line) if line.endswith("\n") else []
-        except (OSError, ValueError):
-            return []
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
 
 
 class RollCall:
@@ -71,25 +45,33 @@ class RollCall:
         index: of this one.
         timeout: seconds to wait for the others.
         events: what to do when something happens to one of them.
+        listen_on: the host whose addresses process 0 listens on, that of `address` if None.
 
     Raises:
         UserError: not everyone came in time; names the coordinator and who is missing.
     """
 
     def __init__(
-        self, address: tuple[str, int], count: int, index: int, timeout: float, events: Events
+        self,
+        address: tuple[str, int],
+        count: int,
+        index: int,
+        timeout: float,
+        events: Events,
+        listen_on: str | None = None,
     ):
         self.count, self.index, self._events = count, index, events
-        self._where = f"{address[0]}:{address[1]}"
+        self._address, self._where = address, addresses.join(*address)
         self._arrived = threading.Condition()
         self._values: dict[int, dict[int, Any]] = {}
         self._answers: dict[int, list[Any]] = {}
         self._calls, self.left = 0, False
-        deadline = time.monotonic() + timeout
-        meet = self._listen if index == 0 else self._join
-        self._lines = meet(address, deadline, timeout)
-        for other, line in self._lines.items():
-            threading.Thread(target=self._read, args=(other, line), daemon=True).start()
+        self._lines: dict[int, Line] = {}
+        self._meeting = index == 0  # until then a loss is a place that is free again
+        if index == 0:
+            self._listen(addresses.listen(listen_on or address[0], address[1]), timeout)
+        else:
+            self._join(timeout)
 
     def gather(self, value: Any) -> list[Any]:
         """Everyone's value, in the order of processes; comes back when everyone has called it.
@@ -114,7 +96,7 @@ class RollCall:
 
     def stop(self, signum: int) -> None:
         """Tells the others that a signal has asked this process to stop."""
-        self._tell("stop", signum, self.index)
+        self._tell("stop", signum)
 
     def leave(self, status: int = 0, line: str = "") -> None:
         """Says goodbye; what becomes of the others from here on is of no interest.
@@ -132,95 +114,119 @@ class RollCall:
         for line in self._lines.values():
             line.send(*message)
 
-    def _listen(
-        self, address: tuple[str, int], deadline: float, timeout: float
-    ) -> dict[int, _Line]:
+    def _listen(self, servers: list[socket.socket], timeout: float) -> None:
         """Process 0 waits for the others."""
-        here = address[0] if address[0] in ("127.0.0.1", "localhost") else ""
-        lines: dict[int, _Line] = {}
-        try:
-            server = socket.create_server((here, address[1]))
-        except OSError as error:
-            raise UserError(
-                f"process 0 cannot listen on {self._where} ({error.strerror}); choose another "
-                "port for --coordinator"
-            ) from None
-        with server:
-            while len(lines) < self.count - 1 and (left := deadline - time.monotonic()) > 0:
-                server.settimeout(left)
-                with contextlib.suppress(TimeoutError):
-                    self._admit(_Line(server.accept()[0]), lines)
-        missing = [str(i) for i in range(1, self.count) if i not in lines]
-        for line in lines.values():
-            line.send("missing" if missing else "go", missing)
-        if missing:
-            raise UserError(self._missing(missing, timeout))
-        return lines
+        entrance = door.Door(servers, self.count, self._take)
+        entrance.stay_open(self._is_complete, time.monotonic() + timeout)
+        with self._arrived:
+            missing = [i for i in range(1, self.count) if i not in self._lines]
+            self._meeting, self.left = False, bool(missing)
+        if not missing:
+            return self._tell("go")
+        self._tell("missing", missing)
+        for line in self._lines.values():
+            line.close()
+        raise UserError(self._missing(missing, timeout))
 
-    def _admit(self, line: _Line, lines: dict[int, _Line]) -> None:
-        hello = line.receive(timeout=5)
-        if len(hello) != 3 or hello[0] != "here":
-            line.close()  # a port scanner
-        elif hello[2] != self.count or not 0 < hello[1] < self.count or hello[1] in lines:
-            line.send("refused", hello[2] == self.count)
-        else:
-            lines[hello[1]] = line
+    def _take(self, index: int, line: Line) -> bool:
+        """Gives a process its place, unless another one has it."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: index not in self._lines, _RELEASE_SECONDS)
+            if not self._meeting or index in self._lines:
+                return False
+            line.send("welcome")
+            line.keep_alive()
+            self._lines[index] = line
+        threading.Thread(target=self._read, args=(index, line), daemon=True).start()
+        return True
 
-    def _missing(self, missing: list[str], timeout: float) -> str:
+    def _is_complete(self) -> bool:
+        with self._arrived:
+            self._meeting = len(self._lines) < self.count - 1
+            return not self._meeting
+
+    def _is_free_again(self, index: int) -> bool:
+        """Whether a process was lost before the run has begun: it may come once more."""
+        with self._arrived:
+            if self._meeting:
+                self._lines.pop(index).close()
+                self._arrived.notify_all()
+            return self._meeting
+
+    def _missing(self, missing: list[Any], timeout: float) -> str:
         return (
             f"after {timeout:.0f} s, of {self.count} processes that were to meet at {self._where} "
-            f"these are missing: {', '.join(missing)}; start them, or raise --start_timeout"
+            f"these are missing: {', '.join(map(str, missing))}; start them, or raise "
+            "--start_timeout"
         )
 
-    def _join(self, address: tuple[str, int], deadline: float, timeout: float) -> dict[int, _Line]:
-        """Every other process goes to process 0."""
+    def _join(self, timeout: float) -> None:
+        """Every other process goes to process 0, and waits with it."""
+        line = self._lines[0] = self._reach(timeout)
+        line.keep_alive()
+        match line.receive():
+            case ["go"]:
+                threading.Thread(target=self._read, args=(0, line), daemon=True).start()
+                return
+            case ["missing", list(missing)]:
+                problem = self._missing(missing, timeout)
+            case _:
+                problem = f"the coordinator {self._where} went away; see its output"
+        line.close()
+        raise UserError(problem)
+
+    def _reach(self, timeout: float) -> Line:
+        """Tries until process 0 welcomes this one."""
+        deadline = time.monotonic() + timeout
         while True:
             try:
-                line = _Line(socket.create_connection(address, timeout=5))
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"process {self.index} has not reached the coordinator, process 0, at "
-                        f"{self._where} in {timeout:.0f} s ({error.strerror or error}); start it, "
-                        "or open the port"
-                    ) from None
-                time.sleep(_RETRY_SECONDS)
-        line.send("here", self.index, self.count)
-        kind, detail = (line.receive(timeout=None) or ["gone", None])[:2]
-        if kind == "missing":
-            raise UserError(self._missing(detail, timeout))
-        if kind == "refused":
-            reason = "that number is taken or too large" if detail else "it expects another number"
-            raise UserError(
-                f"the coordinator {self._where} refused process {self.index} of {self.count}: "
-                f"{reason}; check --process_id and --num_processes"
-            )
-        if kind != "go":
-            raise UserError(f"the coordinator {self._where} went away; see its output")
-        return {0: line}
+                line = Line(socket.create_connection(self._address, timeout=_CONNECT_SECONDS))
+                refusal, problem = door.knock(line, self.index, self.count, deadline), "no answer"
+                if refusal == "":
+                    return line
+                line.close()
+            except (OSError, UnicodeError) as error:
+                refusal, problem = None, getattr(error, "strerror", None) or str(error)
+            if refusal:
+                raise UserError(
+                    f"the coordinator {self._where} refused process {self.index} of "
+                    f"{self.count}: {refusal}"
+                )
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"process {self.index} has not reached the coordinator, process 0, at "
+                    f"{self._where} in {timeout:.0f} s ({problem}); start it, or open the port"
+                )
+            time.sleep(_RETRY_SECONDS)
 
-    def _read(self, other: int, line: _Line) -> None:
-        while message := line.receive():
-            kind, *rest = message
-            if kind == "gather":
-                number, value = rest
-                with self._arrived:
-                    self._values.setdefault(number, {})[other] = value
-                    self._arrived.notify_all()
-            elif kind == "answer":
-                with self._arrived:
-                    self._answers[rest[0]] = rest[1]
-                    self._arrived.notify_all()
-            elif kind == "stop":
-                self._pass_on(other, message)
-                self._events.stopped(rest[0])
-            elif kind == "ended":
-                self._pass_on(other, message)
-                return None if self.left else self._events.ended(*rest)
-        if not self.left:
-            self._pass_on(other, ["ended", other, None, ""])
-            self._events.ended(other, None, "")
+    def _read(self, other: int, line: Line) -> None:
+        """Hears what another process says until it says no more, or nothing that makes sense."""
+        while True:
+            message = line.receive()
+            match [] if self._meeting else message:  # before "go" there is nothing to say
+                case ["gather", int(number), value]:
+                    with self._arrived:
+                        self._values.setdefault(number, {})[other] = value
+                        self._arrived.notify_all()
+                case ["answer", int(number), list(values)] if len(values) == self.count:
+                    with self._arrived:
+                        self._answers[number] = values
+                        self._arrived.notify_all()
+                case ["stop", int(signum)] if 0 < signum < 128:
+                    self._pass_on(other, message)
+                    self._events.stopped(signum)
+                case ["ended", int(process), (int() | None) as status, str(said)] if (
+                    0 <= (status or 0) < 256
+                ):
+                    self._pass_on(other, message)
+                    return None if self.left else self._events.ended(process, status, said)
+                case _:
+                    break
+        if not self.left and not self._is_free_again(other):
+            said = silence() if line.silent else "was lost"
+            self._pass_on(other, ["ended", other, None, said])
+            line.send("ended", other, None, said)  # it may only be paused, and wake up
+            self._events.ended(other, None, said)
         return None
 
     def _pass_on(self, source: int, message: list[Any]) -> None:

@@ -1,6 +1,7 @@
 """launch/tpu_vm.sh with a gcloud that only answers, launch/worker.sh with such a systemd."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,8 @@ if os.path.exists(f"{here}/{asked}"):
     sys.exit(int(status))
 """
 MISSING = "1"  # what `describe` says of a TPU that is not there
-MAKE = ["create", "describe", "status", "scp", "ssh", "install", "start", "follow", "status"]
+INSTALL = ["scp", "ssh", "install", "scp"]  # the package, and the token
+MAKE = ["create", "describe", "status", *INSTALL, "start", "follow", "status"]
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ def _start(cloud, *options, **answers):
             "PATH": f"{cloud}:{os.environ['PATH']}",
             "PAUSE_SECONDS": "0",
             "TMPDIR": str(cloud),
+            "HOME": str(cloud),
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -216,8 +219,23 @@ def test_worker_start(tmp_path, worker):
         f"--working-directory={home}",
         "--property=KillMode=mixed",
         "--property=TimeoutStopSec=45",
+        f"--property=EnvironmentFile=-{home}/token.env",
         f"--property=StandardOutput=append:{home}/run.log",
     } <= set(unit)
+
+
+def test_the_token_lies_in_a_file_of_the_user_alone(cloud):
+    """Until it is on the workers."""
+    copy = "stat -c %a $HOME/.datafree_nas-nas.env; cat $HOME/.datafree_nas-nas.env"
+    _program(
+        cloud / "gcloud",
+        f'case "$*" in *token.env*) ({copy}) >{cloud}/seen ;; *describe*) echo READY ;; esac\n',
+    )
+    assert _run(cloud, "--attempts=1")[0] == 1, "the answers of this gcloud are not those of a run"
+    mode, line = (cloud / "seen").read_text().splitlines()
+    assert mode == "600"
+    assert re.fullmatch("DATAFREE_NAS_TOKEN=[0-9a-f]{32}", line)
+    assert not (cloud / ".datafree_nas-nas.env").exists()
 
 
 def test_worker_follow(tmp_path, worker):

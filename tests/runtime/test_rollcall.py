@@ -1,7 +1,6 @@
 """Several roll calls in one process: a thread for each."""
 
 import math
-import queue
 import socket
 import threading
 import time
@@ -9,39 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from datafree_nas.runtime import line as line_module
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.rollcall import Events, RollCall
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-class Heard(Events):
-    """Writes down what happens."""
-
-    def __new__(cls):
-        heard = queue.Queue()
-        events = super().__new__(
-            cls, stopped=lambda *a: heard.put(("stopped", *a)), ended=lambda *a: heard.put(a)
-        )
-        events.queue = heard
-        return events
-
-    def next(self):
-        return self.queue.get(timeout=5)
+from datafree_nas.runtime.rollcall import RollCall
+from tests.runtime.peers import Heard, Peer, coordinator, free_port
+from tests.runtime.test_line import GARBAGE
 
 
 @pytest.fixture
 def meet():
     calls = []
 
-    def start(count, timeout=5.0, present=None):
-        port, events = free_port(), [Heard() for _ in range(count)]
+    def start(count, timeout=5.0, present=None, host="127.0.0.1"):
+        port, events = free_port(host), [Heard() for _ in range(count)]
 
         def one(index):
-            return RollCall(("127.0.0.1", port), count, index, timeout, events[index])
+            return RollCall((host, port), count, index, timeout, events[index])
 
         with ThreadPoolExecutor(count) as pool:
             futures = [pool.submit(one, i) for i in (range(count) if present is None else present)]
@@ -90,23 +72,23 @@ def test_a_number_that_is_taken(meet):
     assert "refused process 1 of 3: that number is taken" in lines[2]
 
 
-def test_strangers_on_the_port_are_sent_away():
-    port, events = free_port(), Heard()
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(RollCall, ("127.0.0.1", port), 2, 0, 5.0, events)
-        time.sleep(0.2)
-        with socket.create_connection(("127.0.0.1", port)) as stranger:
-            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        second = pool.submit(RollCall, ("127.0.0.1", port), 2, 1, 5.0, Heard())
-    second.result().leave()
-    first.result().leave()
-
-
 def test_a_taken_port_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()[:2]
         with pytest.raises(UserError, match="choose another port for --coordinator"):
             RollCall(address, 2, 0, 1.0, Heard())
+
+
+def test_an_address_of_another_machine():
+    with pytest.raises(UserError, match=r"listen on 203.0.113.7:4711, which is no address of this"):
+        RollCall(("203.0.113.7", 4711), 2, 0, 1.0, Heard())
+
+
+@pytest.mark.parametrize("host", ["::1", "localhost"])
+def test_other_names_of_this_machine(meet, host):
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    assert [f.result().count for f in meet(2, host=host)[0]] == [2, 2]
 
 
 @pytest.mark.parametrize("who", [0, 1])
@@ -127,8 +109,66 @@ def test_a_loss_is_known_to_everyone_at_once(meet, who):
         line._connection.shutdown(socket.SHUT_RDWR)
     began = time.monotonic()
     for other in {0, 1, 2} - {who}:
-        assert events[other].next() == (who, None, "")
+        assert events[other].next() == (who, None, "was lost")
     assert time.monotonic() - began < 1
+
+
+@pytest.fixture
+def fast_beats(monkeypatch):
+    monkeypatch.setattr(line_module, "BEAT_SECONDS", 0.05)
+
+
+def test_whoever_says_nothing_is_lost(fast_beats):
+    """A process that is stopped, or whose machine is gone; it is told, should it wake up."""
+    with coordinator(count=3) as (port, first, events):
+        frozen, second = Peer(port, count=3), Heard()
+        third = RollCall(("127.0.0.1", port), 3, 2, 5.0, second)
+        assert first.result()
+        said = "has been silent for 0 s"
+        assert events.next() == (1, None, said)
+        assert second.next() == (1, None, said)
+        heard = iter(frozen.read, ["ended", 1, None, said])
+        assert [message for message in heard if message != ["beat"]] == [["go"]]
+        frozen.close()
+        third.leave()
+
+
+def test_a_coordinator_who_says_nothing_is_lost(fast_beats, monkeypatch):
+    with coordinator() as (port, first, _):
+        events = Heard()
+        RollCall(("127.0.0.1", port), 2, 1, 5.0, events)
+        first.result()._lines[1]._closed.set()  # no more beats
+        assert events.next() == (0, None, "has been silent for 0 s")
+
+
+def test_nobody_is_lost_who_has_nothing_to_say(fast_beats, meet):
+    futures, events = meet(3)
+    time.sleep(3 * 0.05 * line_module.SILENT_BEATS)
+    assert all(each.queue.empty() for each in events)
+    assert _all([f.result() for f in futures], lambda c: c.gather(c.index)) == [[0, 1, 2]] * 3
+
+
+MESSAGES = {
+    **GARBAGE,
+    "a gather without a value": b'["gather", 1]\n',
+    "a gather without a number": b'["gather", "1", 2]\n',
+    "too few answers": b'["answer", 1, [1]]\n',
+    "no signal": b'["stop", 1000]\n',
+    "no process": b'["ended", "1", 2, ""]\n',
+    "no status": b'["ended", 1, 70000, ""]\n',
+    "another kind": b'["sing"]\n',
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+def test_whoever_talks_nonsense_is_lost(message):
+    with coordinator() as (port, first, events):
+        peer = Peer(port)
+        assert first.result()
+        peer.socket.sendall(message)
+        peer.socket.shutdown(socket.SHUT_WR)
+        assert events.next() == (1, None, "was lost")
+        peer.close()
 
 
 def test_whoever_leaves_says_why(meet):

@@ -1,0 +1,131 @@
+"""How the processes of a run find each other: process 0 opens a door, the others knock.
+
+    process 0                                  another one
+                                           <-  connects
+    ["who", nonce]                         ->
+                                           <-  ["here", index, count, proof]
+    ["welcome"] or ["refused", reason]     ->
+
+Whoever knows the token, the environment variable DATAFREE_NAS_TOKEN, proves it without saying it.
+Port scanners, and connections on which nobody speaks, are closed and hold up nobody.
+"""
+
+import hmac
+import os
+import secrets
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from datafree_nas.runtime.line import Line
+
+TOKEN = "DATAFREE_NAS_TOKEN"
+HELLO_BYTES = 1024
+HELLO_SECONDS = 5.0  # from the connection to its whole hello
+MOST_WAITING = 64  # connections without a hello; of more, the oldest is closed
+_POLL_SECONDS = 0.05
+REFUSALS = {
+    "number": "that number is taken or too large; check --process_id and --num_processes",
+    "count": "it expects another number; check --process_id and --num_processes",
+    "token": f"they have different tokens; set {TOKEN} alike in all processes",
+}
+
+
+def _proof(nonce: str, index: int, count: int) -> str:
+    token = os.fsencode(os.environ.get(TOKEN, ""))
+    said = f"{nonce} {index} {count}".encode(errors="replace")
+    return hmac.new(token, said, "sha256").hexdigest()
+
+
+class Door:
+    """Process 0's side; every connection says its hello to a thread of its own.
+
+    Args:
+        servers: sockets that listen; closed at the end.
+        count: of processes.
+        take: `(index, line)`, whether that place was free. Then it is taken, and the process knows.
+    """
+
+    def __init__(
+        self, servers: Sequence[socket.socket], count: int, take: Callable[[int, Line], bool]
+    ):
+        self._servers, self._count, self._take = servers, count, take
+        self._waiting: list[Line] = []
+        self._changing = threading.Lock()
+
+    def stay_open(self, complete: Callable[[], bool], deadline: float) -> None:
+        """Lets processes in until all are there or, by `time.monotonic()`, it is time."""
+        with selectors.DefaultSelector() as ready:
+            for server in self._servers:
+                server.setblocking(False)
+                ready.register(server, selectors.EVENT_READ)
+            while not complete() and time.monotonic() < deadline:
+                for key, _ in ready.select(_POLL_SECONDS):
+                    self._open(key.fileobj, deadline)  # type: ignore[arg-type]
+        for server in self._servers:
+            server.close()
+        with self._changing:
+            for line in self._waiting:
+                line.close()
+
+    def _open(self, server: socket.socket, deadline: float) -> None:
+        try:
+            line = Line(server.accept()[0])
+        except OSError:  # it has gone again
+            return
+        with self._changing:
+            self._waiting.append(line)
+            if len(self._waiting) > MOST_WAITING:
+                self._waiting.pop(0).close()
+        deadline = min(deadline, time.monotonic() + HELLO_SECONDS)
+        threading.Thread(target=self._ask, args=(line, deadline), daemon=True).start()
+
+    def _ask(self, line: Line, deadline: float) -> None:
+        nonce = secrets.token_hex(16)
+        line.send("who", nonce)
+        hello = line.receive(HELLO_BYTES, deadline)
+        with self._changing:
+            if line not in self._waiting:  # closed, to make room
+                return
+            self._waiting.remove(line)
+        match hello:
+            case ["here", int(index), int(count), str(proof)]:
+                refusal = self._refusal(nonce, index, count, proof)
+                if not refusal and not self._take(index, line):
+                    refusal = "number"
+                if refusal:
+                    line.send("refused", refusal)
+                    line.close()
+            case _:
+                line.close()
+
+    def _refusal(self, nonce: str, index: int, count: int, proof: str) -> str:
+        expected = _proof(nonce, index, count)
+        if not hmac.compare_digest(expected.encode(), proof.encode(errors="replace")):
+            return "token"
+        if count != self._count:
+            return "count"
+        return "" if 0 < index < count else "number"
+
+
+def knock(line: Line, index: int, count: int, deadline: float) -> str | None:
+    """Another process's side: says who it is.
+
+    Returns:
+        Why it was refused, "" if it is welcome, None if there was no answer: the door may have
+        been crowded, or somebody else listens there.
+    """
+    deadline = min(deadline, time.monotonic() + HELLO_SECONDS)
+    match line.receive(HELLO_BYTES, deadline):
+        case ["who", str(nonce)]:
+            line.send("here", index, count, _proof(nonce, index, count))
+        case _:
+            return None
+    match line.receive(HELLO_BYTES, deadline):
+        case ["welcome"]:
+            return ""
+        case ["refused", str(reason)]:
+            return REFUSALS.get(reason)
+    return None
