@@ -182,7 +182,7 @@ def test_a_latency_table_of_another_space_is_refused_before_the_synthesis(finish
 
 
 @pytest.mark.full
-def test_repair_makes_a_missing_and_a_damaged_shard_again(finished, tmp_path, capsys):
+def test_repair_makes_a_missing_and_a_damaged_shard_again(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     shards = sorted((tmp_path / "run" / "synthetic").glob("*/*array_record*"))
     before = [shard.read_bytes() for shard in shards]
@@ -191,9 +191,9 @@ def test_repair_makes_a_missing_and_a_damaged_shard_again(finished, tmp_path, ca
     (tmp_path / "run" / "search" / "done.json").unlink()
     with pytest.raises(UserError, match=r"00001-of-00004 is damaged \(it is missing\); add --rep"):
         pipeline.run(tiny.get_config(), tmp_path / "run", ["search"])
-    pipeline.run(tiny.get_config(), tmp_path / "run", ["synthesize"], repair=True)
+    out, _ = _run(tmp_path / "run", "--stages=synthesize", "--repair")
     assert [shard.read_bytes() for shard in shards] == before
-    said = [line for line in capsys.readouterr().out.splitlines() if "--repair" in line]
+    said = [line for line in out.splitlines() if "--repair" in line]
     assert said == [f"--repair: {shard.name} is made again" for shard in shards[1:3]]
     with pytest.raises(UserError, match="has no synthetic images; leave --repair out"):
         pipeline.run(tiny.get_config(), tmp_path / "none", ["teacher"], repair=True)

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds  # before there are threads, see runtime/behi
 from array_record.python import array_record_module
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
 from datafree_nas.data import tfds_metadata
 from datafree_nas.data.images import Example, Images, ImageSet, Records, is_large
@@ -95,13 +96,19 @@ def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> N
             "round": int(images.rounds[i]),
             "batch": batch,
         }
-        examples.append(kinds.serialize_example(kinds.encode_example(example)))
+        examples.append(_serialized(kinds, example))
     with writing(path):
         writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1")
         for encoded in examples:
             writer.write(encoded)
         writer.close()
         publish(partial, path)
+
+
+def _serialized(kinds: Any, example: dict[str, Any]) -> bytes:
+    """An example as bytes, the same ones in every process: protobuf's order of fields is random."""
+    written = kinds.serialize_example(kinds.encode_example(example))
+    return tf_example_pb2.Example.FromString(written).SerializeToString(deterministic=True)
 
 
 def read_shard(path: Path, teacher: Teacher) -> ImageSet:
