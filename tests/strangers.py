@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import math
 import os
 import random
 import re
@@ -95,24 +96,26 @@ def _bother(address, seed, ended):
         connection.close()
 
 
-def bother(started, seconds):
+def bother(started, port, seconds):
     """Sends garbage to all ports of the processes, also to those that they open meanwhile.
 
     Args:
         started: `Popen`s of the processes.
-        seconds: after which it stops; before, if all have ended.
+        port: JAX's, which is open once the processes have met.
+        seconds: from then on, after which it stops; before, if all have ended.
 
     Returns:
         The addresses it went to.
     """
-    ended, threads = threading.Event(), {}
-    ends = time.monotonic() + seconds
+    ended, threads, ends = threading.Event(), {}, math.inf
     while time.monotonic() < ends and any(process.poll() is None for process in started):
         for address in {address for process in started for address in ports(process.pid)}:
             if address not in threads:
                 arguments = (address, len(threads), ended)
                 threads[address] = threading.Thread(target=_bother, args=arguments)
                 threads[address].start()
+                if address[1] == port:
+                    ends = time.monotonic() + seconds
         time.sleep(0.05)
     ended.set()
     for thread in threads.values():

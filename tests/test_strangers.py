@@ -12,22 +12,23 @@ from datafree_nas.runtime.processes import PORT_BELOW
 from tests import processes, splitting, strangers
 
 SPLITTING = {"processes": 2, "command": splitting.MAIN}
+TIMEOUT = 1800
 ALONE_SECONDS = 4  # in which process 0 waits for process 1 among strangers
 
 
 def _run(workdir, *flags):
-    processes.run(workdir, *flags, **SPLITTING)
+    processes.run(workdir, *flags, timeout=TIMEOUT, **SPLITTING)
 
 
 def _run_among_strangers(workdir, *flags, seconds):
-    """From the start on; a run that ends before has been bothered all the time."""
+    """From the start on, and for so many seconds after the processes have met."""
     port = processes.free_port()
     started = processes.start(workdir, *flags, present=[0], port=port, **SPLITTING)
     with ThreadPoolExecutor(1) as pool:
-        bothering = pool.submit(strangers.bother, started, seconds)
+        bothering = pool.submit(strangers.bother, started, port, seconds)
         time.sleep(ALONE_SECONDS)
         started += processes.start(workdir, *flags, present=[1], port=port, **SPLITTING)
-        ended = processes.finish(started)
+        ended = processes.finish(started, TIMEOUT)
     for status, output in ended:
         assert status == 0, output[-5000:]
         assert "Traceback" not in output
