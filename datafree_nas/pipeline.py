@@ -145,7 +145,8 @@ def _run_stage(this: Stage, title: str, config: ConfigDict, workdir: Path) -> No
         processes.say(f"{title}: done before")
     else:
         processes.say(title)
-        made_from = fingerprint(directory / stage.CONFIG)
+        noted = fingerprint(directory / stage.CONFIG) if processes.primary() else ""
+        made_from = processes.as_first(noted)  # of a bucket the others have no copy yet
         with _within_memory(this.name), checkpoint.of_stage(directory, made_from):
             this.run(config, workdir)
         mirror.exchange(directory)
