@@ -257,7 +257,7 @@ def _given(config: ConfigDict) -> tuple[Teacher, Any, dict[str, str]]:
         return port.port(name, place, block.num_classes, block.prefix, **settings)
     teacher, variables = teachers.load(place, block.factory)
     resolve.say_what_is_not_used(config, teacher)
-    return teacher, variables, teacher_store.read_card(place)["source"]
+    return teacher, variables, teacher_store.read_card(place).get("source", {})
 
 
 def _train_teacher(teacher: Teacher, config: ConfigDict, directory: Path) -> Any:

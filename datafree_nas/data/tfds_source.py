@@ -138,7 +138,10 @@ def _command(request: Request, root: str | epath.Path) -> str:
 def _open(directory: epath.Path, request: Request) -> Any:
     import tensorflow_datasets as tfds
 
-    tfds_metadata.check(directory)
+    try:
+        tfds_metadata.check(directory)
+    except UserError as error:
+        raise UserError(f"{request.source}: {error}") from None
     with _reading(f"{request.source} in {directory}"):
         return tfds.builder_from_directory(directory)
 

@@ -73,6 +73,11 @@ CARD = Record(
         "class_names": _TEXTS.or_none().or_absent(),
     }
 )
+_NEEDED = ("arch", "num_classes", "image_size", "mean", "std")
+# what of it a teacher is built from; the rest is for people
+DESCRIPTION = Record(
+    {field: kind if field in _NEEDED else kind.or_absent() for field, kind in CARD.fields.items()}
+)
 # student.json
 STUDENT = Record(
     {

@@ -146,7 +146,7 @@ def read_card(directory: str | Path) -> dict[str, Any]:
     """
     file = as_path(directory) / FILE
     mend = "restore the file, or port or train the teacher again"
-    return records.read(file, records.CARD, mend)
+    return records.read(file, records.DESCRIPTION, mend)
 
 
 def describe(directory: str | Path, factory: str = "") -> Teacher:

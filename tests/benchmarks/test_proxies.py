@@ -92,6 +92,7 @@ def test_agreement_of_codes():
     np.testing.assert_array_equal(naswot.agreement([first, second]), [[3, 2], [2, 3]])
 
 
+@pytest.mark.full
 def test_naswot_of_equal_images(monkeypatch):
     monkeypatch.setattr(untrained, "noise", lambda space, n, _key: jnp.ones((n, *space.image_size)))
     assert measured("naswot", CONV)["naswot"] == -np.inf
@@ -138,6 +139,7 @@ def test_blocks_are_run_back_one_by_one():
     np.testing.assert_allclose(norms, expected, rtol=0.1)
 
 
+@pytest.mark.full
 def test_an_identity_trains_nothing():
     assert measured("az_nas", SKIP)["trainability"] > -np.inf  # three ways through are four
     assert measured("az_nas", [0, 0, 0, 1, 0, 0])["trainability"] == -np.inf

@@ -63,6 +63,7 @@ def test_costs_add_up(space):
         assert row["measured"] == space.macs(left)
 
 
+@pytest.mark.full
 def test_an_empty_call_is_taken_off_and_nothing_gets_negative():
     space = spaces.create("nasbench_macro", image_size=(8, 8, 1), channels=4)
 

@@ -80,6 +80,7 @@ def test_same_seed_same_bytes_and_only_missing_shards_are_made(run, tmp_path):
     assert untouched.stat().st_mtime_ns == stamp
 
 
+@pytest.mark.full
 def test_interrupted_inside_a_unit_goes_on_to_the_same_bytes(run, tmp_path, monkeypatch):
     run("whole")
     asked = iter([0] * 4 + [15] + [0] * 1000)

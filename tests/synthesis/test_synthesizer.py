@@ -94,6 +94,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(config, tiny_teacher):
     np.testing.assert_allclose(m["loss"], total, rtol=1e-5)
 
 
+@pytest.mark.full
 def test_groups_change_the_statistics(config, tiny_teacher):
     _, whole = _made(config, tiny_teacher, 1)
     _, grouped = _made(config, tiny_teacher, 1, batch_norm_group=2)
@@ -129,6 +130,7 @@ def test_images_of_bfloat16_are_as_good(config, tiny_teacher):
     np.testing.assert_allclose(judged("bfloat16"), judged("float32"), rtol=0.02)
 
 
+@pytest.mark.full
 def test_competition_pushes_away_from_the_student(config, tiny_teacher):
     teacher, variables = tiny_teacher
     config.competition = 1.0

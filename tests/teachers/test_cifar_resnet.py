@@ -69,8 +69,10 @@ def test_port_leaves_a_card(ported):
 @pytest.mark.parametrize(
     ("arch", "file", "right"),
     [
-        ("cifar_resnet20", "cifar10_resnet20-12fca82f.th", 932),
-        *full(("cifar_resnet56", "cifar10_resnet56-4bfd9763.th", 943)),
+        *full(
+            ("cifar_resnet20", "cifar10_resnet20-12fca82f.th", 932),
+            ("cifar_resnet56", "cifar10_resnet56-4bfd9763.th", 943),
+        ),
     ],
 )
 def test_published_checkpoints_on_real_images(arch, file, right):

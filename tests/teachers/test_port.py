@@ -120,6 +120,7 @@ def among(monkeypatch):
     return lambda *names: monkeypatch.setattr(registry, "originals", lambda: list(names))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("pooled", [False, True])
 def test_a_small_stem_with_torchvisions_keys(pooled, among, tmp_path):
     """Somebody replaced the stem of torchvision's; the keys do not show the pooling."""
@@ -211,6 +212,7 @@ def test_a_head_behind_dropout(tmp_path):
         _port(state | {"linear.3.weight": torch.ones(1), "linear.3.bias": torch.ones(1)}, tmp_path)
 
 
+@pytest.mark.full
 def test_auto_without_a_fit(tmp_path):
     state = dict(STATE)
     del state["layer2.0.conv1.weight"]

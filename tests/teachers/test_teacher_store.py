@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from datafree_nas import teachers
+from datafree_nas.runtime import checkpoint
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.teachers import port, registry, store
 
@@ -38,15 +39,15 @@ def test_a_teacher_comes_back_as_it_was(saved, tiny_teacher):
 def test_an_earlier_teacher_stays_until_the_new_one_is_whole(saved, tiny_teacher, monkeypatch):
     teacher, variables = tiny_teacher
     more = jax.tree.map(lambda leaf: leaf + 1, variables)
-    before = store.digest(teachers.load(saved)[1])
+    before = checkpoint.digest(teachers.load(saved)[1])
     with monkeypatch.context() as patched:
         patched.setattr(store, "write_json", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             store.replace(saved, teacher, more, {})
-    assert store.digest(teachers.load(saved)[1]) == before
+    assert checkpoint.digest(teachers.load(saved)[1]) == before
     assert sorted(path.name for path in saved.iterdir()) == ["teacher.json", "variables"]
     store.replace(saved, teacher, more, {})
-    assert store.digest(teachers.load(saved)[1]) == store.digest(more)
+    assert checkpoint.digest(teachers.load(saved)[1]) == checkpoint.digest(more)
     assert sorted(path.name for path in saved.iterdir()) == ["teacher.json", "variables"]
 
 

@@ -68,6 +68,7 @@ def test_the_average_of_weights_is_kept(tmp_path):
     np.testing.assert_allclose(found["params"]["BatchNorm_0"]["scale"], scale, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_half_precision_keeps_weights_whole(tmp_path):
     half, whole = (_fit(tmp_path / d, dtype=d) for d in ("bfloat16", "float32"))
     assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {jnp.dtype("float32")}

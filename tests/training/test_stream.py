@@ -76,6 +76,7 @@ def _streamed(read=None):
     return Records(IMAGES.size, IMAGES.image_size, read or whole.__getitem__)
 
 
+@pytest.mark.full
 def test_a_stopped_run_goes_on_with_the_same_batches(tmp_path):
     """Stopped between two parts and in the middle of one; the last phase begins in the middle."""
     settings = {"steps": 13, "calibration_batches": 3}
