@@ -9,9 +9,23 @@ from collections.abc import Callable, Iterable
 from datafree_nas.runtime import terminal
 from datafree_nas.runtime.terminal import printable
 
+LOST = 75  # exit status: nothing wrong here, run the same command again
+
 
 class UserError(Exception):
-    """Something the user can mend: one line that says what is wrong, where, and what to do."""
+    """Something the user can mend: one line that says what is wrong, where, and what to do.
+
+    Attributes:
+        status: exit status of a program that ends with this error.
+    """
+
+    status = 2
+
+
+class LostError(UserError):
+    """Another process of the run was lost: there is nothing to mend, all have to start again."""
+
+    status = LOST
 
 
 class Interrupted(Exception):
@@ -60,7 +74,7 @@ def exit_cleanly(
         leave: `(status, line)`, called at the very end, whatever it was.
 
     Raises:
-        SystemExit: 2 after a `UserError`, 128 + signal after an interruption; the same where the
+        SystemExit: the error's own status after a `UserError`, 128 + signal after an interruption; the same where the
             program has ended well but what it printed has not arrived. Any other exception is a bug
             and passes with its traceback.
     """
@@ -68,7 +82,7 @@ def exit_cleanly(
     try:
         body()
     except UserError as error:
-        status, line = 2, f"error: {printable(error)}"
+        status, line = error.status, f"error: {printable(error)}"
     except Interrupted as stop:
         status = 128 + stop.signum
         line = f"interrupted: everything done so far is saved. {resume}".strip()

@@ -18,13 +18,12 @@ from typing import Any, TypeVar
 import jax
 
 from datafree_nas.runtime import addresses, interrupt
-from datafree_nas.runtime.errors import Interrupted, UserError
+from datafree_nas.runtime.errors import LOST, Interrupted, UserError
 from datafree_nas.runtime.rollcall import Events, RollCall
 from datafree_nas.runtime.terminal import printable
 
 T = TypeVar("T")
 
-LOST = 75  # exit status: nothing wrong here, run the same command again
 PORT_BELOW = 1000  # the roll call's port lies so far below JAX's
 _BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"  # JAX's own name for where process 0 listens
 _GRACE_SECONDS = 2.0  # for a process to tell by itself what the others tell of, too

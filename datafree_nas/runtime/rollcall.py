@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from datafree_nas.runtime import addresses, door
-from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.errors import LostError, UserError
 from datafree_nas.runtime.line import Line, silence
 
 _RETRY_SECONDS = 0.2
@@ -169,11 +169,14 @@ class RollCall:
                 threading.Thread(target=self._read, args=(0, line), daemon=True).start()
                 return
             case ["missing", list(missing)]:
-                problem = self._missing(missing, timeout)
+                error = UserError(self._missing(missing, timeout))
             case _:
-                problem = f"the coordinator {self._where} went away; see its output"
+                error = LostError(
+                    f"the coordinator {self._where} went away; start all processes again, unless "
+                    "its output says otherwise"
+                )
         line.close()
-        raise UserError(problem)
+        raise error
 
     def _reach(self, timeout: float) -> Line:
         """Tries until process 0 welcomes this one."""
