@@ -74,9 +74,9 @@ def exit_cleanly(
         leave: `(status, line)`, called at the very end, whatever it was.
 
     Raises:
-        SystemExit: the error's own status after a `UserError`, 128 + signal after an interruption; the same where the
-            program has ended well but what it printed has not arrived. Any other exception is a bug
-            and passes with its traceback.
+        SystemExit: the status of a `UserError`, 128 + signal after an interruption; the same where
+            the program has ended well but what it printed has not arrived. Any other exception is
+            a bug and passes with its traceback.
     """
     threading.excepthook = _thread_failed
     try:
