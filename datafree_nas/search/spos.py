@@ -161,7 +161,8 @@ def _make_evolution(space: Space, score: Any, config: Config) -> Any:
         if int(state.turns) % config.evolution.population == 0:
             state = propose(state)
         new = slice(int(state.scored), min(int(state.scored) + n, int(state.proposed)))
-        gates = [space.gates(architecture) for architecture in state.seen[new]]
+        chosen = np.asarray(state.seen)[new]  # on the host: each process scores on its own devices
+        gates = [space.gates(jnp.asarray(architecture)) for architecture in chosen]
         found = scoring.score_all(score, state.train, data, gates)
         changed = state._replace(
             measured={
