@@ -36,7 +36,7 @@ def _run_among_strangers(workdir, *flags, seconds):
     assert {port, port - PORT_BELOW} < bothered, "and gloo's, which the machine chooses"
 
 
-@pytest.mark.full
+@pytest.mark.slow  # on cores that other tests use, collectives may run into their own time limits
 def test_ten_seconds_of_garbage_on_every_port(tmp_path):
     teachers = []
     for name, run in (("quiet", _run), ("bothered", partial(_run_among_strangers, seconds=10))):
