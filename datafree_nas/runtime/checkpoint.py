@@ -27,11 +27,9 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import check_space, make_directory, write_json, writing
 
 KEEP = 2  # the newest, and the one before it in case that one is damaged
-_PATTERN = (
-    "[]*?\\"  # characters that Orbax takes for those of a pattern, in the path of a checkpoint
-)
+_PATTERN = "[]*?\\"  # characters of a path that Orbax takes for those of a pattern
 _SEAL = "seal.json"  # checksums of a checkpoint's files, written when it was read back
-_STATE = "state.json"  # what a loop's checkpoint holds, see `_describe`
+_STATE = "state.json"  # what a loop's checkpoint holds, see `records.STATE`
 _CHUNK = 1 << 22
 _stage: ContextVar[tuple[Path, str] | None] = ContextVar("stage", default=None)  # `of_stage`
 _FILE_BYTES = 1 << 10
@@ -150,8 +148,9 @@ def of_stage(directory: Path, made_from: str) -> Iterator[None]:
 class Progress:
     """The resumable state of one loop: its newest checkpoints.
 
-    They are written in the background. One counts as soon as it was read back and sealed; one that
-    is not sealed, or whose files have changed since, is left out with a warning.
+    The first process of a run writes them, in the background. One counts as soon as it was read back
+    and sealed; one that is not sealed, or whose files have changed since, is left out with a
+    warning.
     """
 
     def __init__(self, directory: Path):
@@ -217,8 +216,8 @@ class Progress:
 
     def save(self, iteration: int, state: Any) -> None:
         """Begins to save, once the save before is done; drops all but the newest `KEEP`."""
-        if not processes.primary():
-            return
+        if not processes.primary() or jax.process_index():
+            return  # Orbax writes NumPy arrays in process 0 alone; see docs/scale.md, Stopping
         self._behind.wait()
         mirror.flush()
         leaves = jax.tree.leaves(mesh.on_host(state))

@@ -241,3 +241,12 @@ def test_variables_that_are_not_those_of_the_card(tmp_path):
     checkpoint.save_variables(tmp_path / "v", {"a": np.ones(2)})
     with pytest.raises(UserError, match="v are not those of the card beside them"):
         checkpoint.load_variables(tmp_path / "v", card)
+
+
+def test_processes_other_than_the_first_keep_no_state(tmp_path, monkeypatch):
+    """Of NumPy arrays Orbax writes there no more than a folder, which cannot be read."""
+    progress = checkpoint.Progress(tmp_path)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    progress.save(1, _state(1))
+    progress.close()
+    assert list(tmp_path.iterdir()) == []
