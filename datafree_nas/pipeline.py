@@ -65,6 +65,8 @@ def run(config: ConfigDict, workdir: Path | str, stages: list[str], repair: bool
     """
     workdir = Path(workdir)
     checkpoint.check_place(workdir)
+    if repair and "synthesize" not in stages:
+        raise UserError("--repair needs the stage synthesize; add it to --stages")
     config = resolve.expanded(config)
     done = processes.as_first([name for name in stages if stage_of(name).is_done(workdir)])
     pending = [name for name in stages if name not in done or (repair and name == "synthesize")]
@@ -145,6 +147,7 @@ def _run_stage(this: Stage, title: str, config: ConfigDict, workdir: Path) -> No
         processes.say(f"{title}: done before")
     else:
         processes.say(title)
+        processes.once(lambda: stage.reopen(this, workdir))  # its mark is not of what is made now
         noted = fingerprint(directory / stage.CONFIG) if processes.primary() else ""
         made_from = processes.as_first(noted)  # of a bucket the others have no copy yet
         with _within_memory(this.name), checkpoint.of_stage(directory, made_from):
@@ -182,9 +185,9 @@ def _within_memory(name: str) -> Iterator[None]:
 
 def begin_stage(name: str, config: ConfigDict, workdir: Path) -> bool:
     """Notes what a stage's artifact is made from, see `stage.record`."""
+    of_space = spaces.defaults(config.search.space.name)
     defaults = schema.flatten(common.get_config()) | {
-        f"search.space.{name}": value
-        for name, value in spaces.defaults(config.search.space.name).items()
+        f"search.space.{field}": value for field, value in of_space.items()
     }
     return stage.record(stage_of(name), workdir, made_from(name, config, workdir), defaults)
 

@@ -196,7 +196,7 @@ def test_repair_makes_a_missing_and_a_damaged_shard_again(finished, tmp_path):
     said = [line for line in out.splitlines() if "--repair" in line]
     assert said == [f"--repair: {shard.name} is made again" for shard in shards[1:3]]
     with pytest.raises(UserError, match="has no synthetic images; leave --repair out"):
-        pipeline.run(tiny.get_config(), tmp_path / "none", ["teacher"], repair=True)
+        pipeline.run(tiny.get_config(), tmp_path / "none", ["teacher", "synthesize"], repair=True)
 
 
 @pytest.mark.full

@@ -178,3 +178,24 @@ def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp
     (tmp_path / "teacher" / "working").mkdir()  # killed between the mark and the removal
     pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
     assert not (tmp_path / "teacher" / "working").exists()
+
+
+def test_a_report_that_is_killed_while_it_is_made_again_is_made_once_more(workdir, monkeypatch):
+    """The mark of the old one has the checksums of the old one."""
+
+    def change(config, workdir):
+        (workdir / "report" / "summary.json").write_text("another summary")
+        raise KeyboardInterrupt
+
+    report = pipeline.stage_of("report")
+    stage.finish(report, workdir)
+    (workdir / "search" / "architecture.json").write_text("another one")
+    monkeypatch.setitem(pipeline._BY_NAME, "report", report._replace(run=change))
+    with pytest.raises(KeyboardInterrupt):
+        pipeline._run_stage(pipeline.stage_of("report"), "report", tiny.get_config(), workdir)
+    assert not report.is_done(workdir)
+
+
+def test_repair_without_the_stage_that_repairs(tmp_path):
+    with pytest.raises(UserError, match="--repair needs the stage synthesize; add it to --stages"):
+        pipeline.run(tiny.get_config(), tmp_path, ["search"], repair=True)
