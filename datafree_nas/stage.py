@@ -160,7 +160,7 @@ def finish(stage: Stage, workdir: Path) -> None:
 
 
 def check_unchanged(stage: Stage, workdir: Path) -> None:
-    """Sees that the small files of a finished stage are what they were when it finished.
+    """Checks that the small files of a finished stage are what they were when it finished.
 
     Weights and images have checksums of their own, which are looked at when they are read.
 

@@ -10,15 +10,16 @@ _MEMORY = Path("/proc/meminfo")
 
 
 def read(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    """Reads an array, if there is room for it.
+    """Reads an array if there is enough memory for it.
 
     Args:
-        arrays: an open file.
-        name: of the array.
+        arrays: an open `.npz` file.
+        name: name of the array in the file.
 
     Raises:
-        ValueError: the file holds less than the array's shape says, or the memory does.
-        Exception: of another kind, if the file is damaged.
+        ValueError: the array's header states more bytes than the file holds, or than memory has
+            free.
+        Exception: any other kind, from NumPy, if the file is damaged.
     """
     size = _size(arrays, name)
     if size > (free := _free_memory()):
@@ -29,11 +30,11 @@ def read(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
 
 
 def header(arrays: np.lib.npyio.NpzFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and type that an array is said to have.
+    """Reads the shape and the type of an array from its header.
 
     Args:
-        arrays: an open file.
-        member: the array's name, and `.npy`.
+        arrays: an open `.npz` file.
+        member: name of the array's file in the archive, e.g. `images.npy`.
     """
     archive = arrays.zip
     assert archive is not None  # it is open

@@ -15,10 +15,10 @@ _OF_TFDS = re.compile(r"tensorflow_datasets(\.\w+)+", re.ASCII)
 
 
 def check(directory: epath.PathLike) -> None:
-    """Sees that features are classes of TFDS itself; to be called before TFDS opens a directory.
+    """Checks that all features are classes of TFDS; call this before TFDS opens the directory.
 
     Args:
-        directory: of one version of a set; a directory without features is left to TFDS.
+        directory: folder of one version of a data set. One without `features.json` is left to TFDS.
 
     Raises:
         UserError: a feature is of a class that would have to be imported from elsewhere, or the

@@ -81,8 +81,9 @@ def load_variables(directory: Path, card: Mapping[str, Any] | None = None) -> An
     """Reads back what `save_variables` wrote, as NumPy arrays on the host.
 
     Args:
-        directory: of the checkpoint.
-        card: what is known of the variables; its `weights`, if there, have to be their `digest`.
+        directory: folder of the checkpoint.
+        card: content of the JSON card beside the checkpoint. Its field `weights`, if it has one,
+            has to be the `digest` of the variables.
 
     Raises:
         UserError: there is no readable checkpoint, or it holds other variables than the card says.
@@ -101,7 +102,7 @@ def load_variables(directory: Path, card: Mapping[str, Any] | None = None) -> An
 
 
 def digest(variables: Any) -> str:
-    """A checksum of all weights and statistics, which tells them from others wherever they are."""
+    """Computes a checksum of all weights and statistics, which does not depend on their place."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         total.update(jax.tree_util.keystr(path).encode())
@@ -132,11 +133,11 @@ def _size(tree: Any) -> int:
 
 @contextlib.contextmanager
 def of_stage(directory: Path, made_from: str) -> Iterator[None]:
-    """Inside, checkpoints of loops say what they belong to, and those of others are refused.
+    """Marks the checkpoints that loops write inside, and refuses those of other runs.
 
     Args:
-        directory: of the stage.
-        made_from: tells the config and the inputs of the stage from others.
+        directory: folder of the stage.
+        made_from: fingerprint of the stage's config and inputs.
     """
     token = _stage.set((directory.absolute(), made_from))
     try:
@@ -148,8 +149,8 @@ def of_stage(directory: Path, made_from: str) -> Iterator[None]:
 class Progress:
     """The resumable state of one loop: its newest checkpoints.
 
-    The first process of a run writes them, in the background. One counts as soon as it was read back
-    and sealed; one that is not sealed, or whose files have changed since, is left out with a
+    The first process of a run writes them, in the background. One counts as soon as it was read
+    back and sealed; one that is not sealed, or whose files have changed since, is left out with a
     warning.
     """
 
@@ -275,10 +276,10 @@ def _by_path(
     """The leaves of a checkpoint by their paths, which have to be those of a loop's state.
 
     Args:
-        folder: of the checkpoint.
-        saved: leaves by their numbers.
-        before: their paths; None where they are told by their order alone.
-        paths: of the state.
+        folder: folder of the checkpoint.
+        saved: arrays of the checkpoint by their numbers.
+        before: paths of these arrays in their order; None if an older version did not write them.
+        paths: paths of the leaves of the loop's state.
     """
     before = paths if before is None else before
     if len(saved) != len(before):

@@ -33,8 +33,8 @@ class Lease:
     """The right to write in a bucket.
 
     Args:
-        remote: folder in the bucket.
-        run: name of this run, the same in all of its processes.
+        remote: folder of the run in the bucket.
+        run: random name of this run, the same in all of its processes.
     """
 
     def __init__(self, remote: epath.Path, run: str):
@@ -161,7 +161,7 @@ def _has_died(holder: dict[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def held(remote: epath.Path) -> Iterator[Lease]:
-    """Inside, this run is the only one that works in a folder of a bucket.
+    """Holds the lease of a folder in a bucket, so that this run is the only one there.
 
     Raises:
         UserError: see `Lease.acquire`.

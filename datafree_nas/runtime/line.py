@@ -67,8 +67,8 @@ class Line:
         """The next message that is no beat, `[]` when none can come any more.
 
         Args:
-            limit: bytes of the longest message that is accepted.
-            deadline: by `time.monotonic()`, to which the whole message has to be there.
+            limit: largest number of bytes that a message may have.
+            deadline: time, by `time.monotonic()`, by which the whole message has to be there.
         """
         message = ["beat"]
         while message == ["beat"]:

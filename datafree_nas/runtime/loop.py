@@ -29,7 +29,8 @@ class Phase(NamedTuple):
         every: iterations between two rows of metrics.
         enter: what happens to the state when the phase begins, e.g. a fresh optimizer.
         unit: what an iteration is called.
-        at_once: iterations that processes share out among them, and that are worth a call.
+        at_once: smallest number of iterations in one call, e.g. the number of processes if each of
+            them does one.
     """
 
     name: str

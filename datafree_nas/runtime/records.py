@@ -4,7 +4,7 @@ A file of a workdir may be of another version, edited by hand, or from a strange
 field is checked by type and range when the file is read, and no field names code to be run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,29 +165,22 @@ def read(path: Path, record: Record, mend: str = "") -> dict[str, Any]:
     """Reads a JSON object and checks its fields.
 
     Args:
-        path: of the file.
-        record: fields that it has to have.
-        mend: end of the error line: what to do. Default: restore the file or make it again.
+        path: path of the JSON file.
+        record: fields that the object has to have.
+        mend: advice at the end of the error line. Default: restore the file, or remove its folder.
 
     Raises:
         UserError: the file is missing, no JSON, no object, or a field is missing or has a value
             that it may not have.
     """
     mend = mend or made_again(path)
-    try:
-        found = read_json(path)
-    except UserError as error:
-        raise UserError(f"{error}; {mend}") from None
-    return check(found, record, str(path), mend)
+    return check(_parsed(read_json, path, mend), record, str(path), mend)
 
 
 def read_lines(path: Path, record: Record) -> list[dict[str, Any]]:
     """Reads a JSON-lines file, none if there is no file; see `read`."""
     mend = made_again(path)
-    try:
-        rows = read_jsonl(path)
-    except UserError as error:
-        raise UserError(f"{error}; {mend}") from None
+    rows: list[dict[str, Any]] = _parsed(read_jsonl, path, mend)
     for place, row in enumerate(rows, start=1):
         check(row, record, f"{path}, line {place}", mend)
     return rows
@@ -196,26 +189,31 @@ def read_lines(path: Path, record: Record) -> list[dict[str, Any]]:
 def read_list(path: Path, record: Record) -> list[dict[str, Any]]:
     """Reads a JSON list of objects; see `read`."""
     mend = made_again(path)
-    try:
-        rows = read_json(path)
-    except UserError as error:
-        raise UserError(f"{error}; {mend}") from None
+    rows = _parsed(read_json, path, mend)
     if not isinstance(rows, list):
         raise UserError(f"{path} is no list; {mend}")
     return [check(row, record, f"{path}, entry {i}", mend) for i, row in enumerate(rows, start=1)]
+
+
+def _parsed(parse: Callable[[Path], Any], path: Path, mend: str) -> Any:
+    """The content of a file, or an error line that ends with what to do."""
+    try:
+        return parse(path)
+    except UserError as error:
+        raise UserError(f"{error}; {mend}") from None
 
 
 def check(found: Any, record: Record, place: str, mend: str) -> dict[str, Any]:
     """Checks the fields of a value that was read from JSON.
 
     Args:
-        found: the value.
-        record: fields that it has to have.
-        place: of the value, for the error line.
-        mend: end of the error line: what to do.
+        found: value that was read from JSON.
+        record: fields that the object has to have.
+        place: file, and line or entry, where the value was found, for the error line.
+        mend: advice at the end of the error line.
 
     Returns:
-        The value, which is an object.
+        The same value, which is an object.
 
     Raises:
         UserError: see `read`.
@@ -235,5 +233,5 @@ def check(found: Any, record: Record, place: str, mend: str) -> dict[str, Any]:
 
 
 def made_again(path: Path) -> str:
-    """The end of an error line about a file of a stage's folder."""
+    """Advises what to do about a damaged file in a stage's folder; ends an error line."""
     return f"restore the file, or remove {path.parent} and run the same command again"

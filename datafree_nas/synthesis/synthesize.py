@@ -76,10 +76,10 @@ def run(
 
 
 def layout_of(directory: Path, config: Config) -> store.Layout:
-    """Where the shards of a set lie, one for each batch of each round.
+    """Lists where the shards of a set lie, one for each batch of each round.
 
     Args:
-        directory: of the stage.
+        directory: folder of the stage.
         config: `config.synthesis`.
     """
     return store.Layout(directory, config.rounds * (config.images // config.batch_size))

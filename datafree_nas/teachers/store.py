@@ -153,7 +153,7 @@ def describe(directory: str | Path, factory: str = "") -> Teacher:
     """Reads the card of a teacher that `save` wrote, without its variables.
 
     Args:
-        directory: of the teacher.
+        directory: folder of the teacher.
         factory: `package.module:function` that makes the model, if it is not one of this package.
             A card only says which function it was; nothing is imported because a card says so.
 
