@@ -53,9 +53,9 @@ def problems(source: str) -> list[str]:
     for node, text in _documented(ast.parse(source)):
         first = text.split()[0]
         where = f"{node.lineno} {node.name}"
-        if isinstance(node, ast.FunctionDef) and not _is_property(node):
-            if not re.fullmatch(r"[A-Z][a-z-]+s", first) or first in NO_VERBS:
-                found.append(f"{where}: the first line begins with {first!r}, which is no verb")
+        is_verb = re.fullmatch(r"[A-Z][a-z-]+s", first) and first not in NO_VERBS
+        if isinstance(node, ast.FunctionDef) and not _is_property(node) and not is_verb:
+            found.append(f"{where}: the first line begins with {first!r}, which is no verb")
         for name, entry in _entries(text):
             words = entry.split()
             if words[0].lower().strip(",;:") in NO_NOUNS:
