@@ -17,7 +17,7 @@ NO_NOUNS = {
     *("likewise", "many", "of", "on", "see", "so", "that", "theirs", "them", "there", "these"),
     *("they", "this", "those", "to", "what", "where", "which", "with"),
 }
-SHORTEST = 3  # words of an entry
+SHORTEST = 2  # words of an entry
 _SECTION = re.compile(r"^(Args|Attributes):\n((?:\n|    .*\n?)+)", re.MULTILINE)
 _ENTRY = re.compile(r"^    (\S.*?): (.*(?:\n     +.*)*)", re.MULTILINE)
 
@@ -51,7 +51,7 @@ def problems(source: str) -> list[str]:
     """
     found = []
     for node, text in _documented(ast.parse(source)):
-        first = text.split()[0]
+        first = text.split()[0].rstrip(",:")
         where = f"{node.lineno} {node.name}"
         is_verb = re.fullmatch(r"[A-Z][a-z-]+s", first) and first not in NO_VERBS
         if isinstance(node, ast.FunctionDef) and not _is_property(node) and not is_verb:

@@ -187,3 +187,16 @@ def _short(value: float) -> str:
     """A number as people write it: 100000000 as 1e8."""
     power = round(math.log10(value)) if value >= 1e5 else 0
     return f"1e{power}" if power and value == 10**power else f"{value}"
+
+
+# Values that fields of several blocks of a config have. The upper ends are generous: beyond them no
+# run of this program would end, or fit any machine.
+COUNT = integer(1, 10**7)  # steps or iterations
+COUNT_OR_NONE = integer(0, 10**7)
+BATCH_SIZE = integer(1, 10**5)
+WEIGHT = number(0, 1e6)  # of a term of a loss
+SHARE = number(0, 1)
+SHARE_BELOW_1 = number(0, 1, below=True)
+LEARNING_RATE = number(0, 1e3, above=True)
+TEMPERATURE = number(0, 1e3, above=True)
+BETAS = list_of(SHARE_BELOW_1, (2,), "two numbers")  # of Adam

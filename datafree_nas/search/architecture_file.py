@@ -1,4 +1,4 @@
-"""What a search has found, as `architecture.json` holds it."""
+"""Reads `architecture.json`, the result of a search."""
 
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ def load(path: Path, space: Space) -> Architecture:
     """Reads the architecture that a search of a space has found, at whatever size of the space.
 
     Args:
-        path: of an `architecture.json`.
-        space: that the architecture should be of.
+        path: place of an `architecture.json`.
+        space: search space that the architecture should be from.
 
     Raises:
         UserError: there is no such file, it is damaged, or it is of another space.
@@ -31,31 +31,31 @@ def of_run(directory: Path, space: Space) -> Architecture:
     """Reads what the search of this run has found.
 
     Args:
-        directory: of the search stage.
-        space: that was searched.
+        directory: folder of the search stage.
+        space: search space of the run.
 
     Raises:
         UserError: see `load`; or MACs and weights in the file are not those of its architecture,
             so that the report would show those of another one.
     """
     path = directory / FILE
-    mend = f"restore the file, or remove {directory} and run the search again"
+    fix = f"restore the file, or remove {directory} and run the search again"
     try:
         architecture, content = _read(path, space)
     except UserError as error:
-        raise UserError(f"{error}; {mend}") from None
+        raise UserError(f"{error}; {fix}") from None
     for name, cost in (("macs", space.macs), ("params", space.params)):
         if content.get(name) != cost(architecture):
             raise UserError(
                 f"{path}: {name} is {notation.shown(content.get(name))}, but its architecture has "
-                f"{cost(architecture)}; {mend}. An architecture of your own choice belongs in "
+                f"{cost(architecture)}; {fix}. An architecture of your own choice belongs in "
                 "config.search.architecture, with config.search.strategy='given'"
             )
     return architecture
 
 
 def _read(path: Path, space: Space) -> tuple[Architecture, dict[str, Any]]:
-    """The architecture in a file, and all that the file holds."""
+    """Returns the architecture in a file, and all that the file holds."""
     content = read_json(path)
     if not isinstance(content, dict) or "architecture" not in content:
         raise UserError(f"{path} holds no field 'architecture'")

@@ -15,14 +15,34 @@ from jaxtyping import Array
 from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
-from datafree_nas.search import architecture
-from datafree_nas.search.architecture import Alphas, Trace
-from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
+from datafree_nas.runtime.values import SHARE, WEIGHT, Values, one_of
+from datafree_nas.search.alphas import (
+    Alphas,
+    Trace,
+    alpha_metrics,
+    alpha_optimizer,
+    derive_architecture,
+    describe_trace,
+    init_alphas,
+    op_probabilities,
+    record,
+    start_trace,
+)
+from datafree_nas.search.strategy import (
+    SearchData,
+    Strategy,
+    StrategyBuilder,
+    supernet_variables,
+    train_mode,
+)
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.trainer import Batch, LogitsFn, Preprocessing, Sampler, TrainState
+from datafree_nas.training.labeller import Labeller
+from datafree_nas.training.trainer import Batch, BatchSampler, TrainState
 
 ORDERS = ("first", "second", "second_fd")
+# values of the fields of `config.search.darts`
+FIELDS: dict[str, Values] = {"order": one_of(ORDERS), "beta_darts": WEIGHT, "sdarts_rs": SHARE}
 _PERTURBATION = 0.01  # of the weights, in norm, for the finite difference
 
 
@@ -39,24 +59,23 @@ class DartsState(NamedTuple):
 Loss = Callable[[Any, Array, Any, Batch], tuple[Array, Any]]
 
 
-def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
+def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
     """Builds the strategy.
 
     Args:
-        space: any.
-        teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
-        preprocess: of bytes.
-        config: `config.search`, with `darts` and `alphas`.
+        space: search space, with any candidates.
+        labeller: teacher; labels augmented images if `config.train.labels` is `teacher`.
+        config: block `config.search`; `darts`, `alphas` and `train` are read.
     """
-    transform, adam = recipe.optimizer(config.train), architecture.optimizer(config.alphas)
-    sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
+    transform, adam = recipe.optimizer(config.train), alpha_optimizer(config.alphas)
+    sample = trainer.make_sampler(labeller, config.train)
     steps, every = config.train.steps, config.train.log_every
 
     def init(key: Array) -> DartsState:
         init_key, alpha_key, key = jax.random.split(key, 3)
         train = trainer.init(key, supernet_variables(space, init_key), transform)
-        alphas = architecture.init(alpha_key, space)
-        trace = architecture.start_trace(space, steps)
+        alphas = init_alphas(alpha_key, space)
+        trace = start_trace(space, steps)
         state = DartsState(train, alphas, adam.init(alphas), trace)
         return mesh.put(state, mesh.replicated())
 
@@ -64,15 +83,15 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
     return Strategy(
         init,
         [Phase("supernet", steps, backend.repeat(step), every=every)],
-        derive=lambda state: architecture.derive(state.alphas, space),
-        history=lambda state: [],
-        probabilities=lambda s: architecture.describe(s.trace, s.alphas, space, steps),
+        derive=lambda state: derive_architecture(state.alphas, space),
+        supernet=lambda state: state.train,
+        probabilities=lambda s: describe_trace(s.trace, s.alphas, space, steps),
     )
 
 
 def _make_step(
     space: Space,
-    sample: Sampler,
+    sample: BatchSampler,
     transform: optax.GradientTransformation,
     adam: optax.GradientTransformation,
     config: Config,
@@ -93,16 +112,14 @@ def _make_step(
         updates, moments = adam.update(grads, state.moments, state.alphas)
         alphas = optax.apply_updates(state.alphas, updates)
 
-        gates = architecture.probabilities(alphas, space)
+        gates = op_probabilities(alphas, space)
         if config.darts.sdarts_rs:
             reach = config.darts.sdarts_rs * progress
             gates += jax.random.uniform(keys[2], gates.shape, minval=-reach, maxval=reach)
         gradient = jax.value_and_grad(loss, has_aux=True)
         (value, (accuracy, stats)), grads = gradient(train.params, gates, train.batch_stats, batch)
-        metrics = {"loss": value, "accuracy": accuracy, **architecture.metrics(alphas, space)}
-        trace = architecture.record(
-            state.trace, state.alphas, space, train.step, config.train.steps
-        )
+        metrics = {"loss": value, "accuracy": accuracy, **alpha_metrics(alphas, space)}
+        trace = record(state.trace, state.alphas, space, train.step, config.train.steps)
         train = trainer.descend(train, grads, stats, transform)
         return DartsState(train, alphas, moments, trace), metrics
 
@@ -121,7 +138,7 @@ def _make_loss(space: Space, config: Config) -> Loss:
 
 
 def _log_sum_exp(alphas: Alphas, space: Space) -> Array:
-    """Of every position; its growth is what beta-DARTS (Ye et al. 2022) holds down."""
+    """Computes log Σ exp alpha of every position, which beta-DARTS (Ye et al. 2022) keeps small."""
     return jax.nn.logsumexp(jnp.where(space.has, alphas, -jnp.inf), axis=-1)
 
 
@@ -129,11 +146,11 @@ def _log_sum_exp(alphas: Alphas, space: Space) -> Array:
 
 
 def _first_order(loss: Loss, transform: optax.GradientTransformation, space: Space) -> Any:
-    """With the weights as they are."""
+    """Uses the weights as they are."""
 
     def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
         def outer(alphas: Alphas) -> Array:
-            gates = architecture.probabilities(alphas, space)
+            gates = op_probabilities(alphas, space)
             return loss(train.params, gates, train.batch_stats, held_out)[0]
 
         return jax.grad(outer)(alphas)
@@ -142,11 +159,11 @@ def _first_order(loss: Loss, transform: optax.GradientTransformation, space: Spa
 
 
 def _second_order(loss: Loss, transform: optax.GradientTransformation, space: Space) -> Any:
-    """With the weights after one more step, whose dependence on alpha is differentiated exactly."""
+    """Uses the weights after one more step, and differentiates that step exactly."""
 
     def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
         def outer(alphas: Alphas) -> Array:
-            gates = architecture.probabilities(alphas, space)
+            gates = op_probabilities(alphas, space)
             inner = jax.grad(lambda p: loss(p, gates, train.batch_stats, batch)[0])
             updates, _ = transform.update(inner(train.params), train.optimizer, train.params)
             ahead = optax.apply_updates(train.params, updates)
@@ -158,7 +175,7 @@ def _second_order(loss: Loss, transform: optax.GradientTransformation, space: Sp
 
 
 def _finite_difference(loss: Loss, transform: optax.GradientTransformation, space: Space) -> Any:
-    """The same with the mixed second derivative by a central difference (equation 8).
+    """Approximates the mixed second derivative by a central difference (equation 8).
 
     The direction is the held-out gradient at the weights ahead, taken back through the optimizer's
     step: for plain SGD that is minus the learning rate times it, as in the paper.
@@ -166,7 +183,7 @@ def _finite_difference(loss: Loss, transform: optax.GradientTransformation, spac
 
     def gradient(alphas: Alphas, train: TrainState, batch: Batch, held_out: Batch) -> Alphas:
         def of(params: Any, alphas: Alphas, data: Batch) -> Array:
-            gates = architecture.probabilities(alphas, space)
+            gates = op_probabilities(alphas, space)
             return loss(params, gates, train.batch_stats, data)[0]
 
         def ahead(grads: Any) -> Any:
@@ -188,3 +205,4 @@ def _finite_difference(loss: Loss, transform: optax.GradientTransformation, spac
 
 
 _ALPHA_GRADIENTS = dict(zip(ORDERS, (_first_order, _second_order, _finite_difference), strict=True))
+STRATEGY = StrategyBuilder("darts", build, FIELDS)

@@ -1,4 +1,4 @@
-"""The evolution of SPOS: who is born next. Pure functions on NumPy arrays."""
+"""The evolution of SPOS: which architectures are scored next. Pure functions on NumPy arrays."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,9 +7,20 @@ from jaxtyping import Float, Int
 
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.search.limits import TRIES
+from datafree_nas.runtime.values import SHARE, Values, integer
+from datafree_nas.search import limits
 from datafree_nas.spaces.space import Architecture
 
+# values of the fields of `config.search.evolution`
+FIELDS: dict[str, Values] = {
+    "population": integer(1, 10**5),
+    "generations": integer(1, 10**5),
+    "parents": integer(1, 10**5),
+    "mutations": integer(0, 10**5),
+    "crossovers": integer(0, 10**5),
+    "mutation_probability": SHARE,
+    **limits.FIELDS,
+}
 Population = Int[np.ndarray, "n choices"]
 
 
@@ -22,23 +33,23 @@ def propose(
     config: Config,
     breed: bool = True,
 ) -> Int[np.ndarray, "m choices"]:
-    """The next generation: children by mutation and crossover of the best, filled up at random.
+    """Draws the next generation: mutations and crossovers of the best, filled up at random.
 
     Args:
-        generator: of this generation.
-        seen: every architecture scored before; none in the first generation.
-        scores: theirs, larger is better.
-        choices: how many options each has.
-        allowed: whether an architecture keeps the constraints.
-        config: `config.search.evolution`: `population`, `parents`, `mutations`, `crossovers`,
-            `mutation_probability`.
-        breed: False leaves out the children: random search.
+        generator: random generator of this generation.
+        seen: every architecture scored before, one a row; no rows in the first generation.
+        scores: score of each row of `seen`, higher is better.
+        choices: number of options of each choice of an architecture.
+        allowed: tells whether an architecture keeps the limits.
+        config: block `config.search.evolution`; `population`, `parents`, `mutations`,
+            `crossovers` and `mutation_probability` are read.
+        breed: whether there are mutations and crossovers; False is random search.
 
     Returns:
-        At most `population` new architectures that keep the constraints; none was seen before.
+        At most `population` new architectures that keep the limits; none is in `seen`.
 
     Raises:
-        UserError: nothing keeps the constraints.
+        UserError: no architecture keeps the limits.
     """
     options, count = np.asarray(choices), len(choices)
     known = {tuple(a) for a in seen}
@@ -47,7 +58,7 @@ def propose(
 
     def add(wanted: int, born: Callable[[], Architecture]) -> None:
         target = min(len(children) + wanted, config.population)
-        for _ in range(TRIES * max(wanted, 0)):
+        for _ in range(limits.TRIES * max(wanted, 0)):
             if len(children) == target:
                 return
             child = born()

@@ -1,4 +1,4 @@
-"""The strategy `given`: nothing is searched, the config says which architecture it is."""
+"""The strategy `given`: nothing is searched, the config names the architecture."""
 
 import os
 from pathlib import Path
@@ -12,21 +12,20 @@ from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.search import architecture_file, hardware, limits, scoring
-from datafree_nas.search.strategy import Strategy
+from datafree_nas.search.strategy import Strategy, StrategyBuilder
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.training.trainer import LogitsFn, Preprocessing
+from datafree_nas.training.labeller import Labeller
 
 _LONGEST_PATH = 4096  # characters
 
 
-def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
+def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
     """Builds the strategy, which trains and scores nothing.
 
     Args:
-        space: any.
-        teacher_fn: not called.
-        preprocess: not called.
-        config: `config.search`; `architecture` says which.
+        space: search space of the architecture.
+        labeller: teacher, which is not asked.
+        config: block `config.search`; `architecture` is read.
 
     Raises:
         UserError: see `architecture`.
@@ -46,11 +45,11 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
 
 
 def check(space: Space, config: Config) -> None:
-    """Sees that there is an architecture if the strategy is `given`, and none otherwise.
+    """Checks that there is an architecture if the strategy is `given`, and none otherwise.
 
     Args:
-        space: that a run searches.
-        config: `config.search`.
+        space: search space of the run.
+        config: block `config.search`.
 
     Raises:
         UserError: see `architecture`; or the strategy would not look at the one that is given.
@@ -65,7 +64,7 @@ def check(space: Space, config: Config) -> None:
 
 
 def file(config: Config) -> Path | None:
-    """The file that `config.search.architecture` names; None if it is the architecture itself."""
+    """Returns the file that `config.search.architecture` names; None if it is an architecture."""
     text = config.architecture.strip()
     # a line of a log can have a slash, in its date
     named = text.endswith(".json") or ("/" in text and "(" not in text)
@@ -74,11 +73,11 @@ def file(config: Config) -> Path | None:
 
 
 def architecture(space: Space, config: Config) -> Architecture:
-    """The architecture that `config.search.architecture` stands for.
+    """Reads the architecture that `config.search.architecture` stands for.
 
     Args:
-        space: of the architecture.
-        config: `config.search`; `architecture` is text that `Space.decode` reads, or the path of
+        space: search space of the architecture.
+        config: block `config.search`; `architecture` is text that `Space.decode` reads, or the path of
             another run's `architecture.json`.
 
     Raises:
@@ -105,3 +104,6 @@ def architecture(space: Space, config: Config) -> Architecture:
             f"{broken}; raise the limit, or set it to 0"
         )
     return given
+
+
+STRATEGY = StrategyBuilder("given", build)

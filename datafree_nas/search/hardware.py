@@ -8,24 +8,34 @@ from jaxtyping import Array, Float
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json
+from datafree_nas.runtime.values import WEIGHT, Values, number, one_of
 from datafree_nas.spaces import latency as tables
 from datafree_nas.spaces.space import Cost, Space
 
 FORMS = ("mul#log", "add#linear")
 COSTS = ("none", "macs", "params", "latency")
+# values of the fields of `config.search.hardware`
+FIELDS: dict[str, Values] = {
+    "cost": one_of(COSTS),
+    "reference": number(0, 1e18, above=True),
+    "form": one_of(FORMS),
+    "alpha": number(0, 1e6, above=True),
+    "beta": number(0, 100),
+    "penalty": WEIGHT,
+}
 
 
 def expected(probabilities: Float[Array, "positions ops"], cost: Cost) -> Float[Array, ""]:
-    """The mean over paths: `fixed + Σ p · table`."""
+    """Computes the mean cost over paths: `fixed + Σ p · table`."""
     return cost.fixed + jnp.sum(probabilities * jnp.asarray(cost.table, jnp.float32))
 
 
 def of(space: Space, config: Config) -> Cost | None:
-    """The cost that `config.search.hardware.cost` names.
+    """Returns the cost that `config.search.hardware.cost` names; None for `none`.
 
     Args:
-        space: searched.
-        config: `config.search`.
+        space: search space.
+        config: block `config.search`.
 
     Raises:
         UserError: the latency table is not one of the space, or `hardware` does not fit it.
@@ -48,7 +58,7 @@ def of(space: Space, config: Config) -> Cost | None:
 
 
 def latency(space: Space, config: Config) -> Cost | None:
-    """What the table `config.search.latency_table` says, in ms; None if none is given.
+    """Reads the latency table `config.search.latency_table`, in ms; None if none is named.
 
     Raises:
         UserError: see `check_table`; or the table is of another space.
@@ -58,7 +68,7 @@ def latency(space: Space, config: Config) -> Cost | None:
 
 
 def check_table(config: Config) -> None:
-    """Sees that there is a latency table if `config.search` asks for it, of whatever space.
+    """Checks that there is a latency table, of any space, if `config.search` asks for one.
 
     Raises:
         UserError: it is not named, or not there.
@@ -94,14 +104,14 @@ def loss(
     cost: Cost | None,
     config: Config,
 ) -> Float[Array, ""]:
-    """The task's loss with the cost in it.
+    """Combines the task's loss with the mean cost of the networks.
 
     Args:
-        cross_entropy: the task's loss.
-        probabilities: of ops at positions.
-        cost: None leaves the loss as it is.
-        config: `config.search.hardware`. With E the mean cost and ref its `reference`, `form` is
-            `mul#log`, `alpha · loss · (log E / log ref)^beta`, or `add#linear`,
+        cross_entropy: loss of the task.
+        probabilities: probability of every op at every position.
+        cost: cost of every op at every position; None leaves the loss as it is.
+        config: block `config.search.hardware`. With E the mean cost and ref its `reference`,
+            `form` is `mul#log`, `alpha · loss · (log E / log ref)^beta`, or `add#linear`,
             `loss + penalty (E − ref) / ref`.
     """
     if cost is None:

@@ -7,18 +7,25 @@ import numpy as np
 from datafree_nas.runtime import seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.values import Values, integer, number
 from datafree_nas.search import hardware
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
+# values of the fields of `config.search.evolution` that are limits; 0 is no limit
+FIELDS: dict[str, Values] = {
+    "max_macs": integer(0, 10**18),
+    "max_params": integer(0, 10**18),
+    "max_latency": number(0, 1e9),
+}
 TRIES = 1000  # random architectures for each one wanted, before a search gives up
 
 
-def make(space: Space, config: Config) -> Callable[[Architecture], bool]:
+def make_test(space: Space, config: Config) -> Callable[[Architecture], bool]:
     """Builds the test whether an architecture is connected and keeps all limits.
 
     Args:
-        space: searched.
-        config: `config.search`.
+        space: search space.
+        config: block `config.search`.
 
     Raises:
         UserError: a latency is limited and there is no latency table of the space.
@@ -33,13 +40,13 @@ def make(space: Space, config: Config) -> Callable[[Architecture], bool]:
 
 
 def exceeded(space: Space, architecture: Architecture, latency: Cost | None, config: Config) -> str:
-    """The first limit that an architecture does not keep.
+    """Finds the first limit that an architecture does not keep.
 
     Args:
-        space: search space that the architecture is from.
+        space: search space of the architecture.
         architecture: network whose costs are compared with the limits.
-        latency: the table of the space, in ms; None if none is given, and then there is no limit.
-        config: `config.search.evolution`; a limit of 0 is none.
+        latency: latency table of the space, in ms; None if there is no table, and then no limit.
+        config: block `config.search.evolution`; a limit of 0 is none.
 
     Returns:
         `max_macs=100, it has 120`; empty if it keeps all limits.
@@ -56,11 +63,11 @@ def exceeded(space: Space, architecture: Architecture, latency: Cost | None, con
 
 
 def check(space: Space, config: Config) -> None:
-    """Sees, before anything is trained, that some architecture keeps the limits.
+    """Checks, before anything is trained, that some architecture keeps the limits.
 
     Args:
-        space: searched.
-        config: `config.search`.
+        space: search space.
+        config: block `config.search`.
 
     Raises:
         UserError: no architecture keeps a limit, or none of many random ones keeps all of them.
@@ -75,7 +82,7 @@ def check(space: Space, config: Config) -> None:
                 f"config.search.evolution.{name}={chosen[name]}: the smallest network of "
                 f"{space.name} has {least:g}; raise the limit"
             )
-    allowed, generator = make(space, config), seeds.numpy_generator(seeds.key_for(0, "limits"))
+    allowed, generator = make_test(space, config), seeds.numpy_generator(seeds.key_for(0, "limits"))
     options, tries = np.asarray(space.choices), TRIES * chosen.population
     drawn = (np.asarray(generator.integers(options)) for _ in range(tries))
     if limited and not any(map(allowed, drawn)):

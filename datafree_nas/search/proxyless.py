@@ -16,22 +16,42 @@ from jaxtyping import Array, Float, Key
 from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
-from datafree_nas.search import architecture, hardware
-from datafree_nas.search.architecture import Alphas, Trace
-from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
+from datafree_nas.runtime.values import COUNT, COUNT_OR_NONE, SHARE, Values, number, one_of
+from datafree_nas.search import hardware
+from datafree_nas.search.alphas import (
+    Alphas,
+    Trace,
+    alpha_metrics,
+    alpha_optimizer,
+    derive_architecture,
+    describe_trace,
+    init_alphas,
+    op_probabilities,
+    record,
+    start_trace,
+)
+from datafree_nas.search.strategy import (
+    SearchData,
+    Strategy,
+    StrategyBuilder,
+    supernet_variables,
+    train_mode,
+)
 from datafree_nas.spaces.ops import Gates, Paths
 from datafree_nas.spaces.space import Cost, Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.trainer import (
-    Batch,
-    LogitsFn,
-    Outputs,
-    Preprocessing,
-    Sampler,
-    TrainState,
-)
+from datafree_nas.training.labeller import Labeller
+from datafree_nas.training.trainer import Batch, BatchSampler, Outputs, TrainState
 
 GRADIENTS = ("full", "two", "reinforce")
+# values of the fields of `config.search.proxyless`
+FIELDS: dict[str, Values] = {
+    "gradient": one_of(GRADIENTS),
+    "warmup": COUNT_OR_NONE,
+    "every": COUNT,
+    "baseline_decay": SHARE,
+    "reward_exponent": number(0, 100),
+}
 # gates -> (loss, accuracy), on one batch, with the weights as they are
 Evaluate = Callable[[Gates], tuple[Array, Array]]
 
@@ -55,26 +75,25 @@ class _Problem(NamedTuple):
     config: Config
 
 
-def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
+def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
     """Builds the strategy.
 
     Args:
-        space: any whose choices are the ops of positions.
-        teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
-        preprocess: of bytes.
-        config: `config.search`, with `proxyless`, `hardware` and `alphas`.
+        space: search space, with any candidates.
+        labeller: teacher; labels augmented images if `config.train.labels` is `teacher`.
+        config: block `config.search`; `proxyless`, `hardware`, `alphas` and `train` are read.
     """
     transform = recipe.only_used(recipe.optimizer(config.train))
-    cost, adam = hardware.of(space, config), architecture.optimizer(config.alphas)
+    cost, adam = hardware.of(space, config), alpha_optimizer(config.alphas)
     problem = _Problem(space, cost, adam, config)
-    sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
+    sample = trainer.make_sampler(labeller, config.train)
     steps = config.train.steps
 
     def init(key: Array) -> ProxylessState:
         init_key, alpha_key, key = jax.random.split(key, 3)
         train = trainer.init(key, supernet_variables(space, init_key), transform)
-        alphas = architecture.init(alpha_key, space)
-        trace = architecture.start_trace(space, steps)
+        alphas = init_alphas(alpha_key, space)
+        trace = start_trace(space, steps)
         state = ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()), trace)
         return mesh.put(state, mesh.replicated())
 
@@ -89,18 +108,18 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
     return Strategy(
         init,
         [Phase("supernet", steps, both, every=config.train.log_every)],
-        derive=lambda state: architecture.derive(state.alphas, space),
-        history=lambda state: [],
-        probabilities=lambda s: architecture.describe(s.trace, s.alphas, space, steps),
+        derive=lambda state: derive_architecture(state.alphas, space),
+        supernet=lambda state: state.train,
+        probabilities=lambda s: describe_trace(s.trace, s.alphas, space, steps),
     )
 
 
 def _make_step(
     problem: _Problem,
-    sample: Sampler,
+    sample: BatchSampler,
     transform: optax.GradientTransformation,
 ) -> backend.Step:
-    """A step of the weights, on one path."""
+    """Makes a step of the weights, on one path."""
     space, cost, _, config = problem
     apply = train_mode(space.supernet())
 
@@ -111,22 +130,20 @@ def _make_step(
 
         inner = trainer.make_step(forward, sample, config.train, transform)
         train, metrics = inner(state.train, data.train)
-        metrics |= architecture.metrics(state.alphas, space)
+        metrics |= alpha_metrics(state.alphas, space)
         if cost is not None:
-            chances = architecture.probabilities(state.alphas, space)
+            chances = op_probabilities(state.alphas, space)
             metrics["expected_cost"] = hardware.expected(chances, cost)
-        trace = architecture.record(
-            state.trace, state.alphas, space, state.train.step, config.train.steps
-        )
+        trace = record(state.trace, state.alphas, space, state.train.step, config.train.steps)
         return state._replace(train=train, trace=trace), metrics
 
     return step
 
 
 def _make_alpha_step(
-    problem: _Problem, sample: Sampler
+    problem: _Problem, sample: BatchSampler
 ) -> Callable[[ProxylessState, SearchData], ProxylessState]:
-    """A step of the architecture parameters, on held-out images."""
+    """Makes a step of the alphas, on held-out images."""
     space, config = problem.space, problem.config
     apply = train_mode(space.supernet())
     turn = dict(zip(GRADIENTS, (_full, _two, _reinforce), strict=True))[config.proxyless.gradient]
@@ -150,12 +167,12 @@ def _log_chances(alphas: Alphas, space: Space) -> Float[Array, "positions ops"]:
 
 
 def _path(key: Key[Array, ""], alphas: Alphas, space: Space) -> Array:
-    """One op a position, drawn by its probability."""
+    """Draws one op at every position, each with its probability."""
     return jax.random.categorical(key, _log_chances(alphas, space)).astype(jnp.int32)
 
 
 def _binary(key: Key[Array, ""], chances: Float[Array, "positions m"]) -> Array:
-    """One-hot draws whose derivative is that of the probabilities (equation 4)."""
+    """Draws one-hot gates whose derivative is that of the probabilities (equation 4)."""
     drawn = jax.random.categorical(key, jnp.log(chances))
     one_hot = jax.nn.one_hot(drawn, chances.shape[-1])
     return one_hot + chances - jax.lax.stop_gradient(chances)
@@ -175,7 +192,7 @@ def _full(
     space, cost, adam, config = problem
 
     def objective(alphas: Alphas) -> Array:
-        chances = architecture.probabilities(alphas, space)
+        chances = op_probabilities(alphas, space)
         value, _ = evaluate(_binary(key, chances))
         return hardware.loss(value, chances, cost, config.hardware)
 
@@ -195,7 +212,7 @@ def _two(
     def objective(alphas: Alphas) -> Array:
         between = jax.nn.softmax(jnp.take_along_axis(alphas, pair, axis=-1))
         value, _ = evaluate(Paths(pair, _binary(gate_key, between)))
-        chances = architecture.probabilities(alphas, space)
+        chances = op_probabilities(alphas, space)
         return hardware.loss(value, chances, cost, config.hardware)
 
     drawn = jnp.zeros(state.alphas.shape, bool)
@@ -212,7 +229,10 @@ def _two(
 def _reinforce(
     state: ProxylessState, key: Key[Array, ""], evaluate: Evaluate, problem: _Problem
 ) -> ProxylessState:
-    """`−(reward − baseline) ∇ log p(path)`, reward = accuracy (ref / cost)^w (equation 5)."""
+    """Descends `−(reward − baseline) ∇ log p(path)` (equation 5).
+
+    The reward is accuracy (ref / cost)^w.
+    """
     space, cost, adam, config = problem
     path = _path(key, state.alphas, space)
     _, reward = evaluate(path)
@@ -229,3 +249,6 @@ def _reinforce(
     decay = config.proxyless.baseline_decay
     new = _descend(state, grads, adam)
     return new._replace(baseline=decay * baseline + (1 - decay) * reward)
+
+
+STRATEGY = StrategyBuilder("proxyless", build, FIELDS)

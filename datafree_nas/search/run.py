@@ -1,4 +1,4 @@
-"""The search stage: data in, one architecture and everything scored out."""
+"""Runs a search: images in, one architecture and all that was scored out."""
 
 from pathlib import Path
 from typing import Any
@@ -8,48 +8,67 @@ import numpy as np
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import loop, mesh, processes, seeds
 from datafree_nas.runtime.config import Config
-from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
-from datafree_nas.search import architecture_file, darts, given, hardware, proxyless, scoring, spos
+from datafree_nas.runtime.values import Values, integer, number, one_of, text
+from datafree_nas.search import architecture_file, evolution, hardware, registry, scoring
+from datafree_nas.search.alphas import FIELDS as ALPHAS
 from datafree_nas.search.strategy import SearchData, Strategy
-from datafree_nas.spaces.space import Space
+from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
-from datafree_nas.training.trainer import LogitsFn, Preprocessing
+from datafree_nas.training.labeller import Labeller
 
-STRATEGIES = {
-    "darts": darts.make,
-    "given": given.make,
-    "proxyless": proxyless.make,
-    "random": spos.make,
-    "spos": spos.make,
-}
+HISTORY, PROBABILITIES = "history.jsonl", "probabilities.json"
 
 
-def run(
+def fields() -> dict[str, Values]:
+    """Returns the values of the fields of `config.search`, without those of the space.
+
+    The blocks of the strategies of this package are among them.
+    """
+    blocks = {
+        "alphas": ALPHAS,
+        "hardware": hardware.FIELDS,
+        "evolution": evolution.FIELDS,
+        **{each.name: each.fields for each in registry.built_in()},
+    }
+    return {
+        "strategy": registry.values(),
+        "architecture": text(),
+        "data": one_of(("synthetic", "real")),
+        "pool": integer(1, 1024),
+        "held_out": number(0, 1, above=True, below=True),
+        "latency_table": text(),
+        **scoring.FIELDS,
+        **{
+            f"{block}.{name}": values for block, of in blocks.items() for name, values in of.items()
+        },
+    }
+
+
+def search(
     directory: Path,
     space: Space,
-    teacher: tuple[LogitsFn, Any],
-    preprocess: Preprocessing,
+    labeller: Labeller,
     images: ImageSet,
     config: Config,
     seed: int,
 ) -> dict[str, Any]:
-    """Searches, and writes `history.jsonl` and, last, `architecture.json`.
+    """Searches, and writes `history.jsonl`, `probabilities.json` and, last, `architecture.json`.
 
     Args:
-        directory: of the stage; `working` in it keeps the state between processes, until the
+        directory: folder of the stage; `working` in it keeps the state between processes, until the
             caller removes it.
-        space: to search.
-        teacher: labelling function and its variables.
-        preprocess: of bytes.
-        images: to search on; a share `config.held_out` is kept apart for scoring.
-        config: `config.search`.
-        seed: the run's.
+        space: search space.
+        labeller: teacher.
+        images: images to search on; a share `config.held_out` is kept apart for scoring.
+        config: block `config.search`.
+        seed: seed of the run.
 
     Returns:
-        What `architecture.json` says.
+        The content of `architecture.json`.
 
     Raises:
         UserError: the config does not fit.
@@ -57,8 +76,8 @@ def run(
     """
     space, latency = space.regularized(config.train), hardware.latency(space, config)
     with mesh.for_batches(config.train.batch_size, images.image_size):
-        strategy = create(space, teacher[0], preprocess, config)
-        data = split(images, teacher, preprocess, config, seed) if strategy.phases else None
+        strategy = registry.find(config.strategy).build(space, labeller, config)
+        data = split(images, labeller, config, seed) if strategy.phases else None
         state = loop.run(
             strategy.phases,
             strategy.init(seeds.key_for(seed, "search")),
@@ -67,11 +86,8 @@ def run(
             directory=directory / "working",
             writer=lambda start: MetricsWriter(directory, start),
         )
-    history, found = strategy.history(state), strategy.derive(state)
-    if data and all(row["architecture"] != space.encode(found) for row in history):
-        score = scoring.make_scorer(space.supernet(), preprocess, config)
-        values = scoring.score_all(score, state.train, data, [space.gates(found)])[0]
-        history.append(scoring.row(space, found, values, config))
+    found = strategy.derive(state)
+    history = _with_score_of(found, strategy, state, space, labeller, data, config)
     if latency is not None:
         for row in history:
             row["latency_ms"] = space.latency(space.decode(row["architecture"]), latency)
@@ -92,39 +108,46 @@ def run(
     return result
 
 
+def _with_score_of(
+    found: Architecture,
+    strategy: Strategy,
+    state: Any,
+    space: Space,
+    labeller: Labeller,
+    data: SearchData | None,
+    config: Config,
+) -> list[dict[str, Any]]:
+    """Returns the history of a search, in which the found architecture has a row."""
+    history = strategy.history(state)
+    if strategy.supernet is None or data is None:
+        return history
+    if all(row["architecture"] != space.encode(found) for row in history):
+        score = scoring.make_scorer(space.supernet(), labeller.preprocessing, config)
+        gates = [space.gates(found)]
+        values = scoring.score_all(score, strategy.supernet(state), data, gates)[0]
+        history.append(scoring.row(space, found, values, config))
+    return history
+
+
 def _write(
     directory: Path,
     history: list[dict[str, Any]],
     probabilities: dict[str, Any] | None,
     result: dict[str, Any],
 ) -> None:
-    write_jsonl(directory / "history.jsonl", history)
+    write_jsonl(directory / HISTORY, history)
     if probabilities:
-        write_json(directory / "probabilities.json", probabilities)
+        write_json(directory / PROBABILITIES, probabilities)
     write_json(directory / architecture_file.FILE, result)
 
 
-def create(
-    space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config
-) -> Strategy:
-    """Builds the strategy that `config.strategy` names; the arguments are those of `run`.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    if config.strategy not in STRATEGIES:
-        hint = did_you_mean(config.strategy, STRATEGIES)
-        raise UserError(f"config.search.strategy={config.strategy!r} is unknown{hint}")
-    return STRATEGIES[config.strategy](space, teacher_fn, preprocess, config)
-
-
-def check(count: int, image_size: tuple[int, int, int], config: Config) -> None:
+def check_images(count: int, image_size: tuple[int, int, int], config: Config) -> None:
     """Checks that a search can be run on a set of images.
 
     Args:
         count: number of images.
         image_size: `(h, w, c)` of the images.
-        config: `config.search`.
+        config: block `config.search`.
 
     Raises:
         UserError: no image would be left to train or to score on, the images cannot be pooled, or
@@ -147,35 +170,27 @@ def check(count: int, image_size: tuple[int, int, int], config: Config) -> None:
         )
 
 
-def split(
-    images: ImageSet,
-    teacher: tuple[LogitsFn, Any],
-    preprocess: Preprocessing,
-    config: Config,
-    seed: int,
-) -> SearchData:
+def split(images: ImageSet, labeller: Labeller, config: Config, seed: int) -> SearchData:
     """Puts images on the devices, some of them to train on, the others to score on.
 
     Args:
-        images: of the search.
-        teacher: labelling function and its variables.
-        preprocess: of bytes.
-        config: `config.search`.
-        seed: the run's.
+        images: images of the search.
+        labeller: teacher.
+        config: block `config.search`.
+        seed: seed of the run.
 
     Raises:
-        UserError: one of the two would be empty; or smaller images would be labelled by a teacher
-            who has to see whole ones.
+        UserError: see `check_images`.
     """
-    check(images.size, images.image_size, config)
+    check_images(images.size, images.image_size, config)
     generator = seeds.numpy_generator(seeds.key_for(seed, "held out"))
     order = generator.permutation(images.size)
     count = round(images.size * config.held_out)
     held_out, train = images.take(order[:count]), images.take(order[count:])
-    logits = logits_of(*teacher, np.asarray(held_out.images), preprocess)
+    logits = logits_of(labeller, np.asarray(held_out.images))
     train, held_out = (part.averaged(config.pool) for part in (train, held_out))
     return SearchData(
-        trainer.data_of(train, teacher[1], config.train),
-        trainer.data_of(held_out, teacher[1], config.train),
+        trainer.data_of(train, labeller.variables, config.train),
+        trainer.data_of(held_out, labeller.variables, config.train),
         mesh.put(logits, mesh.replicated()),
     )

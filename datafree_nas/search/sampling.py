@@ -1,4 +1,4 @@
-"""Which path of a supernet a step trains."""
+"""Samples the path of a supernet that a step trains."""
 
 from collections.abc import Callable
 
@@ -9,25 +9,34 @@ from jaxtyping import Array, Int, Key
 
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.values import Values, list_of, number, one_of
 from datafree_nas.spaces.space import Space
 
 SAMPLINGS = ("uniform", "binned", "fair")
+# values of the fields of `config.search.spos`
+FIELDS: dict[str, Values] = {
+    "sampling": one_of(SAMPLINGS),
+    "bins": list_of(number(0, 1e18), (3,), "(lowest MACs, highest MACs, number of bins)").or_empty(
+        "none"
+    ),
+}
 _TRIES = 500  # architectures that may miss a bin, as in the release
 # (key of the run, step) -> architecture
-Sampler = Callable[[Key[Array, ""], Int[Array, ""]], Int[Array, "choices"]]
+PathSampler = Callable[[Key[Array, ""], Int[Array, ""]], Int[Array, "choices"]]
 
 
-def make(space: Space, config: Config) -> Sampler:
+def make_path_sampler(space: Space, config: Config) -> PathSampler:
     """Builds the sampling that a config names.
 
     Args:
-        space: of the architectures.
-        config: `config.search.spos`. `sampling` is `uniform` over all architectures; `binned`, of
-            the release: uniform over bins of MACs, uniform within a bin; or `fair` (Chu et al.
-            2021): in every `round_length` steps each option of a choice is taken equally often.
+        space: search space.
+        config: block `config.search.spos`. `sampling` is `uniform` over all architectures;
+            `binned`, as in the release, uniform over bins of MACs and uniform within a bin; or
+            `fair` (Chu et al. 2021): in every `round_length` steps each option of a choice is taken
+            equally often.
 
     Raises:
-        UserError: bins that are none, or beyond all architectures.
+        UserError: the bins make no sense, or hold no architecture.
     """
     samplings = {"uniform": lambda: _uniform(space), "fair": lambda: _fair(space)}
     samplings["binned"] = lambda: _binned(space, config)
@@ -35,16 +44,19 @@ def make(space: Space, config: Config) -> Sampler:
 
 
 def round_length(space: Space, config: Config) -> int:
-    """Steps whose gradients make one change of the weights: 1 unless sampling is fair."""
+    """Returns the number of steps whose gradients are added up for one update of the weights.
+
+    It is 1 unless sampling is fair.
+    """
     return max(space.choices) if config.sampling == "fair" else 1
 
 
-def _uniform(space: Space) -> Sampler:
+def _uniform(space: Space) -> PathSampler:
     return lambda key, step: space.sample(jax.random.fold_in(key, step))
 
 
-def _fair(space: Space) -> Sampler:
-    """A permutation of its options for every choice; one with fewer options repeats some."""
+def _fair(space: Space) -> PathSampler:
+    """Permutes the options of every choice; a choice with fewer options repeats some of them."""
     options = jnp.array(space.choices)
     most = max(space.choices)
 
@@ -56,7 +68,7 @@ def _fair(space: Space) -> Sampler:
     return sample
 
 
-def _binned(space: Space, config: Config) -> Sampler:
+def _binned(space: Space, config: Config) -> PathSampler:
     if (
         len(config.bins) != 3
         or not config.bins[0] < config.bins[1]

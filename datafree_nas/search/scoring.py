@@ -8,20 +8,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime import mesh, processes
 from datafree_nas.runtime.config import Config
+from datafree_nas.runtime.values import Values, integer, one_of
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.training.trainer import Preprocessing, TrainState
+from datafree_nas.training.trainer import TrainState
 
 # On held-out images, path against teacher: share of images with the same top class; mean
 # KL(teacher ‖ path) at the training temperature, in nats; correlation of all logits.
 MEASURES = ("agreement", "kl", "correlation")
-Number = TypeVar("Number", float, Array)  # one, or of many architectures
+# values of the fields of `config.search` that scoring reads
+FIELDS: dict[str, Values] = {"calibration_batches": integer(1, 10**5), "score": one_of(MEASURES)}
+Number = TypeVar("Number", float, Array)  # of one architecture, or of many
 
 
 def make_scorer(
-    supernet: nn.Module, preprocess: Preprocessing, config: Config
+    supernet: nn.Module, preprocessing: Preprocessing, config: Config
 ) -> Callable[[Any, Any, SearchData, Int[Array, "positions"]], dict[str, float]]:
     """Builds the scoring of one architecture; compiled once for all of them.
 
@@ -30,19 +34,19 @@ def make_scorer(
     order of candidates leak into it; here every candidate sees the same batches).
 
     Args:
-        supernet: see `Space.supernet`.
-        preprocess: of bytes.
-        config: `config.search`.
+        supernet: all networks of the space in one, see `Space.supernet`.
+        preprocessing: normalization of the images.
+        config: block `config.search`.
 
     Returns:
-        `(params, batch_stats, data, gates) -> ` a number for each of `MEASURES`.
+        `(params, batch_stats, data, gates) -> measures`, with a number for each of `MEASURES`.
     """
     batch, temperature = config.train.batch_size, config.train.temperature
 
     @jax.jit
     def statistics(params: Any, batch_stats: Any, images: Array, gates: Array) -> Any:
         variables = {"params": params, "batch_stats": batch_stats}
-        x = preprocess(mesh.constrain_batch(images))
+        x = preprocessing(mesh.constrain_batch(images))
         rngs = {"dropout": jax.random.key(0)}  # behind the last BatchNorm: it changes nothing
         _, new = supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"], rngs=rngs)
         return new["batch_stats"]
@@ -51,7 +55,7 @@ def make_scorer(
     def compare(
         variables: Any, images: Array, teacher_logits: Array, gates: Array
     ) -> dict[str, Array]:
-        logits = supernet.apply(variables, preprocess(images), gates, train=False)
+        logits = supernet.apply(variables, preprocessing(images), gates, train=False)
         same = jnp.argmax(logits, -1) == jnp.argmax(teacher_logits, -1)
         theirs, ours = (jax.nn.log_softmax(z / temperature) for z in (teacher_logits, logits))
         kl = jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1)
@@ -72,11 +76,11 @@ def make_scorer(
 
 
 def _correlation(logits: Float[Array, "m k"], theirs: Float[Array, "m k"]) -> Float[Array, ""]:
-    """Pearson's, over all logits, each less the mean of its image.
+    """Computes Pearson's correlation of all logits, each less the mean of its image.
 
     Its square is the share of the teacher's logits that the path explains when their scale is left
-    open: paths that were trained little say the right thing in a low voice. Of a path that says
-    nothing it is 0.
+    open: logits of a path that was trained little are right but small. For a path whose logits are
+    all equal it is 0.
     """
     a, b = (z - jnp.mean(z, axis=-1, keepdims=True) for z in (logits, theirs))
     squares = jnp.sum(a**2) * jnp.sum(b**2)
@@ -89,13 +93,13 @@ def score_all(
     data: SearchData,
     gates: Sequence[Int[Array, "positions"]],
 ) -> list[dict[str, float]]:
-    """Scores of several architectures; of several processes each takes some.
+    """Scores several architectures; each process takes some of them.
 
     Args:
-        score: by `make_scorer`.
-        train: of the supernet.
-        data: of the search.
-        gates: one for each architecture.
+        score: function from `make_scorer`.
+        train: state of the supernet.
+        data: images of the search.
+        gates: op at every position, for each architecture.
     """
     train, data = mesh.replicated_here(train), mesh.replicated_here(data)
     return processes.share(gates, lambda g: score(train.params, train.batch_stats, data, g))
@@ -104,19 +108,19 @@ def score_all(
 def row(
     space: Space, architecture: Architecture, found: dict[str, float], config: Config
 ) -> dict[str, Any]:
-    """One line of `history.jsonl`.
+    """Makes one row of `history.jsonl`.
 
     Args:
-        space: of the architecture.
-        architecture: that was scored.
-        found: by `make_scorer`'s function.
-        config: `config.search`; `score` says which of them counts, larger is better.
+        space: search space of the architecture.
+        architecture: network that was scored.
+        found: measures, from `make_scorer`'s function.
+        config: block `config.search`; `score` names the measure that counts.
     """
     return {**costs(space, architecture), **found, "score": score_of(found, config)}
 
 
 def costs(space: Space, architecture: Architecture) -> dict[str, Any]:
-    """What a line of `history.jsonl` says of an architecture, whether it was scored or not."""
+    """Returns what a row of `history.jsonl` says of any architecture, scored or not."""
     return {
         "architecture": space.encode(architecture),
         "macs": space.macs(architecture),
@@ -125,12 +129,12 @@ def costs(space: Space, architecture: Architecture) -> dict[str, Any]:
 
 
 def score_of(found: Mapping[str, Number], config: Config) -> Number:
-    """The number that counts, larger is better, of `found` by `make_scorer`'s function."""
+    """Returns the score, higher is better, out of the measures from `make_scorer`'s function."""
     return -found["kl"] if config.score == "kl" else found[config.score]
 
 
 def _consecutive(images: Array, batch: int, count: int) -> list[UInt8[Array, "b h w c"]]:
-    """`count` batches one after another, from the start again where the images run out."""
+    """Cuts `count` batches one after another, from the start again where the images run out."""
     total = images.shape[0]
     return [
         jnp.take(images, jnp.arange(i * batch, (i + 1) * batch) % total, 0) for i in range(count)

@@ -1,7 +1,4 @@
-"""Single path one-shot search (Guo et al. 2020): one random path a step, then evolution.
-
-The strategy `random` is the same without children: as many architectures, all drawn at random.
-"""
+"""Single path one-shot search (Guo et al. 2020): one random path a step, then evolution."""
 
 from typing import Any, NamedTuple
 
@@ -15,17 +12,17 @@ from datafree_nas.runtime import backend, mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.search import evolution, limits, sampling, scoring
-from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
+from datafree_nas.search.strategy import (
+    SearchData,
+    Strategy,
+    StrategyBuilder,
+    supernet_variables,
+    train_mode,
+)
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.trainer import (
-    Batch,
-    LogitsFn,
-    Outputs,
-    Preprocessing,
-    Sampler,
-    TrainState,
-)
+from datafree_nas.training.labeller import Labeller
+from datafree_nas.training.trainer import Batch, BatchSampler, Outputs, TrainState
 
 
 class SposState(NamedTuple):
@@ -52,14 +49,15 @@ class SposState(NamedTuple):
     turns: Int[Array, ""]
 
 
-def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: Config) -> Strategy:
+def build(space: Space, labeller: Labeller, config: Config, breed: bool = True) -> Strategy:
     """Builds the strategy.
 
     Args:
-        space: any.
-        teacher_fn: labels augmented images, if `config.train.labels` is `teacher`.
-        preprocess: of bytes.
-        config: `config.search`, with `spos` and `evolution`.
+        space: search space, with any candidates.
+        labeller: teacher; labels augmented images if `config.train.labels` is `teacher`.
+        config: block `config.search`; `spos`, `evolution` and `train` are read.
+        breed: whether later generations are children of the best architectures; else all
+            architectures are drawn at random.
     """
     limits.check(space, config)
     transform = _optimizer(space, config)
@@ -78,15 +76,15 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
         )
         return mesh.put(empty, mesh.replicated())
 
-    sample = trainer.make_sampler(teacher_fn, preprocess, config.train)
+    sample = trainer.make_sampler(labeller, config.train)
     step = _make_step(space, sample, transform, config)
-    score = scoring.make_scorer(space.supernet(), preprocess, config)
+    score = scoring.make_scorer(space.supernet(), labeller.preprocessing, config)
     phases = [
         Phase("supernet", config.train.steps, backend.repeat(step), every=config.train.log_every),
         Phase(
             "evolution",
             rows,
-            _make_evolution(space, score, config),
+            _make_evolution(space, score, config, breed),
             every=config.evolution.population,
             unit="networks",
             at_once=processes.count(),
@@ -97,11 +95,12 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
         phases,
         derive=lambda state: np.asarray(state.seen)[np.argmax(_scores(state, config))],
         history=lambda state: _history(state, space, config),
+        supernet=lambda state: state.train,
     )
 
 
 def _optimizer(space: Space, config: Config) -> optax.GradientTransformation:
-    """Of one path a step; where sampling is fair, of the sum over a round of them."""
+    """Builds the optimizer, of one path a step or, for fair sampling, of the sum over a round."""
     paths = sampling.round_length(space, config.spos)
     transform = recipe.only_used(recipe.optimizer(config.train, paths))
     if paths == 1:
@@ -111,11 +110,11 @@ def _optimizer(space: Space, config: Config) -> optax.GradientTransformation:
 
 def _make_step(
     space: Space,
-    sample: Sampler,
+    sample: BatchSampler,
     transform: optax.GradientTransformation,
     config: Config,
 ) -> backend.Step:
-    apply, path = train_mode(space.supernet()), sampling.make(space, config.spos)
+    apply, path = train_mode(space.supernet()), sampling.make_path_sampler(space, config.spos)
 
     def forward(params: Any, batch: Batch, train: TrainState) -> Outputs:
         gates = space.gates(path(train.key, train.step))
@@ -135,9 +134,9 @@ def _scores(state: SposState, config: Config) -> np.ndarray:
     return np.asarray(scoring.score_of(state.measured, config))[:count]
 
 
-def _make_evolution(space: Space, score: Any, config: Config) -> Any:
+def _make_evolution(space: Space, score: Any, config: Config, breed: bool) -> Any:
     """Makes the turns of the evolution; a call of them ends with its generation at the latest."""
-    allowed = limits.make(space, config)
+    allowed = limits.make_test(space, config)
 
     def propose(state: SposState) -> SposState:
         generation, count = int(state.turns) // config.evolution.population, int(state.scored)
@@ -148,7 +147,7 @@ def _make_evolution(space: Space, score: Any, config: Config) -> Any:
             space.choices,
             allowed,
             config.evolution,
-            breed=config.strategy != "random",
+            breed=breed,
         )
         new = slice(count, count + len(born))
         return state._replace(
@@ -187,3 +186,6 @@ def _history(state: SposState, space: Space, config: Config) -> list[dict[str, A
         }
         for i in range(int(state.scored))
     ]
+
+
+STRATEGY = StrategyBuilder("spos", build, sampling.FIELDS)

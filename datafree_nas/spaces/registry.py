@@ -1,35 +1,66 @@
-"""Search spaces by name. A new file of a space is one more entry of `_SPACES`."""
+"""Search spaces by name: every file of this package that has a `Space` in it is found by itself."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeGuard
 
+from datafree_nas import spaces
 from datafree_nas.runtime.errors import UserError, did_you_mean
-from datafree_nas.spaces.darts import Darts
-from datafree_nas.spaces.nasbench201 import NasBench201
-from datafree_nas.spaces.nasbench_macro import NasBenchMacro
-from datafree_nas.spaces.proxyless import Proxyless
-from datafree_nas.spaces.shufflenet import ShuffleNet
+from datafree_nas.runtime.plugins import Plugins
+from datafree_nas.runtime.values import Values
 from datafree_nas.spaces.space import Space
-
-_SPACES: dict[str, type[Space]] = {
-    space.name: space for space in (Darts, NasBench201, NasBenchMacro, Proxyless, ShuffleNet)
-}
 
 _OF_THE_TEACHER = ("num_classes", "image_size")
 
 
+def _is_space(value: Any) -> TypeGuard[type[Space]]:
+    return inspect.isclass(value) and issubclass(value, Space) and not inspect.isabstract(value)
+
+
+def _of_module(module: ModuleType) -> dict[str, type[Space]]:
+    """Returns the spaces that a module defines, not those that it imports."""
+    found = (each for each in vars(module).values() if _is_space(each))
+    return {space.name: space for space in found if space.__module__ == module.__name__}
+
+
+_PLUGINS: Plugins[type[Space]] = Plugins(
+    "search space", spaces, "datafree_nas.spaces", _of_module, _is_space
+)
+
+
 def names() -> list[str]:
-    """The names of all spaces."""
-    return list(_SPACES)
+    """Returns the names of all spaces."""
+    return _PLUGINS.names()
 
 
-def create(name: str, **settings: Any) -> Space:
+def values() -> Values:
+    """Describes the values of `config.search.space.name`."""
+    return _PLUGINS.values()
+
+
+def find(name: str) -> type[Space]:
+    """Returns the class of a space.
+
+    Args:
+        name: name of the space, or `package.module:Class` of a space of your own.
+
+    Raises:
+        UserError: there is no such space.
+    """
+    try:
+        return _PLUGINS.find(name)
+    except UserError as error:
+        raise UserError(f"config.search.space.name={name!r}: {error}") from None
+
+
+def create_space(name: str, **settings: Any) -> Space:
     """Builds a space.
 
     Args:
-        name: of the space.
-        **settings: `num_classes`, `image_size`, and the space's own, e.g. `channels`, `cells`.
+        name: name of the space, or `package.module:Class` of a space of your own.
+        **settings: `num_classes`, `image_size`, and the space's own, such as `channels`, `cells`.
 
     Raises:
         UserError: unknown name, or settings that the space does not have or cannot have.
@@ -43,8 +74,8 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Checks the settings of a space, each on its own.
 
     Args:
-        name: of the space.
-        settings: values of `config.search.space` without `name`.
+        name: name of the space.
+        settings: values of `config.search.space` without `name`; None stands for the default.
 
     Raises:
         UserError: the space has no such setting, or it cannot have such a value.
@@ -52,27 +83,26 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
     known = find(name).settings
     for key, value in settings.items():
         field = f"config.search.space.{key}"
-        if key not in known:
+        if key not in known and value is not None:
             raise UserError(f"{field}: {name} has no such setting{did_you_mean(key, known)}")
-        if not known[key].holds(value):
+        if value is not None and not known[key].holds(value):
             raise UserError(f"{field}={value!r} must be {known[key].words}, for {name}")
 
 
-def defaults(name: str) -> dict[str, Any]:
-    """Values of those settings of a space that have a default, as JSON has them."""
-    space = find(name)
-    assert dataclasses.is_dataclass(space)
-    return {
-        field.name: list(field.default) if isinstance(field.default, tuple) else field.default
-        for field in dataclasses.fields(space)
-        if field.name in space.settings and field.default is not dataclasses.MISSING
+def with_defaults(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Completes the settings of a space.
+
+    Args:
+        name: name of the space.
+        settings: values of `config.search.space` without `name`; None stands for the default.
+
+    Returns:
+        The values that are not None, and the defaults of the space's other settings.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(find(name))
+        if field.name in find(name).settings and field.default is not dataclasses.MISSING
     }
-
-
-def find(name: str) -> type[Space]:
-    """The class of a space; `UserError` for an unknown name."""
-    if name not in _SPACES:
-        raise UserError(
-            f"config.search.space.name={name!r} is unknown{did_you_mean(name, _SPACES)}"
-        )
-    return _SPACES[name]
+    return defaults | given
