@@ -75,7 +75,7 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
 def space(config: ConfigDict) -> Space:
     """The space that a config searches, for the table's images, CIFAR-10's."""
     settings = dict(config.search.space)
-    return spaces.create(settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings)
+    return spaces.create_space(settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings)
 
 
 def check_settings(directory: Path, config: ConfigDict, chosen: list[flags.FlagHolder]) -> None:

@@ -86,7 +86,7 @@ def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule
     """Its name, and how its weights begin."""
     if not _FOUND.value:
         settings = {n: getattr(teacher, n) for n in ("num_classes", "image_size", "mean", "std")}
-        known = teachers.create(_ARCH.value, **settings)
+        known = teachers.create_teacher(_ARCH.value, **settings)
         return _ARCH.value, known.model, initial.fan_in
     space = resolve.space(config, teacher).regularized(config.student.train)
     try:

@@ -199,7 +199,7 @@ def port(teacher: Teacher, model: Any) -> Any:
 
 def _teacher(arch: str) -> Teacher:
     side = _IMAGE_SIZE.value
-    return teachers.create(arch, image_size=(side, side, 3) if side else None)
+    return teachers.create_teacher(arch, image_size=(side, side, 3) if side else None)
 
 
 def _check() -> None:

@@ -6,9 +6,10 @@ skipped; a folder that was begun with other fields or from other inputs is an er
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -23,33 +24,54 @@ _CONTENT = " (content)"  # end of the name under which the fingerprint of a file
 _INPUT = "input "  # start of the name under which the fingerprint of an earlier artifact is kept
 
 
-class Stage(NamedTuple):
+def _nothing(config: ConfigDict) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Stage:
     """One of the steps from a classifier to a report.
 
+    `run`, `check` and `repair` take an `Experiment`, see `datafree_nas/experiment.py`.
+
     Attributes:
-        name: of the stage, as `--stages` has it.
+        name: name of the stage in `--stages`.
         directory: folder of its artifact, below the workdir.
         blocks: config blocks that its artifact depends on, besides those of earlier stages.
-        run: makes the artifact; takes the config and the workdir.
-        identity: files of the artifact, relative to its folder, whose content tells it from others.
+        results: patterns of the files, relative to its folder, whose content tells the artifact
+            from others.
+        run: function that makes the artifact.
+        check_config: function that raises `UserError` for fields that do not fit together; takes
+            the config and looks at no file.
+        check: function that raises `UserError` for whatever else can be known before the stage is
+            run; takes what `sources.inspect` says of the natural images as well, or None.
+        reads: function that names the splits of natural images that the stage reads.
+        lower_for_memory: fields to lower where the memory does not suffice.
         rebuilt: whether it is quickly made again when what it reads has changed.
+        repair: function that removes damaged parts of the artifact and returns their names; None
+            where nothing can be made again in part.
     """
 
     name: str
     directory: str
     blocks: tuple[str, ...]
-    run: Callable[[ConfigDict, Path], None]
-    identity: tuple[str, ...]
+    results: tuple[str, ...]
+    run: Callable[[Any], None]
+    check_config: Callable[[ConfigDict], None] = lambda config: None
+    check: Callable[[Any, dict[str, Any] | None], None] = lambda experiment, images: None
+    reads: Callable[[ConfigDict], list[str]] = _nothing
+    lower_for_memory: str = "what else runs on this machine"
     rebuilt: bool = False
+    repair: Callable[[Any], list[str]] | None = None
 
     def is_done(self, workdir: Path) -> bool:
-        """Whether the artifact is complete."""
+        """Returns whether the artifact is complete."""
         return (workdir / self.directory / DONE).exists()
 
     def fingerprint(self, workdir: Path) -> str | None:
         """Returns the fingerprint of the artifact, None where there is none."""
         folder = workdir / self.directory
-        files = [file for pattern in self.identity for file in sorted(folder.glob(pattern))]
+        files = [file for pattern in self.results for file in sorted(folder.glob(pattern))]
         return fingerprint(*files) if files else None
 
 
@@ -59,8 +81,8 @@ def record(
     """Notes what a stage's artifact is made from, or compares it with what was noted before.
 
     Args:
-        stage: that is about to be run.
-        workdir: of the run.
+        stage: stage that is about to be run.
+        workdir: folder of the run.
         made_from: fields and fingerprints, from `made_from`.
         defaults: values of fields that an older version did not have and therefore did not note.
 
@@ -123,8 +145,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
     known.
 
     Args:
-        before: from `made_from`, as `config.json` keeps it, and the defaults of other fields.
-        now: from `made_from`.
+        before: fields and fingerprints as `config.json` keeps them, and the defaults of others.
+        now: fields and fingerprints from `made_from`.
 
     Returns:
         What differs, in words for people, by name.
@@ -169,11 +191,11 @@ def check_unchanged(stage: Stage, workdir: Path) -> None:
             may be removed: logs, for example.
     """
     directory = workdir / stage.directory
-    mend = "restore it, or remove it to run the stage again"
-    noted = records.read(directory / DONE, records.DONE, mend).get("files", {})
+    advice = "restore it, or remove it to run the stage again"
+    noted = records.read(directory / DONE, records.DONE, advice).get("files", {})
     found = {name: fingerprint(path) for name, path in _sealed(directory).items()}
     for name, checksum in noted.items():
-        is_result = any(fnmatch(name, pattern) for pattern in stage.identity)
+        is_result = any(fnmatch(name, pattern) for pattern in stage.results)
         if found.get(name, None if is_result else checksum) != checksum:
             raise UserError(
                 f"{directory / name} has changed since the stage {stage.name} finished; restore "
@@ -182,7 +204,7 @@ def check_unchanged(stage: Stage, workdir: Path) -> None:
 
 
 def _sealed(directory: Path) -> dict[str, Path]:
-    """The files of a stage's folder that need a checksum, by their relative names."""
+    """Lists the files of a stage's folder that need a checksum, by their relative names."""
     found = [path.relative_to(directory) for each in _SMALL for path in directory.rglob(each)]
     return {
         path.as_posix(): directory / path

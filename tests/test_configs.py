@@ -36,10 +36,10 @@ def test_an_experiment_is_one(name, option):
     assert changed == numbers, "and each of its kind"
     config.update_from_flattened_dict({"data.source": "tfds:any", "teacher.checkpoint": "any"})
     preflight.check_fields(config)
-    teacher = teachers.create(config.teacher.arch, config.teacher.num_classes)
+    teacher = teachers.create_teacher(config.teacher.arch, config.teacher.num_classes)
     size = config.teacher.image_size or teacher.image_size
     settings = {**config.search.space, "num_classes": teacher.num_classes, "image_size": size}
-    spaces.create(**settings)
+    spaces.create_space(**settings)
 
 
 def test_options_change_what_they_say():

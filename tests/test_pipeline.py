@@ -121,7 +121,7 @@ def test_a_teacher_of_ones_own(tmp_path, monkeypatch):
         "from dataclasses import replace\n"
         "from datafree_nas import teachers\n"
         "def create(num_classes):\n"
-        "    return replace(teachers.create('cifar_resnet8', num_classes), arch='mine')\n"
+        "    return replace(teachers.create_teacher('cifar_resnet8', num_classes), arch='mine')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     _run(tmp_path / "run", "--stages=teacher", "--config.teacher.factory=mine:create")
@@ -171,7 +171,7 @@ def test_a_latency_table_counts_by_its_content(tmp_path):
 def test_a_latency_table_of_another_space_is_refused_before_the_synthesis(finished, tmp_path):
     workdir, _, _ = finished
     os.symlink(workdir / "teacher", tmp_path / "teacher")
-    space = spaces.create("nasbench201", image_size=(8, 8, 1), channels=16, cells=1)
+    space = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=16, cells=1)
     content = {"fixed": 1.0, "table": np.ones(space.has.shape).tolist()}
     write_json(tmp_path / "table.json", {**latency.header(space), **content})
     process = _start(tmp_path, f"--config.search.latency_table={tmp_path}/table.json")

@@ -1,4 +1,4 @@
-"""Architecture parameters (alphas) of DARTS and ProxylessNAS: one number an op at every position."""
+"""Architecture parameters (alphas) of DARTS and ProxylessNAS: one for each op at each position."""
 
 from typing import Any
 

@@ -37,7 +37,7 @@ from datafree_nas.search.strategy import (
 )
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.labeller import Labeller
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, BatchSampler, TrainState
 
 ORDERS = ("first", "second", "second_fd")
@@ -68,12 +68,12 @@ def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
         config: block `config.search`; `darts`, `alphas` and `train` are read.
     """
     transform, adam = recipe.optimizer(config.train), alpha_optimizer(config.alphas)
-    sample = trainer.make_sampler(labeller, config.train)
+    sample = trainer.make_batch_sampler(labeller, config.train)
     steps, every = config.train.steps, config.train.log_every
 
     def init(key: Array) -> DartsState:
         init_key, alpha_key, key = jax.random.split(key, 3)
-        train = trainer.init(key, supernet_variables(space, init_key), transform)
+        train = trainer.create_train_state(key, supernet_variables(space, init_key), transform)
         alphas = init_alphas(alpha_key, space)
         trace = start_trace(space, steps)
         state = DartsState(train, alphas, adam.init(alphas), trace)

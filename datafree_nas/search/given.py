@@ -14,7 +14,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.search import architecture_file, hardware, limits, scoring
 from datafree_nas.search.strategy import Strategy, StrategyBuilder
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.training.labeller import Labeller
+from datafree_nas.data.labeller import Labeller
 
 _LONGEST_PATH = 4096  # characters
 
@@ -77,8 +77,8 @@ def architecture(space: Space, config: Config) -> Architecture:
 
     Args:
         space: search space of the architecture.
-        config: block `config.search`; `architecture` is text that `Space.decode` reads, or the path of
-            another run's `architecture.json`.
+        config: block `config.search`; `architecture` is text that `Space.decode` reads, or the
+            path of another run's `architecture.json`.
 
     Raises:
         UserError: there is none, it is of another space, its output does not depend on the image,

@@ -40,7 +40,7 @@ from datafree_nas.search.strategy import (
 from datafree_nas.spaces.ops import Gates, Paths
 from datafree_nas.spaces.space import Cost, Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.labeller import Labeller
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, BatchSampler, Outputs, TrainState
 
 GRADIENTS = ("full", "two", "reinforce")
@@ -86,12 +86,12 @@ def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
     transform = recipe.only_used(recipe.optimizer(config.train))
     cost, adam = hardware.of(space, config), alpha_optimizer(config.alphas)
     problem = _Problem(space, cost, adam, config)
-    sample = trainer.make_sampler(labeller, config.train)
+    sample = trainer.make_batch_sampler(labeller, config.train)
     steps = config.train.steps
 
     def init(key: Array) -> ProxylessState:
         init_key, alpha_key, key = jax.random.split(key, 3)
-        train = trainer.init(key, supernet_variables(space, init_key), transform)
+        train = trainer.create_train_state(key, supernet_variables(space, init_key), transform)
         alphas = init_alphas(alpha_key, space)
         trace = start_trace(space, steps)
         state = ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()), trace)
@@ -128,7 +128,7 @@ def _make_step(
             path = _path(jax.random.fold_in(batch.key, 0), state.alphas, space)
             return apply(params, train.batch_stats, path, batch)
 
-        inner = trainer.make_step(forward, sample, config.train, transform)
+        inner = trainer.make_train_step(forward, sample, config.train, transform)
         train, metrics = inner(state.train, data.train)
         metrics |= alpha_metrics(state.alphas, space)
         if cost is not None:

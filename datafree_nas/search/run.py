@@ -18,7 +18,7 @@ from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
-from datafree_nas.training.labeller import Labeller
+from datafree_nas.data.labeller import Labeller
 
 HISTORY, PROBABILITIES = "history.jsonl", "probabilities.json"
 
@@ -62,7 +62,7 @@ def search(
         directory: folder of the stage; `working` in it keeps the state between processes, until the
             caller removes it.
         space: search space.
-        labeller: teacher.
+        labeller: teacher of the run.
         images: images to search on; a share `config.held_out` is kept apart for scoring.
         config: block `config.search`.
         seed: seed of the run.
@@ -175,7 +175,7 @@ def split(images: ImageSet, labeller: Labeller, config: Config, seed: int) -> Se
 
     Args:
         images: images of the search.
-        labeller: teacher.
+        labeller: teacher of the run.
         config: block `config.search`.
         seed: seed of the run.
 

@@ -21,7 +21,7 @@ from datafree_nas.search.strategy import (
 )
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.labeller import Labeller
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, BatchSampler, Outputs, TrainState
 
 
@@ -66,7 +66,7 @@ def build(space: Space, labeller: Labeller, config: Config, breed: bool = True) 
     def init(key: Array) -> SposState:
         init_key, key = jax.random.split(key)
         empty = SposState(
-            train=trainer.init(key, supernet_variables(space, init_key), transform),
+            train=trainer.create_train_state(key, supernet_variables(space, init_key), transform),
             seen=jnp.zeros((rows, len(space.choices)), jnp.int32),
             measured={name: jnp.zeros(rows) for name in scoring.MEASURES},
             born=jnp.zeros(rows, jnp.int32),
@@ -76,7 +76,7 @@ def build(space: Space, labeller: Labeller, config: Config, breed: bool = True) 
         )
         return mesh.put(empty, mesh.replicated())
 
-    sample = trainer.make_sampler(labeller, config.train)
+    sample = trainer.make_batch_sampler(labeller, config.train)
     step = _make_step(space, sample, transform, config)
     score = scoring.make_scorer(space.supernet(), labeller.preprocessing, config)
     phases = [
@@ -120,7 +120,7 @@ def _make_step(
         gates = space.gates(path(train.key, train.step))
         return apply(params, train.batch_stats, gates, batch)
 
-    inner = trainer.make_step(forward, sample, config.train, transform)
+    inner = trainer.make_train_step(forward, sample, config.train, transform)
 
     def step(state: SposState, data: SearchData) -> tuple[SposState, dict[str, Array]]:
         train, metrics = inner(state.train, data.train)

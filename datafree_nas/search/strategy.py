@@ -15,7 +15,7 @@ from datafree_nas.runtime.precision import weights_in
 from datafree_nas.runtime.values import Values
 from datafree_nas.spaces.ops import Gates
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.training.labeller import Labeller
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, Outputs, TrainData, TrainState
 
 

@@ -70,7 +70,7 @@ def load(directory: str | Path) -> Student:
     directory = as_path(directory)
     found = records.read(directory / CARD, records.STUDENT, "train the student again")
     try:
-        space = spaces.create(**{name: _hashable(v) for name, v in found["space"].items()})
+        space = spaces.create_space(**{name: _hashable(v) for name, v in found["space"].items()})
         architecture = space.decode(found["architecture"])
         preprocess = Preprocessing(tuple(found["mean"]), tuple(found["std"]))
     except UserError as error:

@@ -1,16 +1,17 @@
 """Teachers: Flax Linen classifiers with BatchNorm taps, and their import from PyTorch."""
 
-from datafree_nas.teachers.registry import create
+from datafree_nas.teachers.registry import create_teacher
 from datafree_nas.teachers.store import describe, export, load, save
 from datafree_nas.teachers.taps import apply_with_taps
-from datafree_nas.teachers.teacher import Teacher, logits_fn
+from datafree_nas.teachers.teacher import Teacher, labeller, logits_fn
 
 __all__ = [
     "Teacher",
     "apply_with_taps",
-    "create",
+    "create_teacher",
     "describe",
     "export",
+    "labeller",
     "load",
     "logits_fn",
     "save",

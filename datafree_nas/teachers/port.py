@@ -74,7 +74,7 @@ def port(
         num_classes: 0 for what the checkpoint's head says.
         prefix: see `match`.
         ignore: see `match`.
-        **changes: `image_size`, `mean`, `std`, see `registry.create`.
+        **changes: `image_size`, `mean`, `std`, see `registry.create_teacher`.
 
     Returns:
         The teacher, its variables, float32, and their source for `store.save`: file, checksum, and
@@ -84,7 +84,7 @@ def port(
         UserError: the file cannot be read or does not fit; the line lists what does not.
     """
     if arch != "auto":
-        registry.create(arch, num_classes, **changes)  # a mistake there is told of first
+        registry.create_teacher(arch, num_classes, **changes)  # a mistake there is told of first
     tensors = torch_file.read(file)
     found = match(arch, tensors, num_classes, prefix, ignore, **changes)
     variables = convert(found, tensors)
@@ -95,7 +95,7 @@ def port(
 
 def _assumed(found: Match) -> dict[str, str]:
     """What the file does not say for certain, for the card."""
-    others = [registry.create(name) for name in found.also_fit]
+    others = [registry.create_teacher(name) for name in found.also_fit]
     usual = {rename(found.teacher.head) for rename in found.teacher.torch_names}
     said = {
         "also_fits": "; ".join(f"{other.arch} ({other.difference})" for other in others),
@@ -129,7 +129,7 @@ def match(
         num_classes: 0 for what the checkpoint's head says.
         prefix: where in the file to look, e.g. `model_ema`; empty to find it.
         ignore: patterns of names of tensors that are no part of the network, see `beside.sort`.
-        **changes: see `registry.create`.
+        **changes: see `registry.create_teacher`.
 
     Raises:
         UserError: it does not fit, or under several prefixes, or several architectures fit that
@@ -155,7 +155,7 @@ def match(
     if arch == "auto":
         _check_variants(best, variants)
     else:
-        variants = [name for name in variants if not registry.create(name).rare]
+        variants = [name for name in variants if not registry.create_teacher(name).rare]
     copies = [f"{rival}*" for rival in best.rivals]
     return best._replace(also_fit=variants, ignored=[*copies, *best.normalizers, *best.ignored])
 
@@ -187,7 +187,7 @@ def _check_copies(best: Match, tensors: Mapping[str, Tensor]) -> None:
 def _check_variants(best: Match, variants: Sequence[str]) -> None:
     """Asks where another common architecture has the same keys and shapes."""
     for name in variants:
-        other = registry.create(name)
+        other = registry.create_teacher(name)
         if not other.rare:
             raise UserError(
                 f"the checkpoint fits {best.teacher.arch} and {name}, which have the same keys and "
@@ -204,7 +204,7 @@ def _match(
     changes: dict[str, Any],
 ) -> Match:
     """The best of the teacher's key styles."""
-    teacher = registry.create(arch, num_classes, **changes)
+    teacher = registry.create_teacher(arch, num_classes, **changes)
     abstract = shapes(teacher)
     styles = [(key_table(abstract, rename), rename) for rename in teacher.torch_names]
     counted = [(_prefixes(table, tensors), table, rename) for table, rename in styles]
@@ -215,7 +215,7 @@ def _match(
     weight = tensors.get(f"{prefix}{head}.weight")
     width = weight.shape[0] if weight is not None and weight.shape else 1
     if not num_classes and width not in (1, teacher.num_classes):
-        teacher = registry.create(arch, width, **changes)
+        teacher = registry.create_teacher(arch, width, **changes)
         abstract = shapes(teacher)
     rest = _rest(table, tensors, [prefix, *rivals])
     found = beside.sort(rest, tensors, ignore, teacher.image_size[2])

@@ -168,7 +168,7 @@ def describe(directory: str | Path, factory: str = "") -> Teacher:
             f"{as_path(directory) / FILE} is of a model made by {described['arch']!r}; if you "
             "trust that function, name it yourself: config.teacher.factory (factory= in Python)"
         )
-    return registry.create(
+    return registry.create_teacher(
         described["arch"],
         described["num_classes"],
         image_size=tuple(described["image_size"]),

@@ -7,6 +7,8 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array
 
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.interop.torch_names import Rename, same
 from datafree_nas.runtime.precision import network_in
 
@@ -21,19 +23,20 @@ class Teacher:
     """A classifier without its weights.
 
     Attributes:
-        arch: its name in the registry, or `package.module:function` of a model of your own.
+        arch: name in the registry, or `package.module:function` of a model of your own.
         model: Linen module; `model.apply(variables, x, train=False)` gives logits `[b k]` of
             normalized images `x` `[b h w c]`.
-        num_classes: k.
-        image_size: `(h, w, c)` that it was trained on.
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
-        head: path of the last dense layer, joined by dots, whose width is `num_classes`.
-        torch_names: for every published style of PyTorch keys, from a module's path to its name.
-        variant_of: another architecture whose keys and shapes are the same, if there is one; a file
-            does not tell the two apart.
-        difference: what a variant computes otherwise, in words.
-        rare: whether `auto` takes the other one without asking.
+        num_classes: number k of classes.
+        image_size: `(h, w, c)` of the images that it was trained on.
+        mean: mean of each channel of the training images, of pixels in [0, 1].
+        std: standard deviation of each channel, of pixels in [0, 1].
+        head: path of the last dense layer, joined by dots; its width is `num_classes`.
+        torch_names: functions from a module's path to its name in PyTorch, one for each published
+            style of keys.
+        variant_of: name of another architecture with the same keys and shapes, if there is one; a
+            file does not tell the two apart.
+        difference: sentence on what a variant computes differently.
+        rare: whether `auto` takes the other architecture without asking.
     """
 
     arch: str
@@ -59,3 +62,14 @@ def logits_fn(teacher: Teacher) -> Callable[[Any, Array], Array]:
         return teacher.model.apply(network_in(x.dtype, variables), x, train=False)
 
     return logits
+
+
+def labeller(teacher: Teacher, variables: Any) -> Labeller:
+    """Builds the labeller of a teacher.
+
+    Args:
+        teacher: classifier without its weights.
+        variables: weights and statistics, or their shapes.
+    """
+    preprocessing = Preprocessing(teacher.mean, teacher.std)
+    return Labeller(logits_fn(teacher), variables, preprocessing)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from datafree_nas.data.images import Images, ImageSet, Records
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
 from datafree_nas.runtime import backend, loop, mesh, processes
@@ -22,10 +23,8 @@ from datafree_nas.training.recipe import optimizer
 from datafree_nas.training.trainer import (
     Batch,
     Forward,
-    LogitsFn,
+    BatchSampler,
     Outputs,
-    Preprocessing,
-    Sampler,
     TrainData,
     TrainState,
 )
@@ -38,13 +37,12 @@ BATCH_NORM_MOMENTUM = 0.9  # of all networks that are trained on their own
 def fit(
     model: nn.Module,
     images: Images,
-    preprocess: Preprocessing,
+    labeller: Labeller,
     recipe: Config,
     key: jax.Array,
     *,
     label: str,
     directory: Path,
-    teacher: tuple[LogitsFn, Any] | None = None,
     rule: Rule = initial.fan_in,
 ) -> Any:
     """Trains a network from scratch.
@@ -54,12 +52,12 @@ def fit(
             well if the recipe has it. Logits of an auxiliary head are in the collection
             `auxiliary`.
         images: to train on; those that are not in memory are streamed.
-        preprocess: of augmented bytes.
+        labeller: classifier that gives soft labels if `recipe.labels` is `teacher`; its
+            preprocessing is that of the network.
         recipe: a training block of the config.
         key: of initialization, batches and augmentation.
         label: for progress lines.
         directory: gets `metrics.jsonl`; `directory/working` keeps the state between processes.
-        teacher: gives soft labels if `recipe.labels` is `teacher`, with its variables.
         rule: of the initial values.
 
     Returns:
@@ -68,15 +66,14 @@ def fit(
     init_key, train_key = jax.random.split(key)
     image = jax.ShapeDtypeStruct((1, *images.image_size), jnp.float32)
     variables = initial.variables(model, init_key, image, rule=rule)
-    teacher_fn, teacher_variables = teacher or (_no_teacher, None)
     with mesh.for_batches(recipe.batch_size, images.image_size):
         if isinstance(images, Records):
-            data: Any = stream.feed(images, teacher_variables, recipe, train_key)
+            data: Any = stream.feed(images, labeller.variables, recipe, train_key)
         else:
-            data = trainer.data_of(images, teacher_variables, recipe)
+            data = trainer.data_of(images, labeller.variables, recipe)
         state = loop.run(
-            phases(model, teacher_fn, preprocess, recipe),
-            trainer.init(train_key, variables, optimizer(recipe), average=recipe.ema > 0),
+            phases(model, labeller, recipe),
+            trainer.create_train_state(train_key, variables, optimizer(recipe), average=recipe.ema > 0),
             data,
             label=label,
             directory=directory / "working",
@@ -87,12 +84,10 @@ def fit(
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
-def phases(
-    model: nn.Module, teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
-) -> list[Phase]:
+def phases(model: nn.Module, labeller: Labeller, recipe: Config) -> list[Phase]:
     """What `fit` does to a `TrainState`; the arguments are its own."""
-    sample, forward = trainer.make_sampler(teacher_fn, preprocess, recipe), _forward(model, recipe)
-    step = trainer.make_step(forward, sample, recipe, optimizer(recipe))
+    sample, forward = trainer.make_batch_sampler(labeller, recipe), _forward(model, recipe)
+    step = trainer.make_train_step(forward, sample, recipe, optimizer(recipe))
     training = Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)
     if not recipe.calibration_batches:
         return [training]
@@ -119,7 +114,7 @@ def _forward(model: nn.Module, recipe: Config) -> Forward:
     return forward
 
 
-def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
+def _calibration(forward: Forward, sample: BatchSampler, recipe: Config) -> Phase:
     """BatchNorm's statistics as the average over batches, of the weights that are kept."""
     count = recipe.calibration_batches
 
@@ -146,20 +141,12 @@ def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
     return Phase("calibration", count, advance, every=recipe.log_every, enter=enter)
 
 
-def _no_teacher(variables: Any, x: jax.Array) -> Any:
-    raise ValueError("labels='teacher' without a teacher")
-
-
-def logits_of(
-    logits_fn: LogitsFn, variables: Any, images: np.ndarray, preprocess: Preprocessing
-) -> np.ndarray:
-    """Logits `[n k]` of all images, in batches, each split over the devices.
+def logits_of(labeller: Labeller, images: np.ndarray) -> np.ndarray:
+    """Computes logits `[n k]` of all images, in batches, each split over the devices.
 
     Args:
-        logits_fn: `(variables, normalized images) -> logits`.
-        variables: of the network.
-        images: `[n h w c]`, bytes.
-        preprocess: of bytes.
+        labeller: network with its weights.
+        images: bytes `[n h w c]`.
 
     Raises:
         Interrupted: a signal came.
@@ -167,10 +154,10 @@ def logits_of(
     across = len(mesh.devices())
     size = across * -(-min(EVALUATION_BATCH, len(images)) // across)
     run = jax.jit(
-        lambda variables, batch: logits_fn(variables, preprocess(batch)),
+        lambda variables, batch: labeller.logits_fn(variables, labeller.preprocessing(batch)),
         out_shardings=mesh.replicated(),
     )
-    variables, parts = mesh.put(variables, mesh.replicated()), []
+    variables, parts = mesh.put(labeller.variables, mesh.replicated()), []
     for start in range(0, len(images), size):
         processes.check_stop()
         batch = images[start : start + size]
@@ -180,13 +167,11 @@ def logits_of(
     return np.concatenate(parts)
 
 
-def accuracy(
-    logits_fn: LogitsFn, variables: Any, images: Images, preprocess: Preprocessing
-) -> float:
-    """Share of images whose top class is the label."""
+def accuracy(labeller: Labeller, images: Images) -> float:
+    """Computes the share of images whose most likely class is the label."""
     right = 0
     for part in _in_memory(images):
-        logits = logits_of(logits_fn, variables, np.asarray(part.images), preprocess)
+        logits = logits_of(labeller, np.asarray(part.images))
         right += int(np.sum(logits.argmax(-1) == part.labels))
     return right / images.size
 

@@ -10,13 +10,10 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from datafree_nas.data import augment
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
-
-# (variables, normalized images [b h w c]) -> logits [b k]; the teacher, or whoever gives labels, in
-# the type of the images
-LogitsFn = Callable[[Any, Array], Array]
 
 
 class TrainState(NamedTuple):
@@ -81,21 +78,10 @@ class Outputs(NamedTuple):
 
 # (params, batch, state with everything else) -> outputs, in train mode
 Forward = Callable[[Any, Batch, TrainState], Outputs]
-Sampler = Callable[[Key[Array, ""], TrainData], Batch]
+BatchSampler = Callable[[Key[Array, ""], TrainData], Batch]
 
 
-class Preprocessing(NamedTuple):
-    """How bytes become what a network sees."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Normalizes a batch."""
-        return augment.normalize(images, self.mean, self.std)
-
-
-def init(
+def create_train_state(
     key: Key[Array, ""],
     variables: Any,
     transform: optax.GradientTransformation,
@@ -152,21 +138,21 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
     return TrainData(*mesh.put(parts, mesh.replicated()))
 
 
-def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config) -> Sampler:
+def make_batch_sampler(labeller: Labeller, recipe: Config) -> BatchSampler:
     """Builds `(key, data) -> batch`: random images, augmented, with the recipe's labels.
 
     Of a stream, `data` is what `batch_of` gives, and the images are not drawn once more.
 
     Args:
-        teacher_fn: labels the augmented images if `recipe.labels` is `teacher`.
-        preprocess: of bytes.
+        labeller: classifier that labels the augmented images if `recipe.labels` is `teacher`; its
+            variables are those in the data.
         recipe: a training block of the config.
 
     Raises:
         UserError: the batch does not divide over the devices, or the augmentation makes no sense.
     """
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
-    augmented = augment.make(recipe, preprocess.mean, preprocess.std)
+    augmented = augment.make(recipe, *labeller.preprocessing)
 
     def sample(key: Array, data: TrainData) -> Batch:
         pick, augmentation, network = jax.random.split(key, 3)
@@ -174,7 +160,7 @@ def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
         x = augmented(augmentation, mesh.constrain_batch(drawn.images))
         x, soft = x.astype(recipe.dtype), drawn.logits
         if recipe.labels == "teacher":
-            soft = jax.lax.stop_gradient(teacher_fn(data.teacher, x).astype(jnp.float32))
+            soft = jax.lax.stop_gradient(labeller.logits_fn(data.teacher, x).astype(jnp.float32))
         return Batch(x, drawn.labels, soft, network)
 
     return sample
@@ -216,9 +202,9 @@ def loss_and_accuracy(
     return loss, jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(batch.soft, axis=-1))
 
 
-def make_step(
+def make_train_step(
     forward: Forward,
-    sample: Sampler,
+    sample: BatchSampler,
     recipe: Config,
     transform: optax.GradientTransformation,
 ) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
@@ -226,7 +212,7 @@ def make_step(
 
     Args:
         forward: the network in train mode.
-        sample: draws a batch, see `make_sampler`.
+        sample: draws a batch, see `make_batch_sampler`.
         recipe: a training block of the config.
         transform: the optimizer.
 

@@ -129,7 +129,7 @@ def quality_inputs(tmp_path_factory):
     layout = store.Layout(root / "synthetic", 2)
     for size, name in (((8, 8, 1), "teacher"), ((12, 12, 1), "larger"), ((8, 8, 3), "colour")):
         statistics = {"mean": (0.5,) * size[2], "std": (0.5,) * size[2]}
-        teacher = teachers.create("cifar_resnet8", image_size=size, **statistics)
+        teacher = teachers.create_teacher("cifar_resnet8", image_size=size, **statistics)
         variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, *size)))
         teacher_store.save(root / name, teacher, variables, {"trained_on": "nothing"})
         if name == "teacher":
@@ -215,7 +215,7 @@ def test_latency_measures_the_space_of_a_config(tmp_path):
     done = benchmark("latency", *arguments, "--config.search.space.channels=6")
     assert done.returncode == 0, done.stderr
     assert "Kendall's tau" in done.stdout
-    space = spaces.create("nasbench201", image_size=(8, 8, 1), channels=6, cells=1)
+    space = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=6, cells=1)
     cost, written = latency.load(file, space), json.loads(file.read_text())
     assert np.all(np.ptp(cost.table, axis=0) == 0), "an op takes as long on any edge of a cell"
     assert cost.table[0, space.ops.index("nor_conv_3x3")] > 0

@@ -50,7 +50,7 @@ def traced(monkeypatch):
 )
 def test_iterations_are_the_same(how, traced):
     """Terms, gradients and schedule: with no margin and no flip nothing is left to chance."""
-    teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config()
+    teacher, config = teachers.create_teacher("cifar_resnet8"), synthesis.synthesis_config()
     config.update(margin=0, flip=False, warmup=2)
     model = torch_models.random("cifar_resnet8", teacher.num_classes)
     frozen = synthesizer.Frozen(synthesis.port(teacher, model))
@@ -73,7 +73,7 @@ def test_iterations_are_the_same(how, traced):
 @pytest.mark.full
 def test_terms_in_bfloat16():
     """Nearly the same on both sides; the plain one stays in float32."""
-    teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config(dtype="bfloat16")
+    teacher, config = teachers.create_teacher("cifar_resnet8"), synthesis.synthesis_config(dtype="bfloat16")
     config.update(margin=0, flip=False)
     model = torch_models.random("cifar_resnet8", teacher.num_classes)
     frozen = synthesizer.Frozen(synthesis.port(teacher, model))
@@ -91,7 +91,7 @@ def test_terms_in_bfloat16():
 
 
 def test_only_the_plain_loop_computes_gradients_of_weights():
-    teacher, config = teachers.create("cifar_resnet8"), synthesis.synthesis_config()
+    teacher, config = teachers.create_teacher("cifar_resnet8"), synthesis.synthesis_config()
     for tuned in (False, True):
         model = torch_models.random("cifar_resnet8", teacher.num_classes)
         pixels = torch.zeros(BATCH, 3, 36, 36)

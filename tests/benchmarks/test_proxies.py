@@ -14,7 +14,7 @@ from datafree_nas import spaces
 from datafree_nas.runtime.errors import UserError
 
 KEY = jax.random.key(0)
-CELLS = spaces.create("nasbench201", image_size=(8, 8, 3), channels=4, cells=1)
+CELLS = spaces.create_space("nasbench201", image_size=(8, 8, 3), channels=4, cells=1)
 NONE, CONV, SKIP = ([op] * 6 for op in (0, 3, 1))
 
 
@@ -71,7 +71,7 @@ def test_synflow_by_hand():
 
 @pytest.mark.full
 def test_synflow_has_room():
-    published = spaces.create("nasbench201", image_size=(4, 4, 3))
+    published = spaces.create_space("nasbench201", image_size=(4, 4, 3))
     assert 1e39 < measured("synflow", CONV, published)["synflow"] < np.inf  # float32 ends at 3e38
 
 
@@ -147,7 +147,7 @@ def test_an_identity_trains_nothing():
 
 @pytest.mark.parametrize(("space", "blocks"), [("nasbench201", 17), ("nasbench_macro", 8)])
 def test_blocks_of_the_spaces(space, blocks):
-    space = spaces.create(space)
+    space = spaces.create_space(space)
     model, found = space.network(np.ones(len(space.choices), np.int32)), []
 
     def count(call, args, kwargs, context):
@@ -162,7 +162,7 @@ def test_blocks_of_the_spaces(space, blocks):
 
 def test_az_nas_wants_to_know_the_blocks():
     with pytest.raises(UserError, match="nasbench201, nasbench_macro, not of shufflenet"):
-        measured("az_nas", [0], spaces.create("shufflenet"))
+        measured("az_nas", [0], spaces.create_space("shufflenet"))
 
 
 def test_ranks_are_put_together():

@@ -26,7 +26,7 @@ COUNT = 60
 @pytest.fixture(scope="module")
 def table_file(tmp_path_factory):
     """Some networks of NAS-Bench-Macro, whose accuracy grows with their weights."""
-    space = spaces.create("nasbench_macro", num_classes=10, image_size=(32, 32, 3))
+    space = spaces.create_space("nasbench_macro", num_classes=10, image_size=(32, 32, 3))
     chosen = np.random.default_rng(0).choice(3**8, COUNT, replace=False)
     drawn = np.stack(np.unravel_index(chosen, (3,) * 8), axis=1)
     rows = {space.encode(a): {"mean_acc": 80 + space.params(a) / 1e6} for a in drawn}
@@ -38,7 +38,7 @@ def table_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     """All cells of NAS-Bench-201, whose supernet compiles quickly, with some accuracy each."""
-    space = spaces.create("nasbench201", num_classes=10, image_size=(32, 32, 3))
+    space = spaces.create_space("nasbench201", num_classes=10, image_size=(32, 32, 3))
     everything = np.stack(np.unravel_index(np.arange(5**6), (5,) * 6), axis=1)
     rows = {space.encode(a): {"test_acc_200": 70 + i / 1e3} for i, a in enumerate(everything)}
     file = tmp_path_factory.mktemp("cells") / "table.json"
@@ -178,7 +178,7 @@ def test_a_directory_belongs_to_one_experiment(table_file, tmp_path):
 def small(tmp_path_factory):
     """Flags of a small supernet on noise, whose programs are compiled once."""
     place = tmp_path_factory.mktemp("small")
-    teacher = teachers.create("cifar_resnet8", 10)
+    teacher = teachers.create_teacher("cifar_resnet8", 10)
     variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     teacher_store.save(place / "teacher", teacher, variables, {"trained_on": "nothing"})
     settings = {"space.channels": 2, "space.cells": 1, "spos.sampling": "uniform", "score": "kl"}

@@ -19,7 +19,7 @@ from tests.tiers import full
 )
 def test_logits_are_ours(arch, side):
     """Of different images, too, which would be no test if all had the same."""
-    teacher = teachers.create(arch, image_size=(side, side, 3))
+    teacher = teachers.create_teacher(arch, image_size=(side, side, 3))
     model = torch_models.random(arch, teacher.num_classes)
     variables = synthesis.port(teacher, model)
     x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)

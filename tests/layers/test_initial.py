@@ -6,7 +6,7 @@ from datafree_nas.layers import initial
 
 
 def _variables(seed):
-    model = teachers.create("cifar_resnet8", 10).model
+    model = teachers.create_teacher("cifar_resnet8", 10).model
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
     return initial.variables(model, jax.random.key(seed), image)
 
@@ -32,7 +32,7 @@ def test_a_key_decides_all():
 
 
 def test_proxyless_begins_by_fan_out_whatever_the_groups():
-    space = spaces.create("proxyless")
+    space = spaces.create_space("proxyless")
     assert space.initial("block1/mb3_k5/depthwise/kernel", (5, 5, 1, 96)) == (
         0.0,
         np.sqrt(2 / (5 * 5 * 96)),

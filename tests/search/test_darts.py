@@ -15,7 +15,7 @@ from datafree_nas.training import recipe, trainer
 from datafree_nas.training.trainer import Batch, Preprocessing
 from tests import tiny
 
-SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
+SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 
 
 @pytest.fixture

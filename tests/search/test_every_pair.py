@@ -46,7 +46,7 @@ def test_search(strategy, name, tmp_path):
     config.train.update(steps=4, batch_size=8, log_every=2)
     config.evolution.update(population=2, generations=2, max_macs=0)
     config.proxyless.update(every=2, warmup=1)
-    space = spaces.create(name, num_classes=10, image_size=(8, 8, 1), **SPACES[name])
+    space = spaces.create_space(name, num_classes=10, image_size=(8, 8, 1), **SPACES[name])
     pixels = jax.random.randint(jax.random.key(5), (32, 8, 8, 1), 0, 256).astype(jnp.uint8)
     images = ImageSet(np.asarray(pixels), np.arange(32, dtype=np.int32) % 10)
     table = {"fixed": 1.0, "table": np.ones(space.has.shape).tolist()}

@@ -14,7 +14,7 @@ from datafree_nas.spaces import latency
 from datafree_nas.training.trainer import TrainData, TrainState
 from tests import tiny
 
-SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
+SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 ROW = [0.0, 0.5, 1.0, 3.0, 2.0]  # ms, of its ops
 
 
@@ -62,7 +62,7 @@ def test_logarithms_want_more_than_a_millisecond(config, tmp_path):
 
 def test_only_ops_that_a_position_has_are_the_fastest(tmp_path, config):
     """`zero`, for which the table has a 0 where there is none."""
-    space = spaces.create("proxyless", width=0.1, cells=(1,) * 6)
+    space = spaces.create_space("proxyless", width=0.1, cells=(1,) * 6)
     table = np.where(space.has, 1.0, 0.0).tolist()
     content = {**latency.header(space), "fixed": 0.0, "table": table}
     write_json(tmp_path / "proxyless.json", content)

@@ -14,7 +14,7 @@ from datafree_nas.spaces.space import Cost
 from datafree_nas.training.trainer import Preprocessing, TrainState
 from tests import tiny
 
-SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
+SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 OUTPUTS = jax.random.normal(jax.random.key(3), (6, 5))  # of the ops, in a toy without images
 
 

@@ -15,7 +15,7 @@ from datafree_nas.search import run as search
 from datafree_nas.training.trainer import Preprocessing
 from tests import tiny
 
-SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
+SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 FILES = ("history.jsonl", "metrics.jsonl", "architecture.json", "probabilities.json")
 
 

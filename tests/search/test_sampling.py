@@ -7,8 +7,8 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.search import sampling
 from tests import tiny
 
-SHUFFLENET = spaces.create("shufflenet")
-MACRO = spaces.create("nasbench_macro")
+SHUFFLENET = spaces.create_space("shufflenet")
+MACRO = spaces.create_space("nasbench_macro")
 
 
 def _config(**changes):
@@ -52,7 +52,7 @@ def test_fair_takes_every_option_once_a_round():
 
 
 def test_fair_repeats_options_of_a_choice_with_fewer():
-    space = spaces.create("proxyless")
+    space = spaces.create_space("proxyless")
     drawn = _draw(space, _config(sampling="fair"), 70).reshape(10, 7, 21)
     for position, options in enumerate(space.choices):
         for each in drawn[:, :, position]:
@@ -66,6 +66,6 @@ def test_bins_that_are_none(bins):
 
 
 def test_bins_of_a_wider_space():
-    narrow = spaces.create("nasbench_macro", channels=16)
+    narrow = spaces.create_space("nasbench_macro", channels=16)
     with pytest.raises(UserError, match=r"hold no architecture of nasbench_macro, whose MACs are"):
         sampling.make(narrow, _config(sampling="binned", bins=(55e6, 107e6, 5)))

@@ -28,7 +28,7 @@ def config():
 
 @pytest.fixture
 def space():
-    return spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
+    return spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ PLACES = {"nasbench201": 3 * 2, "nasbench_macro": 1, "shufflenet": 1, "proxyless
 
 @pytest.fixture(params=["nasbench201", *full("shufflenet", "nasbench_macro", "proxyless", "darts")])
 def space(request):
-    return spaces.create(
+    return spaces.create_space(
         request.param, num_classes=7, image_size=(12, 8, 2), **SPACES[request.param]
     )
 
@@ -65,7 +65,7 @@ def test_costs_add_up(space):
 
 @pytest.mark.full
 def test_an_empty_call_is_taken_off_and_nothing_gets_negative():
-    space = spaces.create("nasbench_macro", image_size=(8, 8, 1), channels=4)
+    space = spaces.create_space("nasbench_macro", image_size=(8, 8, 1), channels=4)
 
     def measure(programs):
         return [3.0, *(5.0 if "Network" in str(p.function) else 2.0 for p in programs[1:])]
@@ -77,7 +77,7 @@ def test_an_empty_call_is_taken_off_and_nothing_gets_negative():
 
 @pytest.mark.full
 def test_what_runs_at_once_is_scaled():
-    space = spaces.create("nasbench_macro", image_size=(8, 8, 1), channels=4)
+    space = spaces.create_space("nasbench_macro", image_size=(8, 8, 1), channels=4)
 
     def measure(programs):
         networks = ["Network" in str(p.function) for p in programs]
@@ -117,7 +117,7 @@ def test_a_position_is_that_of_its_gate(space):
 
 
 def test_darts_is_measured_at_the_size_of_its_networks():
-    space = spaces.create("darts", image_size=(8, 8, 1), **SPACES["darts"])
+    space = spaces.create_space("darts", image_size=(8, 8, 1), **SPACES["darts"])
     found = candidates.collect(space)
     assert len(found) == 4 * len(EDGES) * len(space.ops)
     assert {each.shape[-1] for each in found} == {6, 12, 24}

@@ -9,7 +9,7 @@ from datafree_nas.runtime.files import write_json
 from datafree_nas.spaces import latency
 from datafree_nas.spaces.nasbench201 import OPS
 
-SPACE = spaces.create("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
+SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
 ROW = [0.0, 0.5, 1.0, 3.0, 2.0]  # ms, of OPS
 
 

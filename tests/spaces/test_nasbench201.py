@@ -10,8 +10,8 @@ from datafree_nas.runtime import costs
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces.nasbench201 import OPS
 
-SPACE = spaces.create("nasbench201")  # as published: 16 channels, 5 cells a stage, 32x32x3
-SMALL = spaces.create("nasbench201", num_classes=7, image_size=(8, 12, 1), channels=4, cells=2)
+SPACE = spaces.create_space("nasbench201")  # as published: 16 channels, 5 cells a stage, 32x32x3
+SMALL = spaces.create_space("nasbench201", num_classes=7, image_size=(8, 12, 1), channels=4, cells=2)
 NONE, SKIP, CONV3 = OPS.index("none"), OPS.index("skip_connect"), OPS.index("nor_conv_3x3")
 
 
@@ -172,4 +172,4 @@ def test_it_is_a_space():
     assert isinstance(SPACE, spaces.Space)
     assert (SPACE.name, SPACE.positions, SPACE.ops) == ("nasbench201", 6, OPS)
     with pytest.raises(UserError, match="'nasbench' is unknown; did you mean 'nasbench201'"):
-        spaces.create("nasbench")
+        spaces.create_space("nasbench")

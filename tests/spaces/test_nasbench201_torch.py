@@ -81,7 +81,7 @@ class TinyNetwork(nn.Module):
 
 @pytest.mark.parametrize("architecture", [(3, 3, 4, 1, 2, 0), (2, 2, 2, 2, 2, 2)])
 def test_a_student_in_pytorch(architecture, random_variables, tmp_path):
-    space = spaces.create("nasbench201", num_classes=CLASSES, channels=CHANNELS, cells=CELLS)
+    space = spaces.create_space("nasbench201", num_classes=CLASSES, channels=CHANNELS, cells=CELLS)
     network = space.network(np.array(architecture, np.int32))
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     variables = random_variables(network, jnp.asarray(x))

@@ -8,7 +8,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import notation
 
 SPACES = [
-    spaces.create(name, num_classes=10, image_size=(32, 32, 3))
+    spaces.create_space(name, num_classes=10, image_size=(32, 32, 3))
     for name in ("darts", "nasbench201", "nasbench_macro", "proxyless", "shufflenet")
 ]
 JUNK = [

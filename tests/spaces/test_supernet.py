@@ -11,7 +11,7 @@ from datafree_nas.runtime import backend
 from datafree_nas.spaces import ops
 from datafree_nas.spaces.nasbench201 import OPS, _candidate
 
-SPACE = spaces.create("nasbench201", image_size=(8, 8, 2), channels=4, cells=1)
+SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 2), channels=4, cells=1)
 SUPERNET = SPACE.supernet()
 X = jax.random.normal(jax.random.key(0), (6, 8, 8, 2))
 CELLS = np.array([[3, 2, 4, 1, 3, 2], [0, 3, 1, 4, 2, 3], [2, 0, 3, 3, 0, 4]], np.int32)

@@ -42,7 +42,7 @@ def one_student(random_variables):
 
 
 def _student(name, random_variables):
-    space = spaces.create(name, num_classes=7, image_size=(8, 8, 1), **SETTINGS[name])
+    space = spaces.create_space(name, num_classes=7, image_size=(8, 8, 1), **SETTINGS[name])
     architecture = space.decode(ARCHITECTURES[name])
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
     variables = random_variables(space.network(architecture), image)

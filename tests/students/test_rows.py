@@ -5,7 +5,7 @@ from datafree_nas.students import rows
 
 
 def test_a_rival_is_connected_similar_and_another():
-    space = spaces.create("nasbench201")
+    space = spaces.create_space("nasbench201")
     found = space.decode(
         "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|avg_pool_3x3~0|nor_conv_3x3~1|skip_connect~2|"
     )
@@ -19,7 +19,7 @@ def test_a_rival_is_connected_similar_and_another():
 
 
 def test_where_nothing_is_similar_the_nearest_is_taken():
-    space = spaces.create("nasbench201", channels=16, cells=1)
+    space = spaces.create_space("nasbench201", channels=16, cells=1)
     largest = np.full(6, 3)
     rival = rows.random_rival(space, largest, 0)
     assert space.macs(rival) < space.macs(largest)

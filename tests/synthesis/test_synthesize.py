@@ -160,7 +160,7 @@ from datafree_nas.runtime import backend
 from datafree_nas.synthesis import synthesizer
 from tests import tiny
 config = tiny.get_config().synthesis
-teacher = teachers.create("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
 variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 state = synthesizer.init(jax.random.key(1), jnp.arange(8), teacher, config)
 step = synthesizer.make_step(teacher, config, batch=8, pool=1, iterations=20)
@@ -197,7 +197,7 @@ called = set()
 threading.setprofile(lambda frame, *_: called.add(frame.f_code.co_name))
 config = tiny.get_config().synthesis
 config.update(images=config.batch_size, rounds=1)
-teacher = teachers.create("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
 variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 synthesize.run(pathlib.Path(sys.argv[1]), teacher, variables, config, seed=0)
 print("write_shard" in called, "lazy_imports" in called)
@@ -213,7 +213,7 @@ def test_a_teacher_without_batch_norm_is_refused(tmp_path, config):
         def __call__(self, x, train=False):
             return nn.Dense(10)(jnp.mean(x, axis=(1, 2)))
 
-    like = teachers.create("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+    like = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
     teacher = dataclasses.replace(like, model=Plain())
     variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     with pytest.raises(UserError, match="no BatchNorm layers"):

@@ -119,9 +119,9 @@ def test_one_output(tmp_path):
     with pytest.raises(UserError, match=r"linear " + message):
         _port(state, tmp_path)
     with pytest.raises(UserError, match=message):
-        teachers.create(ARCH, 1)
+        teachers.create_teacher(ARCH, 1)
     with pytest.raises(UserError, match="-3 classes; say two or more"):
-        teachers.create(ARCH, -3)
+        teachers.create_teacher(ARCH, -3)
 
 
 def test_the_advice_for_one_output_is_right():

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
     ("depth", "blocks", "batch_norms"), [(20, 3, 19), (56, 9, 55), (110, 18, 109)]
 )
 def test_layers_and_weights(depth, blocks, batch_norms):
-    teacher = teachers.create(f"cifar_resnet{depth}")
+    teacher = teachers.create_teacher(f"cifar_resnet{depth}")
     abstract = port.shapes(teacher)
     assert (depth - 2) // 6 == teacher.model.blocks == blocks
     reference = originals.build(teacher.arch, (32, 32), 10)

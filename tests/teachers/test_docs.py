@@ -25,7 +25,7 @@ def test_the_example_of_a_model_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "mypkg").mkdir()
     (tmp_path / "mypkg" / "mymodel.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    teacher = teachers.create("mypkg.mymodel:create", num_classes=10)
+    teacher = teachers.create_teacher("mypkg.mymodel:create", num_classes=10)
     image = jnp.zeros((1, *teacher.image_size))
     variables = teacher.model.init(jax.random.key(0), image)
     teachers.save(tmp_path / "teacher", teacher, variables, {"trained_on": "my data"})

@@ -42,7 +42,7 @@ def _close(found, expected):
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_and_statistics_are_those_of_the_original(name, tmp_path):
     arch = name.removeprefix("timm:tf_")
-    height, width, _ = registry.create(arch).image_size
+    height, width, _ = registry.create_teacher(arch).image_size
     sizes = [(height, width), (51, 75)]  # the published one, and odd ones
     model = originals.randomize(originals.build(name, sizes[0], CLASSES))
     torch.save(model.state_dict(), tmp_path / "model.pth")

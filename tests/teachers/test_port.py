@@ -159,13 +159,13 @@ def test_all_architectures_with_the_same_keys_are_known():
     """As `auto` takes the first that fits, any other one has to be declared as its variant."""
     seen = {}
     for name in registry.names():
-        teacher = registry.create(name, 7)
+        teacher = registry.create_teacher(name, 7)
         leaves = port.shapes(teacher)
         for rename in teacher.torch_names:
             table = port.key_table(leaves, rename)
             shapes = frozenset((key, port.at(leaves, path).shape) for key, path in table.items())
             for other in seen.setdefault(shapes, []):
-                assert other in (*registry.variants_of(name), registry.create(name).variant_of)
+                assert other in (*registry.variants_of(name), registry.create_teacher(name).variant_of)
             seen[shapes].append(name)
 
 
@@ -321,7 +321,7 @@ def test_what_is_wrong_with_a_teacher(changes, check, message, tmp_path):
 
 def test_another_architecture_with_the_same_keys():
     """Said by a config's default, for instance, `--arch` is no proof; equal logits are."""
-    teacher = registry.create(ARCH)
+    teacher = registry.create_teacher(ARCH)
     source = {"also_fits": "other (with another padding)"}
     found = checks.architecture(teacher, source)
     assert not found.passed

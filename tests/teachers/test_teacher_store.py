@@ -68,11 +68,11 @@ def test_nothing_there(tmp_path):
 def test_names():
     assert "cifar_resnet20" in registry.names()
     with pytest.raises(UserError, match=r"no teacher architecture 'cifar_resnet2'; did you mean"):
-        teachers.create("cifar_resnet2")
+        teachers.create_teacher("cifar_resnet2")
 
 
 def test_create_takes_changes():
-    teacher = teachers.create(
+    teacher = teachers.create_teacher(
         "cifar_resnet8", 4, image_size=(8, 12, 2), mean=(0.5, 0.4), std=(0.25, 0.2)
     )
     variables = jax.eval_shape(teacher.model.init, jax.random.key(0), jnp.zeros((1, 8, 12, 2)))
@@ -83,7 +83,7 @@ def test_create_takes_changes():
 
 def test_mean_and_std_belong_to_the_channels():
     with pytest.raises(UserError, match=r"mean=.* is not one number for each channel"):
-        teachers.create("cifar_resnet20", image_size=(28, 28, 1))
+        teachers.create_teacher("cifar_resnet20", image_size=(28, 28, 1))
 
 
 # a model of one's own
@@ -124,7 +124,7 @@ def own(tmp_path, monkeypatch):
 
 
 def test_a_model_of_ones_own(own, random_variables, tmp_path):
-    teacher = teachers.create(own, 4)
+    teacher = teachers.create_teacher(own, 4)
     assert (teacher.arch, teacher.num_classes, teacher.head) == (own, 4, "top")
     variables = random_variables(teacher.model, jnp.zeros((1, 8, 8, 1)))
     teachers.save(tmp_path / "teacher", teacher, variables, {"trained_on": "nothing"})
@@ -148,7 +148,7 @@ def test_a_card_runs_nothing(saved, tmp_path):
 
 
 def test_it_is_ported_like_the_others(own, random_variables, tmp_path):
-    teacher = teachers.create(own, 4)
+    teacher = teachers.create_teacher(own, 4)
     variables = random_variables(teacher.model, jnp.zeros((1, 8, 8, 1)))
     teachers.export(tmp_path / "mine.safetensors", teacher, variables)
     found, ported, _ = port.port(own, tmp_path / "mine.safetensors")
@@ -168,4 +168,4 @@ def test_it_is_ported_like_the_others(own, random_variables, tmp_path):
 )
 def test_a_place_where_no_teacher_is(place, message, own):
     with pytest.raises(UserError, match=message):
-        teachers.create(place)
+        teachers.create_teacher(place)

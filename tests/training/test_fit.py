@@ -126,7 +126,7 @@ def test_drop_path_grows_from_nothing(tmp_path):
 def test_darts_networks_train_with_all_their_regularizers(tmp_path):
     """Both random streams, the auxiliary head and its loss, in a real network."""
     settings = {"channels": 4, "cells": 3, "network_channels": 4, "network_cells": 3}
-    space = spaces.create("darts", num_classes=2, image_size=(32, 32, 1), **settings)
+    space = spaces.create_space("darts", num_classes=2, image_size=(32, 32, 1), **settings)
     recipe = common.recipe(
         steps=2, batch_size=4, labels="hard", auxiliary=0.4, drop_path=0.2, log_every=1
     )

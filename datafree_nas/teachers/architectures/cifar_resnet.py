@@ -57,8 +57,8 @@ class CifarResNet(nn.Module):
         return nn.Dense(self.num_classes, name="linear")(jnp.mean(x, axis=(1, 2)))
 
 
-def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+def build(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 10
     return Teacher(
         arch=arch,

@@ -59,8 +59,8 @@ def _published(name: str) -> str:
     return re.sub(r"(denselayer\d+\.)(norm|conv)(\d)", r"\1\2.\3", name)
 
 
-def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+def build(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 1000
     return Teacher(
         arch=arch,

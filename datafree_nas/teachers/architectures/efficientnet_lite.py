@@ -167,8 +167,8 @@ def _timm(name: str, depth: float) -> str:
     return f"blocks.{stage}.{block}.{layers[layer]}"
 
 
-def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+def build(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create_teacher`."""
     width, depth, side = ARCHITECTURES[arch]
     classes, timm = num_classes or 1000, partial(_timm, depth=depth)
     if arch.startswith("timm_"):

@@ -93,8 +93,8 @@ def _timm(name: str) -> str:
     return f"blocks.{stage}.{block}.{layers[layer]}"
 
 
-def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+def build(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 1000
     return Teacher(
         arch=arch,

@@ -155,8 +155,8 @@ def _variant(arch: str) -> dict[str, Any]:
     return {}
 
 
-def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+def build(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create_teacher`."""
     shape = ARCHITECTURES[arch]
     if shape.small_stem:
         return Teacher(

@@ -59,8 +59,8 @@ def _averages(side: int, size: int) -> np.ndarray:
     return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+def build(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 1000
     return Teacher(
         arch=arch,

@@ -61,8 +61,8 @@ class WideResNet(nn.Module):
         return nn.Dense(self.num_classes, name="fc")(jnp.mean(x, axis=(1, 2)))
 
 
-def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+def build(arch: str, num_classes: int) -> Teacher:
+    """The teacher of that name; see `teachers.create_teacher`."""
     depth, widen = ARCHITECTURES[arch]
     classes = num_classes or 10
     return Teacher(

@@ -1,0 +1,24 @@
+"""The report stage: all that the other stages left, on one page and in one table."""
+
+from datafree_nas.experiment import Experiment
+from datafree_nas.report import build
+from datafree_nas.runtime import processes
+from datafree_nas.search import architecture_file
+from datafree_nas.stage import DONE, Stage
+
+
+def _run(experiment: Experiment) -> None:
+    workdir = experiment.workdir
+    if (workdir.search / DONE).exists():  # else there is no architecture, or half of a search
+        architecture_file.of_run(workdir.search, experiment.space)
+    processes.once(lambda: build.build(workdir.root, experiment.config.to_dict()))
+
+
+STAGE = Stage(
+    name="report",
+    directory="report",
+    blocks=(),
+    results=("summary.json",),
+    run=_run,
+    rebuilt=True,
+)

@@ -1,0 +1,94 @@
+"""The search stage: an architecture, found on synthetic images (or, for comparison, real ones)."""
+
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from datafree_nas import spaces, teachers
+from datafree_nas.data.images import Images, ImageSet, fitting
+from datafree_nas.experiment import Experiment
+from datafree_nas.runtime import mesh, processes, seeds
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.search import architecture_file, given, hardware, registry
+from datafree_nas.search.run import check_images, search
+from datafree_nas.stage import Stage
+from datafree_nas.synthesis import store as synthetic_store
+from datafree_nas.teachers import port
+from datafree_nas.training import recipe
+
+# fields of a training recipe that a supernet has no use for
+_FOR_STUDENTS = ("auxiliary", "drop_path", "ema", "calibration_batches")
+
+
+def _reads(config: ConfigDict) -> list[str]:
+    return ["train"] if config.search.data == "real" else []
+
+
+def _check_config(config: ConfigDict) -> None:
+    block = config.search
+    if block.data == "real":
+        if not config.data.source:
+            raise UserError("config.search.data='real' needs real images; set config.data.source")
+        recipe.check_not_stored(block.train, "config.search.data='real'")
+    hardware.check_table(block)
+    spaces.find(block.space.name).check(block.train, "search.train")
+    recipe.check_unused(block.train, "search.train", _FOR_STUDENTS)
+
+
+def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
+    block, space, teacher = experiment.config.search, experiment.space, experiment.teacher
+    recipe.check(block.train, "search.train", teacher.image_size)
+    hardware.of(space, block)
+    given.check(space, block)
+    synthesis = experiment.config.synthesis
+    count = synthesis.images * synthesis.rounds
+    if block.data == "real" and images and "train" in images["splits"]:
+        count = images["splits"]["train"]["images"]
+    check_images(count, teacher.image_size, block)
+    with mesh.for_batches(block.train.batch_size, teacher.image_size):
+        labeller = teachers.labeller(teacher, port.shapes(teacher))
+        registry.find(block.strategy).build(space.regularized(block.train), labeller, block)
+
+
+def _run(experiment: Experiment) -> None:
+    config, workdir = experiment.config, experiment.workdir
+    if config.search.data == "real":
+        images = experiment.natural("train")
+    else:
+        images = synthetic_store.load_up_to(workdir.synthetic, config.data.memory_gb)
+    found = search(
+        workdir.search,
+        experiment.space,
+        experiment.labeller(),
+        _at_hand(images, config),
+        config.search,
+        config.seed,
+    )
+    if config.search.strategy == "given":
+        processes.say(f"given {found['architecture']}")
+    else:
+        processes.say(f"found {found['architecture']}  ({found['evaluated']} scored)")
+
+
+def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
+    """Chooses the images that stay on the devices, as a search looks at them again and again."""
+    if isinstance(images, ImageSet):
+        return images
+    count = int(fitting(images.image_size, config.data.memory_gb))
+    processes.say(f"searching on {count} random ones of {images.size} images (data.memory_gb)")
+    generator = seeds.numpy_generator(seeds.key_for(config.seed, "search images"))
+    return images.take(np.sort(generator.choice(images.size, count, replace=False)))
+
+
+STAGE = Stage(
+    name="search",
+    directory="search",
+    blocks=("search",),
+    results=(architecture_file.FILE,),
+    run=_run,
+    check_config=_check_config,
+    check=_check,
+    reads=_reads,
+    lower_for_memory="config.search.train.batch_size or the channels of config.search.space",
+)
