@@ -1,4 +1,4 @@
-"""Whether natural images have their classes in the teacher's order, which the teacher can tell."""
+"""Checks, by the teacher's predictions, whether natural images have the teacher's class order."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from scipy.optimize import linear_sum_assignment
 
 from datafree_nas.runtime.errors import UserError
 
-IMAGES = 1000  # that are looked at
-_BETTER, _IMAGES_BETTER = 0.1, 8  # share and number of images; below, it may be chance
-_SHOWN = 10  # classes in a message
+IMAGES = 1000  # images that are compared
+_BETTER, _IMAGES_BETTER = 0.1, 8  # share and number of images; a smaller gain may be chance
+_SHOWN = 10  # classes that a message lists
 
 
 class Order(NamedTuple):
-    """How well labels fit predictions, as they are and renamed.
+    """Agreement of labels with predictions, with the classes as they are and renamed.
 
     Attributes:
-        accuracy: share of the images whose label is predicted.
-        renamed: the same share after the classes were renamed so that other images fit best.
+        accuracy: share of the images whose label is the predicted class.
+        renamed: the same share after renaming the classes; the renaming was chosen on other images.
         images: number of images that both shares are of.
-        names: `[k]`, the predicted class that each label stands for, after that renaming.
+        names: predicted class that each label stands for after the renaming, `[k]`.
     """
 
     accuracy: float
@@ -35,13 +35,13 @@ def compare(
 ) -> Order:
     """Finds the renaming of classes that fits a classifier's predictions best.
 
-    A renaming is found on a random half of the images and judged on the other, so that it gains
-    nothing where there are few images of a class.
+    The renaming is chosen on a random half of the images and judged on the other half, so that it
+    gains nothing by chance if there are few images per class.
 
     Args:
-        labels: class of each image, by the data.
-        predicted: class of each image, by the classifier.
-        num_classes: k.
+        labels: class of each image according to the data, `[n]`.
+        predicted: class of each image according to the classifier, `[n]`.
+        num_classes: number of classes, k.
     """
     order = np.random.default_rng(0).permutation(len(labels))
     one, other = order[::2], order[1::2]
@@ -57,12 +57,12 @@ def check(order: Order, class_names: Sequence[str], source: str) -> None:
     """Refuses images whose classes are in another order than the teacher's.
 
     Args:
-        order: from `compare`.
-        class_names: name of every label in the source, or none.
+        order: result of `compare`.
+        class_names: name of every label in the source; empty if the source has no names.
         source: name of the image source, for the message.
 
     Raises:
-        UserError: another order fits the teacher's predictions far better; says which.
+        UserError: another order fits the teacher's predictions far better; the message shows it.
     """
     gain = order.renamed - order.accuracy
     if gain < _BETTER or gain * order.images < _IMAGES_BETTER:
@@ -82,7 +82,7 @@ def check(order: Order, class_names: Sequence[str], source: str) -> None:
 
 
 def _best_names(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """A permutation of the classes; where nothing is gained, a class keeps its name."""
+    """Finds the best permutation of the classes; a class keeps its name if no other is better."""
     counts = np.zeros((num_classes, num_classes))
     np.add.at(counts, (labels, predicted), 1)
     kept = 1e-3 * np.eye(num_classes)

@@ -1,12 +1,12 @@
 """Writes a trained student as ONNX: `python -m datafree_nas.export_onnx --workdir=D --out=F`.
 
-The file maps bytes to logits, as `student.stablehlo` does; see docs/students.md.
+The ONNX file maps bytes to logits, as `student.stablehlo` does; see docs/students.md.
 """
 
 from datafree_nas.runtime import terminal
 
 if __name__ == "__main__":
-    terminal.prepare()  # before the imports, which take seconds
+    terminal.prepare()  # before the other imports, which take seconds
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def _export() -> None:
 
 
 def main(_argv: list[str]) -> None:
-    """Exports what the flags say."""
+    """Exports the student that the flags name."""
     exit_cleanly(_export)
 
 

@@ -1,13 +1,14 @@
 """Ports a PyTorch checkpoint: `python -m datafree_nas.port_torch --checkpoint=F --out=D`.
 
-Writes Orbax variables and `teacher.json`, the card, which `--config.teacher.checkpoint=D` takes.
-With `--check` it writes nothing and prints where every tensor would go.
+The directory D gets Orbax variables and a description, the card `teacher.json`; use it as
+`--config.teacher.checkpoint=D`. With `--check`, nothing is written; the command only prints where
+every tensor would go.
 """
 
 from datafree_nas.runtime import terminal
 
 if __name__ == "__main__":
-    terminal.prepare()  # before the imports, which take seconds
+    terminal.prepare()  # before the other imports, which take seconds
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ def _class_names(teacher: Teacher) -> Sequence[str] | None:
 
 
 def _out() -> Path:
-    """Where to write: a directory that is new, empty, or holds an earlier port of this file."""
+    """Returns the directory to write: new, empty, or with an earlier port of the same file."""
     if not _OUT.value:
         raise UserError("give --out=DIR to write, or --check to look only")
     out, file = as_path(_OUT.value), as_path(_CHECKPOINT.value)
@@ -103,7 +104,7 @@ def _out() -> Path:
 
 
 def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
-    """One line a tensor, then what the teacher does not take."""
+    """Prints one line per tensor, and then the tensors that the teacher does not take."""
     taken = {found.prefix + key: path for key, path in found.table.items()}
     width = max(map(len, taken))
     for key, path in taken.items():
@@ -118,7 +119,7 @@ def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
 
 
 def _say_assumptions(teacher: Teacher, changes: dict[str, tuple[Any, ...]]) -> None:
-    """Prints what the port goes by, and from where it has that."""
+    """Prints the settings that the port relies on, and where each of them comes from."""
     say(f"{'classes':10}  {teacher.num_classes!s:22}  from the checkpoint's head")
     for name in ("image_size", "mean", "std"):
         value = ",".join(f"{number:g}" for number in getattr(teacher, name))
@@ -175,7 +176,7 @@ def _port() -> None:
 
 
 def main(_argv: list[str]) -> None:
-    """Ports what the flags say."""
+    """Ports the checkpoint that the flags name."""
     exit_cleanly(_port)
 
 

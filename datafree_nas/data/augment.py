@@ -1,4 +1,4 @@
-"""Preprocessing and augmentation as jittable functions on batches."""
+"""Preprocessing and augmentation of batches, as functions that `jax.jit` can compile."""
 
 from collections.abc import Callable
 
@@ -17,22 +17,23 @@ Augmentation = Callable[[Key[Array, ""], Array], Array]
 
 
 def normalize(images: UInt8[Array, "b h w c"], mean: Stats, std: Stats) -> Float[Array, "b h w c"]:
-    """Bytes to what a teacher sees: `(x / 255 − mean) / std` per channel."""
+    """Converts bytes into what a teacher sees: `(x / 255 − mean) / std` per channel."""
     return _standardize(_pixels(images), mean, std)
 
 
 def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
-    """Builds `(key, bytes) -> x`: what the recipe augments with, and normalization.
+    """Builds the function `(key, bytes) -> x` that augments as the recipe says, and normalizes.
 
-    Crop, flip, colour jitter, lighting, normalization, cutout, mixup, in this order.
+    The order is: crop, flip, colour jitter, lighting, normalization, cutout, mixup.
 
     Args:
-        recipe: a training block of the config.
-        mean: of the pixels in [0, 1], one number a channel.
-        std: likewise.
+        recipe: training block of the config.
+        mean: mean of the pixels, which are in [0, 1], one number per channel.
+        std: standard deviation of these pixels, one number per channel.
 
     Raises:
-        UserError: a field has a value that makes no sense, or none for images of so many channels.
+        UserError: a field has an impossible value, or one that does not suit images with this
+            number of channels.
     """
     check(recipe, len(mean))
 
@@ -56,7 +57,7 @@ def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
 def random_crop(
     key: Key[Array, ""], images: UInt8[Array, "b h w c"], padding: int
 ) -> UInt8[Array, "b h w c"]:
-    """Pads with black and cuts a window of the old size, at its own place for each image."""
+    """Pads each image with black and cuts out a window of the old size, at a random place."""
     if padding == 0:
         return images
     batch, height, width, channels = images.shape
@@ -70,7 +71,7 @@ def random_crop(
 
 
 def random_flip(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> UInt8[Array, "b h w c"]:
-    """Mirrors each image with probability one half."""
+    """Mirrors each image left to right with probability one half."""
     coins = jax.random.bernoulli(key, shape=(images.shape[0], 1, 1, 1))
     return jnp.where(coins, images[:, :, ::-1], images)
 
@@ -78,12 +79,13 @@ def random_flip(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> UInt8[A
 def cutout(
     key: Key[Array, ""], images: Float[Array, "b h w c"], side: int
 ) -> Float[Array, "b h w c"]:
-    """Sets a square to 0, which in normalized images is the mean (DeVries & Taylor 2017).
+    """Sets a square of each image to 0, the mean of normalized images (DeVries & Taylor 2017).
 
     Args:
-        key: of its centre, any pixel of the image; what lies beyond the border is cut off.
-        images: normalized.
-        side: of the square, in pixels.
+        key: random key; the centre of each square may be any pixel of the image, and the part of
+            the square outside the image is cut off.
+        images: images after normalization.
+        side: side of the square, in pixels.
     """
     batch, *size, _ = images.shape
     centres = jax.random.randint(key, (batch, 2), 0, jnp.array(size))
@@ -97,17 +99,16 @@ def cutout(
 
 
 def mixup(key: Key[Array, ""], images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Averages each image with its neighbour in the batch, by a share uniform in [0, 1].
+    """Mixes each image with its neighbour in the batch; its own share is uniform in [0, 1].
 
-    For labels that the teacher gives to the mixture (Beyer et al. 2022): there is no mixture of
-    labels here.
+    Labels are not mixed here: the teacher labels the mixed image (Beyer et al. 2022).
     """
     share = jax.random.uniform(key, (images.shape[0], 1, 1, 1))
     return share * images + (1 - share) * jnp.roll(images, 1, axis=0)
 
 
 def _pixels(images: Array) -> Array:
-    """Bytes to pixels in [0, 1]."""
+    """Converts bytes into pixels in [0, 1]."""
     return images.astype(jnp.float32) / 255
 
 
@@ -116,15 +117,15 @@ def _standardize(pixels: Array, mean: Stats, std: Stats) -> Array:
 
 
 def check(recipe: Config, channels: int, place: str = "a training recipe") -> None:
-    """Checks the fields of augmentation that have to fit together, and to fit the images.
+    """Checks that the augmentation fields fit together and fit the images.
 
     Args:
-        recipe: a training block of the config.
+        recipe: training block of the config.
         channels: number of channels of the images.
-        place: path of the block, for messages.
+        place: path of the block in the config, for messages.
 
     Raises:
-        UserError: names field, value and remedy.
+        UserError: a field does not fit; the message has its name, its value and what to do.
     """
     scale, jitter = tuple(recipe.crop_scale), tuple(recipe.color_jitter)
 

@@ -1,4 +1,4 @@
-"""The teacher's classes, and which class a name in a source stands for."""
+"""The teacher's classes, and the class that each name in a source stands for."""
 
 import unicodedata
 from collections import defaultdict
@@ -13,20 +13,21 @@ MEND = "name the classes in the teacher's order, one a line, in a file for confi
 
 
 class Classes(NamedTuple):
-    """What is known of the teacher's classes.
+    """The teacher's classes, as far as they are known.
 
     Attributes:
-        number: k; 0 if nothing is known, which leaves the number of classes unchecked.
-        names: k names in the order of the teacher's outputs, or none.
+        number: number of classes, k; 0 if it is unknown, and then it is not checked.
+        names: names of the k classes in the order of the teacher's outputs; empty if unknown.
     """
 
     number: int = 0
     names: tuple[str, ...] = ()
 
     def find(self, name: str) -> int | None:
-        """The class that a name stands for, if it is known.
+        """Returns the class that a name stands for, or None if the name is unknown.
 
-        Case, Unicode's composition, and `_` for a space make no difference.
+        Upper and lower case count as equal, and so do `_` and a space, and the composed and the
+        decomposed form of a Unicode character.
 
         Raises:
             UserError: two classes have this name.
@@ -39,15 +40,16 @@ class Classes(NamedTuple):
 
 
 def known(count: int, file: str = "", names: Sequence[str] = ()) -> Classes:
-    """Collects what is known of the teacher's classes.
+    """Collects what is known about the teacher's classes.
 
     Args:
-        count: k, of the teacher.
-        file: `config.data.classes`: text with one name a line; empty if there is none.
-        names: class names from the teacher's card, or none; a file takes precedence.
+        count: number of classes of the teacher, k.
+        file: value of `config.data.classes`, a text file with one name per line; empty if there is
+            none.
+        names: class names from the teacher's card; may be empty. The file takes precedence.
 
     Raises:
-        UserError: the file cannot be read, or has another number of names than k.
+        UserError: the file cannot be read, or the number of names is not k.
     """
     if file:
         return Classes(count, read_names(file, count, "config.data.classes"))
@@ -57,15 +59,15 @@ def known(count: int, file: str = "", names: Sequence[str] = ()) -> Classes:
 
 
 def read_names(file: str, count: int, option: str) -> tuple[str, ...]:
-    """Reads class names from a text file, one a line.
+    """Reads class names from a text file, one per line.
 
     Args:
         file: path of the text file.
-        count: number of names that there have to be.
-        option: field or flag that names the file, for messages.
+        count: number of names that the file must have.
+        option: config field or flag that gives the path, for messages.
 
     Raises:
-        UserError: the file cannot be read, has another number of lines, or an empty one.
+        UserError: the file cannot be read, has the wrong number of lines, or has an empty line.
     """
     try:
         text = Path(file).expanduser().read_text(encoding="utf-8-sig")
@@ -81,13 +83,13 @@ def read_names(file: str, count: int, option: str) -> tuple[str, ...]:
 
 
 class Order(NamedTuple):
-    """Which class a name stands for.
+    """The class that each name stands for.
 
     Attributes:
-        places: name to class.
-        how: on what ground, to be shown.
+        places: class index by name.
+        how: reason for these indices, to be shown to the user.
         certain: whether the names themselves say which classes they are.
-        warnings: what may be wrong with it.
+        warnings: possible mistakes in these indices, one text each.
     """
 
     places: dict[str, int]
@@ -100,12 +102,12 @@ def order(folders: Iterable[str], classes: Classes, where: str) -> Order:
     """Finds the class of every class folder.
 
     Args:
-        folders: all names, of all splits.
-        classes: the teacher's.
-        where: the place, for errors.
+        folders: names of the class folders of all splits.
+        classes: the teacher's classes, as far as they are known.
+        where: place of the folders, for errors.
 
     Raises:
-        UserError: there is no telling which class is which, or not as many as the teacher has.
+        UserError: it is unclear which class is which, or the number of folders is wrong.
     """
     names = sorted(folders)
     if classes.names and (found := _by_name(names, classes, where)):
@@ -124,12 +126,12 @@ def order(folders: Iterable[str], classes: Classes, where: str) -> Order:
 
 
 def is_number(name: str) -> bool:
-    """Whether a name is a whole number without a sign."""
+    """Returns whether a name is a whole number without a sign."""
     return name.isascii() and name.isdecimal()
 
 
 def _by_name(names: list[str], classes: Classes, where: str) -> Order | None:
-    """By the names of the classes; None for numbers that are no names but indices."""
+    """Looks up the folders among the class names; None if all are numbers and none is a name."""
     index = {name: classes.find(name) for name in names}
     unknown = [name for name in names if index[name] is None]
     if len(unknown) == len(names) and all(is_number(name) for name in names):
@@ -164,7 +166,7 @@ def _by_number(names: list[str], classes: Classes, where: str) -> Order:
 
 
 def _as_text(numbers: dict[str, int]) -> tuple[str, ...]:
-    """A warning where torchvision's ImageFolder would have found another order."""
+    """Returns a warning if torchvision's ImageFolder would give another order."""
     if sorted(numbers) == list(numbers):
         return ()
     return (
@@ -200,7 +202,7 @@ def _listed(names: Iterable[str], most: int = 12) -> str:
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """A key that sorts `class2` before `class10`."""
+    """Returns a sort key that puts `class2` before `class10`."""
     parts: list[str] = [""]
     for character in name:
         digit = is_number(character)

@@ -1,4 +1,4 @@
-"""Random changes of colour as jittable functions on batches of pixels in [0, 1]."""
+"""Random changes of colour in batches of pixels in [0, 1], as functions for `jax.jit`."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, Key
 Images = Float[Array, "b h w c"]
 Factors = Float[Array, "b 1 1 1"]  # one for each image
 
-_LUMA = np.array([[0.299], [0.587], [0.114]])  # of red, green, blue, by ITU-R BT.601
-# Principal components of the colours of ImageNet's pixels in [0, 1]: red, green, blue in rows
+_LUMA = np.array([[0.299], [0.587], [0.114]])  # weights of red, green, blue (ITU-R BT.601)
+# Principal components of the colours of ImageNet's pixels in [0, 1]; rows: red, green, blue
 _EIGENVALUES = np.array([0.2175, 0.0188, 0.0045])
 _EIGENVECTORS = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
@@ -17,25 +17,26 @@ _EIGENVECTORS = np.array(
 
 
 def adjust_brightness(images: Images, factor: Factors) -> Images:
-    """Blends with black; 0: black, 1: as it was."""
+    """Blends each image with black: factor 0 gives black, factor 1 changes nothing."""
     return _blend(images, jnp.zeros_like(images), factor)
 
 
 def adjust_contrast(images: Images, factor: Factors) -> Images:
-    """Blends with the mean grey of the image; 0: that grey, 1: as it was."""
+    """Blends each image with its mean grey: factor 0 gives that grey, factor 1 changes nothing."""
     return _blend(images, _grey(jnp.mean(images, axis=(1, 2), keepdims=True)), factor)
 
 
 def adjust_saturation(images: Images, factor: Factors) -> Images:
-    """Blends with the grey image; 0: grey, 1: as it was."""
+    """Blends each image with its grey version: factor 0 gives grey, factor 1 changes nothing."""
     return _blend(images, _grey(images), factor)
 
 
 def adjust_hue(images: Float[Array, "b h w 3"], turn: Factors) -> Float[Array, "b h w 3"]:
-    """Turns the hue of HSV, whose value and saturation stay; in turns, 0: as it was.
+    """Changes the hue in HSV and keeps value and saturation; 1 is a full turn, 0 changes nothing.
 
-    The greatest channel is found by order, not by equality to the maximum: compiled into what
-    comes before, XLA may compute the two sides of an equality in different ways.
+    The largest channel is found by comparing channels, not by testing which one equals the
+    maximum: compiled together with earlier operations, XLA may compute the two sides of such a
+    test in different ways, so that they differ in their last bits.
     """
     red, green, blue = jnp.moveaxis(images, -1, 0)
     value = jnp.max(images, axis=-1)
@@ -51,7 +52,7 @@ def adjust_hue(images: Float[Array, "b h w 3"], turn: Factors) -> Float[Array, "
     return value[..., None] - chroma[..., None] * share
 
 
-# In the order of application, with the factor that changes nothing
+# In the order in which they are applied, each with the factor that changes nothing
 _ADJUSTMENTS = (
     (adjust_brightness, 1.0),
     (adjust_contrast, 1.0),
@@ -61,12 +62,15 @@ _ADJUSTMENTS = (
 
 
 def jitter(key: Key[Array, ""], images: Images, strengths: tuple[float, ...]) -> Images:
-    """torchvision's ColorJitter, in one order: brightness, contrast, saturation, hue.
+    """Changes colours as torchvision's ColorJitter does, but always in the same order.
+
+    The order is: brightness, contrast, saturation, hue.
 
     Args:
-        key: of the factors, which every image has for itself.
-        images: RGB; grey ones where saturation and hue have no strength.
-        strengths: of the four; the factor is uniform within that distance of changing nothing.
+        key: random key of the factors; every image has its own factors.
+        images: RGB images; grey images only if the strengths of saturation and hue are 0.
+        strengths: largest changes of the four; a factor is uniform within this distance of the
+            factor that changes nothing.
     """
     keys = jax.random.split(key, len(_ADJUSTMENTS))
     for each, strength, (adjust, neutral) in zip(keys, strengths, _ADJUSTMENTS, strict=True):
@@ -79,12 +83,12 @@ def jitter(key: Key[Array, ""], images: Images, strengths: tuple[float, ...]) ->
 def lighting(
     key: Key[Array, ""], images: Float[Array, "b h w 3"], std: float
 ) -> Float[Array, "b h w 3"]:
-    """AlexNet's noise along the principal components of colour (its section 4.1), clipped.
+    """Adds AlexNet's noise along the principal components of colour (section 4.1 of its paper).
 
     Args:
-        key: of the noise, one colour for each image.
-        images: RGB.
-        std: of the noise, in units of the eigenvalues.
+        key: random key of the noise, which is one colour per image.
+        images: RGB images with pixels in [0, 1]; the result is clipped to that range.
+        std: standard deviation of the noise, in units of the eigenvalues.
     """
     alphas = std * jax.random.normal(key, (images.shape[0], 3))
     colors = jnp.einsum("bk,ck->bc", alphas * _EIGENVALUES, _EIGENVECTORS)
@@ -96,7 +100,7 @@ def _blend(images: Array, other: Array, factor: Array) -> Array:
 
 
 def _grey(images: Array) -> Array:
-    """Luma `[b h w 1]` by ITU-R BT.601; images that are not RGB: the mean of their channels."""
+    """Returns the luma `[b h w 1]` by ITU-R BT.601; without RGB, the mean of the channels."""
     if images.shape[-1] == 3:
         return jnp.dot(images, _LUMA, precision="highest")
     return jnp.mean(images, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Images in folders: one for each class, below `train` and `test` where these exist."""
+"""Images in folders, one folder per class; these may lie inside folders `train` and `test`."""
 
 import os
 from collections import Counter
@@ -18,17 +18,17 @@ SUFFIXES = (
     *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
-# made by macOS, Synology, Windows, ext4 and Python; names with a dot in front are hidden as well
+# folders made by macOS, Synology, Windows and ext4; names that begin with a dot are hidden as well
 _HIDDEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 class _Content(NamedTuple):
-    """What is directly in a folder, in alphabetical order.
+    """The entries of a folder itself, not of its subfolders, in alphabetical order.
 
     Attributes:
-        folders: names.
-        images: names of files.
-        skipped: what else there is, and how much of it.
+        folders: names of the subfolders.
+        images: names of the image files.
+        skipped: number of other entries, by kind.
     """
 
     folders: list[str]
@@ -37,10 +37,11 @@ class _Content(NamedTuple):
 
 
 def read(request: Request, split: str) -> Part:
-    """Finds the images of a split; they are decoded when they are asked for.
+    """Finds the images of a split; each is decoded only when it is needed.
 
     Raises:
-        UserError: no such folder or split, no images, or no telling which class a folder is.
+        UserError: the folder or the split does not exist, there are no images, or it is unclear
+            which class a folder is.
     """
     top = _top(request)
     roots = _roots(top, request)
@@ -79,7 +80,7 @@ def read(request: Request, split: str) -> Part:
 
 
 def _top(request: Request) -> str:
-    """The folder that the request names."""
+    """Returns the folder that the request names, if images can be read from it."""
     top = os.path.expanduser(request.place)
     if not os.path.isdir(top):
         kind = "is a file, not a folder: unpack it" if os.path.exists(top) else "does not exist"
@@ -112,13 +113,13 @@ def _content(folder: str) -> _Content:
 
 
 def _roots(top: str, request: Request) -> dict[str, str]:
-    """The folders of `train` and `test`, by these words; none if classes are not below splits."""
+    """Finds the folders of `train` and `test`; none if the class folders are at the top."""
     there = _content(top).folders
     found = {role: splits.find(request.name(role), there) for role in ("train", "test")}
     named = [request.name(role) for role in found]
     others = [name for name in there if not splits.is_split(name) and name not in named]
     if None in found.values() and others:
-        return {}  # a class may be called `train`
+        return {}  # these are class folders, one of which may be called `train`
     return {role: os.path.join(top, name) for role, name in found.items() if name}
 
 
@@ -133,7 +134,7 @@ def _class_folders(root: str) -> list[str]:
 
 
 def _mapping(roots: list[str], request: Request) -> class_names.Order:
-    """One order for all splits, so that a class without a test image shifts nothing."""
+    """Finds one order for all splits: a class without test images must not shift the others."""
     found: list[set[str]] = [set(_class_folders(root)) for root in roots]
     everything: set[str] = set().union(*found)
     most = max(found, key=len)
@@ -151,7 +152,7 @@ def _mapping(roots: list[str], request: Request) -> class_names.Order:
 
 
 def _images(folder: str, skipped: Counter[str], above: tuple[str, ...]) -> Iterator[str]:
-    """All image files below a class folder, those of deeper folders last."""
+    """Yields all image files below a class folder; those in deeper folders come last."""
     here = os.path.realpath(folder)
     if here in above:
         raise UserError(f"{folder} is a link to a folder that it is in; remove it")

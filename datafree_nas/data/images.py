@@ -1,4 +1,4 @@
-"""Sets of labelled images: in memory, or decoded one by one when they are asked for."""
+"""Sets of labelled images: in memory, or decoded one by one when they are needed."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,14 @@ from datafree_nas.runtime.errors import UserError
 
 
 class ImageSet(NamedTuple):
-    """Images with what is known of them.
+    """Images in memory, with their labels.
 
     Attributes:
-        images: `[n h w c]`, pixels 0 to 255.
-        labels: `[n]`, class indices.
-        logits: `[n k]`, the teacher's on these very images; for synthetic ones only.
-        rounds: `[n]`, in which round of recursive calibration; for synthetic ones only.
+        images: pixels from 0 to 255, `[n h w c]`.
+        labels: class index of each image, `[n]`.
+        logits: the teacher's logits on exactly these images, `[n k]`; synthetic images only.
+        rounds: round of recursive label calibration that made each image, `[n]`; synthetic images
+            only.
     """
 
     images: UInt8[Array | np.ndarray, "n h w c"]
@@ -27,20 +28,20 @@ class ImageSet(NamedTuple):
 
     @property
     def size(self) -> int:
-        """n."""
+        """Number of images, n."""
         return self.images.shape[0]
 
     @property
     def image_size(self) -> tuple[int, int, int]:
-        """`(h, w, c)`."""
+        """Height, width and channels of the images, `(h, w, c)`."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
 
     def averaged(self, pool: int) -> "ImageSet":
-        """Smaller images, each pixel the mean of a square of `pool` by `pool`.
+        """Returns smaller images: each pixel is the mean of a square of `pool` by `pool` pixels.
 
         Raises:
-            UserError: the sides are no multiples of it.
+            UserError: the height or the width is not a multiple of `pool`.
         """
         height, width, channels = self.image_size
         if height % pool or width % pool:
@@ -50,7 +51,7 @@ class ImageSet(NamedTuple):
         return self._replace(images=np.round(means).astype(np.uint8))
 
     def take(self, index: np.ndarray) -> "ImageSet":
-        """The images at these places."""
+        """Returns the images at these indices."""
         return ImageSet(*(None if c is None else c[index] for c in self))  # type: ignore[arg-type]
 
 
@@ -58,10 +59,10 @@ class Example(NamedTuple):
     """One image of an `ImageSet`.
 
     Attributes:
-        image: `[h w c]`, pixels 0 to 255.
-        label: class index.
-        logits: `[k]`, likewise.
-        round: likewise.
+        image: pixels from 0 to 255, `[h w c]`.
+        label: class index of the image.
+        logits: the teacher's logits on the image, `[k]`; synthetic images only.
+        round: round of recursive label calibration that made the image; synthetic images only.
     """
 
     image: UInt8[np.ndarray, "h w c"]
@@ -71,12 +72,12 @@ class Example(NamedTuple):
 
 
 class Records(NamedTuple):
-    """A set that is not in memory.
+    """A set of labelled images that is not in memory.
 
     Attributes:
-        size: how many images.
-        image_size: `(h, w, c)`.
-        read: decodes the one at a place; may be called by many threads at once.
+        size: number of images, n.
+        image_size: height, width and channels of the images, `(h, w, c)`.
+        read: function that decodes the image at an index; many threads may call it at once.
     """
 
     size: int
@@ -84,7 +85,7 @@ class Records(NamedTuple):
     read: Callable[[int], Example]
 
     def take(self, index: np.ndarray) -> ImageSet:
-        """The images at these places, in memory."""
+        """Decodes the images at these indices into memory."""
         images, labels, logits, rounds = zip(*(self.read(int(i)) for i in index), strict=True)
         return ImageSet(
             np.stack(images),
@@ -98,15 +99,15 @@ Images = ImageSet | Records
 
 
 def fitting(image_size: tuple[int, int, int], gigabytes: float) -> float:
-    """How many images of `(h, w, c)` pixels take so many 10^9 bytes."""
+    """Returns how many images of size `(h, w, c)` fit into this many gigabytes (10^9 bytes)."""
     return gigabytes * 1e9 // math.prod(image_size)
 
 
 def is_large(records: Records, gigabytes: float) -> bool:
-    """Whether the pixels of a set take more than that."""
+    """Returns whether the pixels of a set take more than this many gigabytes (10^9 bytes)."""
     return records.size > fitting(records.image_size, gigabytes)
 
 
 def held(records: Records, gigabytes: float) -> Images:
-    """A set in memory, unless it is large."""
+    """Reads a set into memory, unless its pixels take more than this many gigabytes."""
     return records if is_large(records, gigabytes) else records.take(np.arange(records.size))

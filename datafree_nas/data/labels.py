@@ -1,4 +1,4 @@
-"""The one check of labels, whatever they come from."""
+"""The check of labels, the same for every kind of source."""
 
 import re
 from typing import NamedTuple
@@ -12,11 +12,11 @@ _WHOLE = re.compile(r"\s*[+-]?\d+(\.0*)?\s*")  # text that is a whole number
 
 
 class Labels(NamedTuple):
-    """Labels that were checked.
+    """Labels that have been checked.
 
     Attributes:
-        indices: `[n]`, 0 to k-1.
-        notes: what was not as it was expected, and how it was understood.
+        indices: class indices from 0 to k-1, `[n]`.
+        notes: remarks on unusual labels and how they were understood.
     """
 
     indices: np.ndarray
@@ -24,17 +24,17 @@ class Labels(NamedTuple):
 
 
 def check(labels: np.ndarray, images: int, classes: Classes, where: str) -> Labels:
-    """Understands labels as class indices.
+    """Converts labels into class indices.
 
     Args:
-        labels: integers, floats with whole values, booleans or text of shape `[n]` or `[n 1]`, or
+        labels: integers, floats with whole values, booleans or text, of shape `[n]` or `[n 1]`; or
             one-hot rows `[n k]`.
-        images: n.
-        classes: the teacher's; text is looked up in its names.
-        where: what the labels are of, for errors.
+        images: number of images, n.
+        classes: the teacher's classes; labels that are text are looked up among their names.
+        where: name of the labels or their images, for errors.
 
     Raises:
-        UserError: they can be no class indices of the teacher.
+        UserError: the labels cannot be class indices of the teacher.
     """
     labels = np.asarray(labels)
     if not images:
@@ -60,7 +60,7 @@ def check(labels: np.ndarray, images: int, classes: Classes, where: str) -> Labe
 
 
 def without_images(indices: np.ndarray, classes: Classes) -> list[int]:
-    """The classes of the teacher of which there is no image."""
+    """Returns the teacher's classes that have no image."""
     return np.setdiff1d(np.arange(classes.number), indices).tolist()
 
 
@@ -84,7 +84,7 @@ def _from_one_hot(labels: np.ndarray, classes: Classes, where: str) -> np.ndarra
 
 
 def _from_text(labels: np.ndarray, classes: Classes, where: str) -> tuple[np.ndarray, str]:
-    """Class names or numerals as class indices, and how they were read."""
+    """Converts class names, or numbers written as text, into numbers, and says how."""
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8", "replace")
     texts, inverse = np.unique(labels, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Images and labels in one `.npz` file, under the usual names."""
+"""Images and labels in one `.npz` file, in arrays with common names."""
 
 import os
 import re
@@ -14,11 +14,11 @@ from datafree_nas.runtime.errors import UserError
 
 IMAGES = ("x", "image", "images", "img", "imgs", "data", "pixels", "inputs")
 LABELS = ("y", "label", "labels", "target", "targets", "class", "classes")
-_SHOWN = 20  # arrays of a file, in a line
+_SHOWN = 20  # arrays of a file that a message lists
 
 
 class _Pair(NamedTuple):
-    """The names of two arrays, and of their split; empty if the file has no splits."""
+    """Names of an image array, of its label array, and of their split (empty without splits)."""
 
     images: str
     labels: str
@@ -32,7 +32,8 @@ def read(request: Request, split: str) -> Part:
     """Reads a split into memory.
 
     Raises:
-        UserError: no such file, no arrays of a usual name, or no images or labels in them.
+        UserError: the file does not exist, has no arrays with common names, or these are not
+            images and labels.
     """
     file = os.path.expanduser(request.place)
     try:
@@ -41,7 +42,7 @@ def read(request: Request, split: str) -> Part:
             images, labels = (npz_array.read(arrays, name) for name in (pair.images, pair.labels))
     except UserError:
         raise
-    except Exception as error:  # whatever NumPy stumbles over, the file is at fault
+    except Exception as error:  # NumPy raises errors of many kinds for a bad file
         reason = "it holds pickled Python objects" if "pickle" in str(error) else error
         raise UserError(
             f"{file} is not a readable .npz file: {reason}; numpy.savez(file, images=..., "
@@ -71,10 +72,10 @@ def _open(file: str) -> np.lib.npyio.NpzFile:
 
 
 def _choose(arrays: np.lib.npyio.NpzFile, request: Request, split: str, file: str) -> _Pair:
-    """The arrays of a split.
+    """Chooses the arrays of a split.
 
     Raises:
-        UserError: none, or several that might be it.
+        UserError: no arrays fit, or several do.
     """
     if sorted(arrays.files) == sorted(_POSITIONAL[:2]):
         return _POSITIONAL
@@ -96,7 +97,7 @@ def _choose(arrays: np.lib.npyio.NpzFile, request: Request, split: str, file: st
 
 
 def _understand(name: str, request: Request) -> tuple[str, bool] | None:
-    """The split that an array's name speaks of, and whether it is that of labels."""
+    """Returns the split in an array's name, and whether it holds labels; None if unclear."""
     wanted = [request.train_split.casefold(), request.test_split.casefold()]
     words = re.split(r"[_\W]+", name.casefold())
     parts = [word for word in words if splits.is_split(word) or word in wanted]
@@ -107,10 +108,10 @@ def _understand(name: str, request: Request) -> tuple[str, bool] | None:
 
 
 def _listed(arrays: np.lib.npyio.NpzFile) -> str:
-    """The arrays with their types and shapes, from their headers."""
+    """Lists the arrays with their types and shapes, which are read from their headers."""
     found = []
     archive = arrays.zip
-    assert archive is not None  # it is open
+    assert archive is not None  # because the file is open
     for member in archive.namelist()[:_SHOWN]:
         shape, dtype = npz_array.header(arrays, member)
         found.append(f"{member.removesuffix('.npy')} {dtype} {list(shape)}")
@@ -119,7 +120,7 @@ def _listed(arrays: np.lib.npyio.NpzFile) -> str:
 
 
 def _layout(images: np.ndarray, request: Request, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Images as `[n h w c]`, and how they were understood."""
+    """Returns the images as `[n h w c]`, and notes on how they were understood."""
     if images.ndim == 3:
         return images[..., None], ()
     if images.ndim != 4:

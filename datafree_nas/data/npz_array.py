@@ -1,4 +1,7 @@
-"""Arrays of `.npz` files, of which a small one can claim, or expand to, more than all memory."""
+"""Reads arrays of `.npz` files without running out of memory.
+
+A small file can state, or decompress to, more bytes than the machine has memory.
+"""
 
 import math
 import re
@@ -17,9 +20,9 @@ def read(arrays: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
         name: name of the array in the file.
 
     Raises:
-        ValueError: the array's header states more bytes than the file holds, or than memory has
-            free.
-        Exception: any other kind, from NumPy, if the file is damaged.
+        ValueError: the header of the array states more bytes than the file holds, or than are free
+            in memory.
+        Exception: an error of any other kind, from NumPy, if the file is damaged.
     """
     size = _size(arrays, name)
     if size > (free := _free_memory()):
@@ -37,7 +40,7 @@ def header(arrays: np.lib.npyio.NpzFile, member: str) -> tuple[tuple[int, ...], 
         member: name of the array's file in the archive, e.g. `images.npy`.
     """
     archive = arrays.zip
-    assert archive is not None  # it is open
+    assert archive is not None  # because the file is open
     with archive.open(member) as opened:
         read_header = np.lib.format.read_array_header_2_0
         if np.lib.format.read_magic(opened) == (1, 0):
@@ -47,19 +50,19 @@ def header(arrays: np.lib.npyio.NpzFile, member: str) -> tuple[tuple[int, ...], 
 
 
 def _size(arrays: np.lib.npyio.NpzFile, name: str) -> int:
-    """Bytes of an array."""
+    """Returns the number of bytes that an array takes in memory."""
     member = f"{name}.npy"
     shape, dtype = header(arrays, member)
     size = math.prod(shape) * dtype.itemsize
     archive = arrays.zip
     assert archive is not None
-    if size > archive.getinfo(member).file_size and not dtype.hasobject:  # else it is a pickle
+    if size > archive.getinfo(member).file_size and not dtype.hasobject:  # not a pickle
         raise ValueError(f"{name} {dtype} {list(shape)} is larger than what it holds")
     return size
 
 
 def _free_memory() -> float:
-    """Bytes that the system could still give; infinity where it does not say."""
+    """Returns the bytes of memory that are still available; infinity if the system cannot say."""
     try:
         found = re.search(r"^MemAvailable:\s*(\d+) kB", _MEMORY.read_text(), re.MULTILINE)
     except OSError:

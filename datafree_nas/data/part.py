@@ -1,4 +1,4 @@
-"""What is wanted of a source of images, and what it answers for one split."""
+"""A request for images from a source, and the answer for one split."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,15 +11,15 @@ from datafree_nas.data.pixels import Size
 
 
 class Request(NamedTuple):
-    """A source, and what the teacher needs from it.
+    """A source of images, and what the teacher needs from it.
 
     Attributes:
-        source: `digits`, `tfds:NAME`, `folder:DIR` or `npz:FILE`.
-        size: `(h, w, c)` of the teacher's images.
-        classes: the teacher's.
-        data_dir: where TFDS finds its data sets; empty for its usual place.
-        train_split: what the source calls the images for training.
-        test_split: what it calls those for testing.
+        source: name of the source: `digits`, `tfds:NAME`, `folder:DIR` or `npz:FILE`.
+        size: size of the teacher's images, `(h, w, c)`.
+        classes: the teacher's classes, as far as they are known.
+        data_dir: folder of the data sets of TFDS; empty for the default of TFDS.
+        train_split: name of the training images in the source.
+        test_split: name of the test images in the source.
     """
 
     source: str
@@ -31,11 +31,11 @@ class Request(NamedTuple):
 
     @property
     def place(self) -> str:
-        """What follows the colon."""
+        """Part of `source` after the colon."""
         return self.source.partition(":")[2]
 
     def name(self, split: str) -> str:
-        """What the source should call `train` or `test`."""
+        """Returns the name that `train` or `test` should have in the source."""
         return {"train": self.train_split, "test": self.test_split}[split]
 
 
@@ -43,12 +43,13 @@ class Part(NamedTuple):
     """One split of a source.
 
     Attributes:
-        images: in memory, or decoded when they are asked for.
-        labels: gives the labels that are known without decoding images; of a TFDS set a sample.
-        name: of the split in the source; empty if it has none, and every fifth image is held out.
-        order: class names of the source, where it has names.
-        skipped: what is not read, and how much of it.
-        notes: what was not as usual, and how it was understood.
+        images: images of the split, in memory or decoded when they are needed.
+        labels: function that gives the labels without decoding images; of a TFDS set, a sample.
+        name: name of the split in the source; empty if the source has no splits, so that every
+            fifth image is held out for testing.
+        order: class of each class name in the source; empty if the source has no names.
+        skipped: number of items that are not read, by kind.
+        notes: remarks on unusual things and how they were understood.
     """
 
     images: Images

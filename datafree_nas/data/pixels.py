@@ -1,4 +1,4 @@
-"""Pixels of any kind as bytes: files that Pillow reads, and arrays."""
+"""Converts image files that Pillow can read, and arrays, into pixels of one byte per value."""
 
 import warnings
 
@@ -7,39 +7,40 @@ from PIL import Image, ImageOps
 
 from datafree_nas.runtime.errors import UserError
 
-BORDER = 0.0625  # of a photograph, left out on every side: 224 of 256 pixels are seen
-_ORIENTATION = 0x0112  # the EXIF tag
-_MEGAPIXELS = 178  # Pillow refuses more, and warns from half as many on
+BORDER = 0.0625  # share of a photograph that is cut off on every side: 224 of 256 pixels are left
+_ORIENTATION = 0x0112  # number of the EXIF tag
+_MEGAPIXELS = 178  # Pillow refuses larger images, and warns of those larger than half of this
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Size = tuple[int, int, int]
 
 
 def read(file: str, size: Size) -> np.ndarray:
-    """Reads an image file; of an animation the first image.
+    """Reads an image file; of an animation, only the first image.
 
     Args:
-        file: of a kind that Pillow reads.
-        size: `(h, w, c)` of the result.
+        file: path of an image file in a format that Pillow reads.
+        size: size of the result, `(h, w, c)`.
 
     Returns:
-        `[h w c]`, upright as the EXIF tag says, 16 bits scaled to 8, transparency dropped.
+        Pixels `[h w c]`, turned upright as the EXIF tag says, 16 bits scaled to 8, without
+        transparency.
 
     Raises:
-        UserError: it is no readable image.
+        UserError: the file is not a readable image.
     """
     try:
         with Image.open(file) as opened:
             return fitted(_upright(opened), size)
-    except Exception as error:  # whatever Pillow stumbles over, the file is at fault
+    except Exception as error:  # Pillow raises errors of many kinds for a bad file
         raise UserError(f"{file} {refusal(error)}") from None
 
 
 def remarks(file: str) -> list[str]:
-    """What is assumed of an image file that could be otherwise.
+    """Lists assumptions about an image file that may be wrong.
 
     Raises:
-        UserError: it is no readable image.
+        UserError: the file is not a readable image.
     """
     try:
         with Image.open(file) as opened:
@@ -52,27 +53,27 @@ def remarks(file: str) -> list[str]:
                     f"{_white(opened, array)} is taken for white"
                 ]
             return found
-    except Exception as error:  # whatever Pillow stumbles over, the file is at fault
+    except Exception as error:  # Pillow raises errors of many kinds for a bad file
         raise UserError(f"{file} {refusal(error)}") from None
 
 
 def refusal(error: Exception) -> str:
-    """What is wrong with an image, and what to do, from what its reader has raised."""
+    """Says what is wrong with an image and what to do, given the error of its reader."""
     if isinstance(error, Image.DecompressionBombError):
         return f"has more than {_MEGAPIXELS} megapixels; resize or remove it"
     reason = str(error).strip() or type(error).__name__
-    return f"is no readable image ({reason}); mend or remove it"
+    return f"is no readable image ({reason}); fix or remove it"
 
 
 def fitted(image: Image.Image, size: Size) -> np.ndarray:
-    """The middle of an image, as ImageNet is evaluated; the whole image if it has the size.
+    """Cuts out the middle, as is usual for testing on ImageNet, unless the image has the size.
 
     Args:
-        image: of any mode.
-        size: `(h, w, c)` of the result.
+        image: image of any Pillow mode.
+        size: size of the result, `(h, w, c)`.
 
     Raises:
-        ValueError: pixels out of the range of their kind.
+        ValueError: a pixel is outside the range that its kind of image allows.
     """
     height, width, channels = size
     image = _eight_bits(image).convert("L" if channels == 1 else "RGB")
@@ -82,7 +83,7 @@ def fitted(image: Image.Image, size: Size) -> np.ndarray:
 
 
 def fitted_array(array: np.ndarray, size: Size) -> np.ndarray:
-    """The same as `fitted`, for `[h w c]` of 8 or 16 bits or floats."""
+    """Applies `fitted` to an array `[h w c]` of 8-bit or 16-bit integers or of floats."""
     if array.dtype == np.uint8 and array.shape == size:
         return array
     if array.dtype == np.uint16:
@@ -91,17 +92,18 @@ def fitted_array(array: np.ndarray, size: Size) -> np.ndarray:
 
 
 def to_bytes(array: np.ndarray, where: str) -> np.ndarray:
-    """Understands an array of pixels.
+    """Converts an array of pixels to bytes.
 
     Args:
-        array: integers from 0 to 255; or floats, from 0 to 1 or whole ones from 0 to 255.
-        where: its name, for errors.
+        array: integers from 0 to 255, floats from 0 to 1, floats with whole values from 0 to 255,
+            or booleans.
+        where: name of the array, for errors.
 
     Returns:
-        The same shape, uint8.
+        An array of the same shape, uint8.
 
     Raises:
-        UserError: anything else.
+        UserError: the pixels are anything else, or integers that are only 0 and 1.
     """
     if array.dtype.kind not in "biuf" or not array.size:
         raise UserError(f"{where} is {array.dtype} {array.shape}; pixels must be numbers, 0 to 255")
@@ -109,7 +111,7 @@ def to_bytes(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind == "b" or (array.dtype.kind == "f" and low >= 0 and high <= 1):
         return np.round(array * np.float32(255)).astype(np.uint8)
     whole = array.dtype.kind != "f" or bool((array == np.round(array)).all())
-    if not (low >= 0 and high <= 255 and whole):  # so that NaN is refused
+    if not (low >= 0 and high <= 255 and whole):  # `not` so that NaN is refused too
         raise UserError(
             f"{where} has {array.dtype} pixels from {low:g} to {high:g}; give integers from 0 to "
             "255, or floats from 0 to 1, without subtracting the mean"
@@ -127,7 +129,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether `convert` would cut its pixels off at 255."""
+    """Returns whether Pillow's `convert` would clip the pixels at 255."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
@@ -139,12 +141,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _white(image: Image.Image, array: np.ndarray) -> int:
-    """The value that becomes 255, of an image of more than 8 bits."""
+    """Returns the value that becomes 255, for an image with more than 8 bits."""
     low, high = array.min(), array.max()
     choices: tuple[int, ...] = (65535,)
     if image.mode == "F":
         choices = (1, 255)
-    elif image.mode == "I" and image.format not in ("PNG", "PPM"):  # which have 16 bits
+    elif image.mode == "I" and image.format not in ("PNG", "PPM"):  # these have 16 bits
         choices = (255, 65535)
     for white in choices:
         if low >= 0 and high <= white:

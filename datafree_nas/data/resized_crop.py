@@ -1,4 +1,4 @@
-"""torchvision's RandomResizedCrop as a jittable function on batches."""
+"""torchvision's RandomResizedCrop for batches, as a function that `jax.jit` can compile."""
 
 import math
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-_RATIO = 4 / 3  # the greatest of width to height, and of height to width
-_CANDIDATES = 10  # of which the first that fits is taken
+_RATIO = 4 / 3  # largest ratio of width to height, and of height to width
+_CANDIDATES = 10  # windows drawn for each image; the first one that fits is taken
 
 
 def random_resized_crop(
@@ -16,9 +16,9 @@ def random_resized_crop(
     """Cuts a random window out of each image and enlarges it to the size of the image.
 
     Args:
-        key: of the windows.
-        images: to cut from.
-        scale: least and greatest area of a window, as shares of the image's.
+        key: random key of the windows.
+        images: images to cut from.
+        scale: smallest and largest area of a window, as shares of the image's area.
     """
     return resize_windows(images, random_windows(key, images.shape[:3], scale))
 
@@ -26,15 +26,17 @@ def random_resized_crop(
 def random_windows(
     key: Key[Array, ""], shape: tuple[int, ...], scale: tuple[float, float]
 ) -> Int[Array, "b 4"]:
-    """Draws windows at random places; where no candidate fits, the largest in the middle.
+    """Draws a window of random size at a random place for each image.
+
+    If no candidate fits into an image, its window is the largest one allowed, in the middle.
 
     Args:
-        key: of all draws.
+        key: random key of all draws.
         shape: number, height and width of the images.
-        scale: least and greatest area of a window, as shares of the image's.
+        scale: smallest and largest area of a window, as shares of the image's area.
 
     Returns:
-        Top, left, height, width, in pixels.
+        Top, left, height and width of each window, in pixels.
     """
     batch, height, width = shape
     size_key, place_key = jax.random.split(key)
@@ -52,7 +54,7 @@ def random_windows(
 def _candidates(
     key: Array, shape: tuple[int, ...], scale: tuple[float, float]
 ) -> Int[Array, "b candidates 2"]:
-    """Heights and widths: the area is uniform, and so is the logarithm of the aspect ratio."""
+    """Draws heights and widths: the area and the logarithm of the aspect ratio are uniform."""
     batch, height, width = shape
     area_key, ratio_key = jax.random.split(key)
     draws, log_ratio = (batch, _CANDIDATES), math.log(_RATIO)
@@ -67,11 +69,11 @@ def resize_windows(
 ) -> Float[Array, "b h w c"]:
     """Enlarges a window of each image to the size of the image, bilinearly.
 
-    No smoothing (antialiasing) comes first: a window is never larger than its image.
+    There is no smoothing (antialiasing) before: a window is never larger than its image.
 
     Args:
-        images: to cut from.
-        windows: top, left, height, width, in pixels.
+        images: images to cut from.
+        windows: top, left, height and width of each window, in pixels.
     """
 
     def resize(image: Array, window: Array) -> Array:
@@ -83,7 +85,7 @@ def resize_windows(
 
 
 def _positions(start: Array, length: Array, size: int) -> Float[Array, "size"]:
-    """Where `size` pixels' centres lie in a window; none reads across its border."""
+    """Returns where the centres of `size` pixels lie in a window; none is beyond its border."""
     inside = (jnp.arange(size) + 0.5) * length / size - 0.5
     return start + jnp.clip(inside, 0, length - 1)
 

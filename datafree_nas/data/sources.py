@@ -1,4 +1,4 @@
-"""Natural images by name: `digits`, `tfds:NAME`, `folder:DIR`, `npz:FILE`."""
+"""Loads natural images by source: `digits`, `tfds:NAME`, `folder:DIR` or `npz:FILE`."""
 
 import math
 from collections import Counter
@@ -18,66 +18,69 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.terminal import printable
 
-FILE = "data.json"  # in the workdir: what `inspect` says of the images
-DIGITS_TRAIN = 1297  # of 1797; the other 500 are held out
-SHOWN = 20  # class names, in a line
-DARK = 64  # of 255, which is what 14 bits in 16 come to: hardly a photograph's brightest pixel
+FILE = "data.json"  # file in the workdir with the result of `inspect`
+DIGITS_TRAIN = 1297  # of 1797 images; the other 500 are held out for testing
+SHOWN = 20  # classes that a line lists
+# The brightest pixel of a photograph is rarely this dark (of 255). 14-bit pixels stored as 16 bits
+# reach 64 at most.
+DARK = 64
 
 
 def request_of(data: Config, size: Size, num_classes: int, names: Sequence[str] = ()) -> Request:
-    """What a config asks of its source.
+    """Builds the request for the images that a config names.
 
     Args:
-        data: the block `data` of the config.
-        size: `(h, w, c)` of the teacher's images.
-        num_classes: of the teacher.
-        names: of its classes, if its card has them; `data.classes` takes precedence.
+        data: block `data` of the config.
+        size: size of the teacher's images, `(h, w, c)`.
+        num_classes: number of classes of the teacher.
+        names: class names from the teacher's card; may be empty. `data.classes` takes precedence.
 
     Raises:
-        UserError: the file of class names does not fit.
+        UserError: the class names do not fit, or their file cannot be read.
     """
     classes = class_names.known(num_classes, data.classes, names)
     return Request(data.source, size, classes, data.data_dir, data.train_split, data.test_split)
 
 
 def load(request: Request, split: str) -> ImageSet:
-    """Loads a whole split into memory; arguments and errors as of `load_up_to`."""
+    """Loads a whole split into memory; see `load_up_to` for arguments and errors."""
     found = load_up_to(request, split, math.inf)
     assert isinstance(found, ImageSet)
     return found
 
 
 def load_up_to(request: Request, split: str, gigabytes: float) -> Images:
-    """Loads a split into memory; of one whose pixels take more than that, finds the images.
+    """Loads a split into memory; if its pixels take too much, only finds the images.
 
     Args:
-        request: the source. Files in a folder, and data sets of TFDS whose images have many sizes,
-            are resized to the teacher's size: the middle, as ImageNet is evaluated.
-        split: `train` or `test`. Without splits in the source, every fifth image is for testing.
-        gigabytes: of 10^9 bytes.
+        request: source of the images. Files in a folder, and TFDS images of varying size, are
+            resized to the teacher's size: their middle, as is usual for testing on ImageNet.
+        split: `train` or `test`. If the source has no splits, every fifth image is for testing.
+        gigabytes: most memory that the pixels may take, in 10^9 bytes.
 
     Raises:
-        UserError: unknown source, nothing there, labels that are not the teacher's classes,
-            unreadable images, or images of another size.
+        UserError: the source is unknown or has no images, its labels are not the teacher's
+            classes, or an image is unreadable or has the wrong size.
     """
     images = _part(request, split).images
     return held(images, gigabytes) if isinstance(images, Records) else images
 
 
 def inspect(request: Request, needed: Iterable[str] = ("train", "test")) -> dict[str, Any]:
-    """Opens a source without reading more than one image of a split, and checks its labels.
+    """Opens a source and checks its labels; of images in files, it decodes one per split at most.
 
     Args:
-        request: the source.
-        needed: the splits that will be read.
+        request: source of the images.
+        needed: names of the splits that will be read.
 
     Returns:
-        Ready for JSON: `source`; `splits`, by `train` and `test`, with `name` in the source and
-        `images`; `classes`, name to index, where the source has names; `classes_by`, on what
-        ground; `skipped`, what is not read and how much of it; `notes`; `warnings`.
+        A dict that can be written as JSON: `source`; `splits`, for `train` and `test` the `name` in
+        the source and the number of `images`; `classes`, class index by name, empty if the source
+        has no names; `classes_by`, the reason for these indices; `skipped`, the number of items
+        that are not read, by kind; `notes`; `warnings`.
 
     Raises:
-        UserError: whatever `load_up_to` would raise, but for images further on.
+        UserError: any error of `load_up_to`, except those of images that are not decoded here.
     """
     parts = {split: _part(request, split) for split in needed}
     skipped: Counter[str] = Counter()
@@ -102,18 +105,18 @@ def inspect(request: Request, needed: Iterable[str] = ("train", "test")) -> dict
 
 
 def names_in_order(inspected: dict[str, Any], number: int) -> list[str]:
-    """The names of all classes in their order, as `inspect` found them; none if some are missing.
+    """Returns the names of all classes in order, as `inspect` found them; empty if any is missing.
 
     Args:
-        inspected: what `inspect` returned.
-        number: k, the number of classes.
+        inspected: result of `inspect`.
+        number: number of classes, k.
     """
     names = {index: name for name, index in inspected["classes"].items()}
     return [names[index] for index in range(number)] if names.keys() == set(range(number)) else []
 
 
 def lines(inspected: dict[str, Any]) -> list[str]:
-    """What `inspect` found, to be printed."""
+    """Returns what `inspect` found as lines to be printed."""
     parts = [
         f"{split} {part['images']} images"
         + (f" ({part['name']})" if part["name"] else " (every fifth is a test image)")
@@ -161,11 +164,11 @@ def place(source: str, data_dir: str = "") -> Path | None:
     """Finds the file or folder that holds the images of a source.
 
     Args:
-        source: as `config.data.source` has it.
-        data_dir: where TFDS finds its data sets; empty for its usual place.
+        source: value of `config.data.source`.
+        data_dir: folder of the data sets of TFDS; empty for the default of TFDS.
 
     Returns:
-        Its path, which need not exist; None where a source has none or where it is not found.
+        The path, which need not exist; None if the source has none, or if TFDS does not find it.
     """
     kind, _, name = source.partition(":")
     if kind != "tfds":
@@ -190,7 +193,7 @@ def _digits(request: Request, split: str) -> Part:
 
 
 def _dark(images: Images, request: Request, split: str) -> list[str]:
-    """A warning if images, or the first of those that are not in memory, are hardly visible."""
+    """Returns a warning if the images in memory, or the first image otherwise, are very dark."""
     pixels = images.read(0).image if isinstance(images, Records) else images.images
     if (most := np.max(pixels)) > DARK:
         return []

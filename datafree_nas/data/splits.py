@@ -1,4 +1,4 @@
-"""Names of splits: what stands for `train` and `test`, and what is held out without any."""
+"""Names of splits, and the images that are held out if a source has no splits."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from datafree_nas.runtime.errors import UserError
 
-HOLD_OUT_EVERY = 5  # where a source has no splits, every fifth image is a test image
+HOLD_OUT_EVERY = 5  # if a source has no splits, every fifth image is a test image
 
 _TRAIN = ("train", "training")
 _VALIDATION = ("validation", "valid", "val")
@@ -14,7 +14,7 @@ _TEST = ("test", "testing", *_VALIDATION)
 
 
 def same(wanted: str) -> tuple[str, ...]:
-    """All names that may stand for a split, the wanted one first."""
+    """Returns all names that a split may have, the wanted one first."""
     for family in (_TRAIN, _VALIDATION, _TEST):
         if wanted.casefold() in family:
             return (wanted, *family)
@@ -25,11 +25,11 @@ def find(wanted: str, there: Iterable[str]) -> str | None:
     """Finds the name of a split in a source.
 
     Args:
-        wanted: `config.data.train_split` or `test_split`.
-        there: names in the source, in any case.
+        wanted: value of `config.data.train_split` or `config.data.test_split`.
+        there: names in the source, in upper or lower case.
 
     Returns:
-        The wanted name if it is there, else one that stands for it (`val` for `test`), or None.
+        The wanted name if it is there, else another usual name (`val` for `test`), or None.
     """
     there = list(there)
     if wanted in there:
@@ -39,15 +39,15 @@ def find(wanted: str, there: Iterable[str]) -> str | None:
 
 
 def is_split(name: str) -> bool:
-    """Whether a folder or an array of this name is usually a split."""
+    """Returns whether a folder or an array of this name is usually a split."""
     return name.casefold() in (*_TRAIN, *_TEST)
 
 
 def is_test(wanted: str, source: str) -> bool:
-    """Whether a split is the held-out part of a source that has no splits of its own.
+    """Returns whether a split is the held-out part of a source that has no splits of its own.
 
     Raises:
-        UserError: the name says neither `train` nor `test`.
+        UserError: the name stands neither for `train` nor for `test`.
     """
     if not is_split(wanted):
         raise UserError(
@@ -58,12 +58,12 @@ def is_test(wanted: str, source: str) -> bool:
 
 
 def held_out(count: int, wanted: str, source: str) -> np.ndarray:
-    """The places of the images that belong to a split of a source without splits.
+    """Returns the indices of the images that belong to a split, if the source has no splits.
 
     Args:
-        count: of the images of the source.
-        wanted: the split.
-        source: its name, for the error.
+        count: number of images in the source.
+        wanted: name of the split.
+        source: name of the source, for the error.
     """
     test = np.arange(count) % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
     return np.flatnonzero(test if is_test(wanted, source) else ~test)

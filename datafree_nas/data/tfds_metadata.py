@@ -1,4 +1,4 @@
-"""The features of a TFDS directory name Python classes, and TFDS imports whatever they name."""
+"""Checks the Python classes that a TFDS directory names, as TFDS would import any of them."""
 
 import json
 import re
@@ -18,11 +18,11 @@ def check(directory: epath.PathLike) -> None:
     """Checks that all features are classes of TFDS; call this before TFDS opens the directory.
 
     Args:
-        directory: folder of one version of a data set. One without `features.json` is left to TFDS.
+        directory: folder of one version of a data set; without `features.json` in it, nothing is
+            checked.
 
     Raises:
-        UserError: a feature is of a class that would have to be imported from elsewhere, or the
-            file is no JSON.
+        UserError: the class of a feature is not part of TFDS, or the file is not readable JSON.
     """
     file = epath.Path(directory) / FILE
     if not file.exists():
@@ -40,7 +40,7 @@ def check(directory: epath.PathLike) -> None:
 
 
 def _classes(content: Any) -> Iterator[str]:
-    """The classes that a JSON value names, at any depth."""
+    """Yields the classes that a JSON value names, at any depth."""
     if isinstance(content, dict):
         yield from (content[f] for f in _CLASS_FIELDS if isinstance(content.get(f), str))
     if isinstance(content, dict | list):

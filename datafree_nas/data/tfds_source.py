@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets has prepared, read without TensorFlow."""
+"""Reads data sets that TensorFlow Datasets (TFDS) has prepared, without TensorFlow."""
 
 import os
 import re
@@ -18,19 +18,20 @@ from datafree_nas.data.labels import Labels, check
 from datafree_nas.data.part import Part, Request
 from datafree_nas.runtime.errors import UserError, did_you_mean
 
-SAMPLE = 2000  # labels that are looked at before the images are read
+SAMPLE = 2000  # labels that are checked before the images are read
 _INFO = "dataset_info.json"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[\w.+=,/-]+))?(:(?P<version>[\d.*]+))?")
 
 
 class _Column(NamedTuple):
-    """The label of a set.
+    """The feature of a set that is its label.
 
     Attributes:
-        name: of the feature.
-        order: of its class names.
-        understand: labels as they are read to class indices.
+        name: name of the feature.
+        order: class of each class name in the set.
+        understand: function from labels as they are stored, and their name for errors, to class
+            indices.
     """
 
     name: str
@@ -39,11 +40,11 @@ class _Column(NamedTuple):
 
 
 def read(request: Request, split: str) -> Part:
-    """Opens a split; images are decoded when they are asked for.
+    """Opens a split; each image is decoded only when it is needed.
 
     Raises:
-        UserError: not prepared, prepared for TensorFlow alone, no such split, or no feature that
-            must be the image or the label.
+        UserError: the set is not prepared, is in a format that only TensorFlow reads, has no such
+            split, or it is unclear which feature is the image or the label.
     """
     directory = find(request)
     builder = _open(directory, request)
@@ -80,7 +81,7 @@ def find(request: Request) -> epath.Path:
     """Finds the folder of the newest version of a set, or of the version that is asked for.
 
     Raises:
-        UserError: it is not there.
+        UserError: there is no such folder, or several configs of the set fit.
     """
     import tensorflow_datasets as tfds
 
@@ -106,7 +107,7 @@ def _folders(place: epath.Path) -> list[str]:
 
 
 def _versions(place: epath.Path, version: str) -> list[epath.Path]:
-    """The folders of prepared versions, the newest last; the place itself may be one."""
+    """Returns the folders of prepared versions, the newest last; `place` itself may be one."""
     if (place / _INFO).exists():
         return [place] * fnmatch(place.name, version)
     numbers = [v for v in _folders(place) if _VERSION.fullmatch(v) and fnmatch(v, version)]
@@ -147,7 +148,7 @@ def _open(directory: epath.Path, request: Request) -> Any:
 
 
 def _split(builder: Any, request: Request, split: str) -> str:
-    """The name of a split, or a part of one such as `train[:90%]`."""
+    """Returns the name of a split in the set, or of a part of one such as `train[:90%]`."""
     wanted = request.name(split)
     base, part = re.fullmatch(r"(\w*)(.*)", wanted, re.DOTALL).groups()  # type: ignore[union-attr]
     found = splits.find(base, builder.info.splits)
@@ -175,7 +176,7 @@ def _records(builder: Any, split: str, request: Request, *undecoded: str) -> Any
 
 
 def _image(features: dict[str, Any], request: Request) -> str:
-    """The feature that is the image."""
+    """Finds the feature that is the image."""
     import tensorflow_datasets as tfds
 
     found = [name for name, feature in features.items() if type(feature) is tfds.features.Image]
@@ -190,7 +191,7 @@ def _is_picture(feature: Any) -> bool:
 
 
 def _label(features: dict[str, Any], request: Request) -> _Column:
-    """The feature that is the class of the image."""
+    """Finds the feature that is the class of the image."""
     import tensorflow_datasets as tfds
 
     kind = tfds.features.ClassLabel
@@ -198,7 +199,7 @@ def _label(features: dict[str, Any], request: Request) -> _Column:
         found = ["label"]
     else:
         found = [name for name, feature in features.items() if isinstance(feature, kind)]
-    if len(found) > 1:  # such as coarse and fine classes
+    if len(found) > 1:  # for example coarse and fine classes
         found = [n for n in found if features[n].num_classes == request.classes.number]
     if not found:
         found = [name for name, feature in features.items() if _is_whole_number(name, feature)]
@@ -224,7 +225,7 @@ def _is_one_label(feature: Any, classes: Classes) -> bool:
 
 
 def _dtype(feature: Any) -> Any:
-    """The numpy type of a feature's values, or None if they are no numbers or text."""
+    """Returns the NumPy type of a feature's values, or None if they are not numbers or text."""
     dtype = getattr(feature, "np_dtype", None)
     return dtype if isinstance(dtype, type | np.dtype) else None
 
@@ -240,7 +241,7 @@ def _no_choice(what: str, features: dict[str, Any], request: Request) -> str:
 
 
 def _class_label(name: str, feature: Any, request: Request) -> _Column:
-    """A label whose number of classes, and perhaps their names, the set knows."""
+    """Describes a label for which the set knows the number of classes, and perhaps the names."""
     own, classes = Classes(feature.num_classes), request.classes
     names = [] if all(is_number(each) for each in feature.names) else feature.names
     found = [classes.find(each) for each in names] if classes.names else []
@@ -266,10 +267,10 @@ def _class_label(name: str, feature: Any, request: Request) -> _Column:
 
 
 def _check_as_numbers(name: str, found: list[int | None], own: Classes, request: Request) -> None:
-    """Whether the classes of a set can be the teacher's by their numbers alone.
+    """Checks that the numbers of a set's classes can be the teacher's, if names do not decide.
 
     Args:
-        name: of the feature.
+        name: name of the label's feature.
         found: the teacher's class for every name of the set; empty if there is nothing to compare.
     """
     if request.classes.number not in (0, own.number):
@@ -287,13 +288,13 @@ def _check_as_numbers(name: str, found: list[int | None], own: Classes, request:
 
 @contextmanager
 def _reading(what: str) -> Iterator[None]:
-    """Turns what libraries raise for damaged files into one line."""
+    """Turns the errors that libraries raise for damaged files into a `UserError` of one line."""
     try:
         yield
     except (NotImplementedError, UserError):
         raise
     except Image.DecompressionBombError as error:
         raise UserError(f"{what} {pixels.refusal(error)}") from None
-    except Exception as error:  # whatever TFDS, array_record and Pillow stumble over
+    except Exception as error:  # TFDS, array_record and Pillow raise many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{what} is not readable: {reason}") from None

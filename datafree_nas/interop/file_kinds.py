@@ -7,7 +7,7 @@ from pathlib import Path
 _FROM_CODE = "load the network with its own code and save torch.save(net.state_dict(), FILE)"
 _UNPACK = "unpack it and port the checkpoint in it"
 
-# offset and bytes there, what such a file is, what to do
+# offset, bytes at this offset, what such a file is, what to do
 _SIGNATURES: Sequence[tuple[int, bytes, str, str]] = (
     (0, b"\x89HDF", "an HDF5 file, as Keras writes", "port a PyTorch checkpoint"),
     (0, b"\x93NUMPY", "a NumPy array", "port a PyTorch checkpoint"),
@@ -26,13 +26,13 @@ _SIGNATURES: Sequence[tuple[int, bytes, str, str]] = (
 
 
 def foreign(path: Path) -> str:
-    """What a file is and what to do with it, if it is of a kind that holds no checkpoint.
+    """Says what a file is and what to do with it, if files of its kind hold no checkpoint.
 
     Args:
-        path: of a file.
+        path: path of the file.
 
     Returns:
-        Words that follow "is"; empty for what may be a checkpoint.
+        Text that continues a sentence after "is"; empty if the file may be a checkpoint.
     """
     with path.open("rb") as file:
         start = file.read(512)
@@ -47,7 +47,7 @@ def foreign(path: Path) -> str:
 
 
 def _archive(path: Path) -> str:
-    """The same for a zip archive, by the names of its members."""
+    """Says what a zip archive is and what to do with it, by the names of its members."""
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()

@@ -1,9 +1,9 @@
 """Reads a pickle as plain data: nothing that it names is imported, and nothing is called.
 
-A pickle is a program for a small stack machine. This machine knows the same instructions, but where
-the original would call a function or build an object of a class, it only notes what would be called
-with what (`Object`). So a checkpoint with a path, a date, an optimizer or a class of somebody's
-script beside its weights can be read, and one that would run a command cannot.
+A pickle is a program for a small stack machine. The machine here knows the same instructions, but
+where Python's own would call a function or build an object of a class, it only records the name and
+the arguments (`Object`). So a checkpoint that holds a path, a date, an optimizer or an object of a
+user's class beside its weights can be read, and one that would run a command is refused.
 """
 
 import io
@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
-# An instruction is a byte, what it makes up to 200; a ResNet-152 with its optimizer has 55 000.
+# An instruction of one byte can take up to 200 bytes of memory, so their number is limited. The
+# checkpoint of a ResNet-152 with its optimizer has 55 000 of them.
 MAX_STEPS = 1_000_000
-_MAX_NAME = 500  # characters: names can be joined to longer ones, again and again
+_MAX_NAME = 500  # characters; without a limit, a file could join names to longer and longer ones
 _MAX_LINE = 1 << 16  # bytes
-_MAX_KEY = 1 << 64  # as text a number may be much longer than it is in the file
+_MAX_KEY = 1 << 64  # numbers that are keys must be smaller: a large one can be very long as text
 
-# no call is made, so nothing depends on this list; whoever has such a file should hear of it
+# Nothing is ever called, so safety does not depend on this list. It is there to warn the user.
 _COMMANDS = re.compile(
     r"(os|posix|nt)\.(system|popen|exec\w*|spawn\w*)|(subprocess|runpy|pty)\.\w+|"
     r"(builtins|__builtin__)\.(eval|exec|execfile|compile|__import__)|importlib\.import_module"
@@ -27,17 +28,17 @@ _COMMANDS = re.compile(
 
 
 class Name(str):
-    """A function or class that the pickle names: `module.name`."""
+    """Name of a function or class in the pickle: `module.name`."""
 
     __slots__ = ()
 
 
 @dataclass(eq=False, slots=True)
 class Object:
-    """What would be made by a call; the call is not made.
+    """The result that a call would have; the call is not made.
 
     Attributes:
-        name: of the function or class that would be called: `module.name`.
+        name: name of the function or class that would be called: `module.name`.
         args: positional arguments of the call.
         state: attributes that would be set on the result, as stored; None if there are none.
         items: entries that would be put into the result, if it is a mapping.
@@ -54,20 +55,20 @@ def load(
     persistent: Callable[[Any], Any] | None = None,
     max_steps: int = MAX_STEPS,
 ) -> Any:
-    """Reads one pickle; the file then stands behind it.
+    """Reads one pickle, and leaves the file at the end of it.
 
     Args:
-        file: that stands at the beginning of a pickle.
-        persistent: gives what stands for data kept outside the pickle, from what the pickle says
-            of it; None if there are no such data.
-        max_steps: instructions that it may have.
+        file: file whose position is at the beginning of a pickle.
+        persistent: function that gets the pickle's reference to data outside of it, and returns an
+            object to stand for them; None if such references are an error.
+        max_steps: largest number of instructions that the pickle may have.
 
     Returns:
         Numbers, strings, bytes, None, tuples, lists and dicts as they are; everything else as
-        `Name` and `Object`. Keys of dicts that are numbers become strings.
+        `Name` or `Object`. Keys of dicts that are numbers become strings.
 
     Raises:
-        Exception: of any kind, if this is no pickle or a damaged one.
+        Exception: an error of any kind, if this is not a pickle or is damaged.
     """
     machine = _Machine(persistent)
     instructions = pickletools.genops(cast(IO[bytes], _Bounded(file)))
@@ -85,7 +86,7 @@ def load(
 
 
 class _Bounded:
-    """A file of which no more is read at once than is left; Python takes the memory before."""
+    """A file that refuses to read more than is left; Python would allocate the memory first."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
         self._file, start = file, file.tell()
@@ -102,7 +103,7 @@ class _Bounded:
 
 
 class _Machine:
-    """The stack, the places of its marks, and what was stored for later."""
+    """The stack, the positions of its marks, and the values stored for later (the memo)."""
 
     def __init__(self, persistent: Callable[[Any], Any] | None) -> None:
         self.persistent = persistent
@@ -129,7 +130,7 @@ class _Machine:
         self.memo[len(self.memo) if place is None else place] = self.stack[-1]
 
     def take(self, count: int) -> list[Any]:
-        """The last entries of the stack, removed from it."""
+        """Removes the last entries of the stack and returns them."""
         if count > len(self.stack):
             raise ValueError("the stack of its pickle is empty")
         items = self.stack[len(self.stack) - count :]
@@ -142,7 +143,7 @@ class _Machine:
             target.extend(items)
 
     def put(self, items: list[Any]) -> None:
-        """Keys and values in turn; an object takes them as a mapping does."""
+        """Adds alternating keys and values to the mapping or object on top of the stack."""
         target = self.stack[-1]
         entries = target.items if isinstance(target, Object) else target
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -167,7 +168,7 @@ class _Machine:
 
 
 def _key(value: Any) -> Any:
-    """A key that takes little time to hash and to compare, whatever the file makes up."""
+    """Returns a key that is quick to hash and to compare, whatever the file holds."""
     if isinstance(value, str | bytes):
         return value
     if isinstance(value, float | None) or (isinstance(value, int) and abs(value) < _MAX_KEY):

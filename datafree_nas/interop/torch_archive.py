@@ -1,4 +1,4 @@
-"""Takes tensors out of what `torch.save` wrote, without PyTorch and without running anything."""
+"""Reads tensors from files of `torch.save`, without PyTorch and without running anything."""
 
 import io
 import math
@@ -15,11 +15,11 @@ import numpy as np
 from datafree_nas.interop import pickle_data
 from datafree_nas.interop.pickle_data import Name, Object
 
-MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle in a file of before PyTorch 1.6
+MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle in a file that is older than PyTorch 1.6
 _MAX_RANK = 64
 _MAX_LENGTH = 1 << 63
-_MAX_WRAPPERS = 10  # a parameter around a tensor, for instance
-_MAX_STEPS = 1000  # of what stands before the tree in an old file
+_MAX_WRAPPERS = 10  # calls around a tensor, e.g. one that makes it a parameter
+_MAX_STEPS = 1000  # instructions of each small pickle before the tree in an old file
 _REBUILD = "torch._utils._rebuild_"
 
 _DTYPES = {
@@ -59,11 +59,11 @@ _STORAGES = {
 
 
 class Storage(NamedTuple):
-    """Numbers outside of the pickle, of which tensors are views.
+    """Numbers stored outside of the pickle; tensors are views of them.
 
     Attributes:
-        key: its name in the file.
-        dtype: of the numbers, as PyTorch names it.
+        key: name of the storage in the file.
+        dtype: type of the numbers, as PyTorch names it.
     """
 
     key: str
@@ -74,9 +74,9 @@ class Archive(NamedTuple):
     """A file of `torch.save`.
 
     Attributes:
-        tree: its plain data, see `pickle_data.load`, with `Storage`.
-        sizes: bytes of each storage that it holds.
-        read: gives the bytes of a storage.
+        tree: plain data of its pickle, see `pickle_data.load`; storages are `Storage` there.
+        sizes: number of bytes of each storage, by its key.
+        read: function that returns the bytes of a storage, given its key.
     """
 
     tree: Any
@@ -88,10 +88,10 @@ class Tensor(NamedTuple):
     """A tensor in a file.
 
     Attributes:
-        shape: of it.
-        dtype: its name, e.g. `float16`.
-        load: reads it as float32; the file stays as it is.
-        group: dotted name of the dict that holds it; empty for the file's top.
+        shape: shape of the tensor.
+        dtype: name of its type in the file, e.g. `float16`.
+        load: function that reads the tensor as float32.
+        group: dotted name of the dict that holds it; empty for the top of the file.
     """
 
     shape: tuple[int, ...]
@@ -101,10 +101,10 @@ class Tensor(NamedTuple):
 
 
 def open_zip(path: Path) -> Archive:
-    """Opens what PyTorch has written since 1.6: a zip archive whose members are not compressed.
+    """Opens a file of PyTorch 1.6 or later: a zip archive whose members are not compressed.
 
     Raises:
-        Exception: of any kind, if it is damaged or something else.
+        Exception: an error of any kind, if the file is damaged or something else.
     """
     with zipfile.ZipFile(path) as file:
         members = {info.filename: info for info in file.infolist()}
@@ -126,14 +126,14 @@ def open_zip(path: Path) -> Archive:
 
 
 def _member(path: Path, info: zipfile.ZipInfo) -> bytes:
-    """A member's bytes, as they lie in the file; so no member is larger than the file."""
+    """Reads a member that is not compressed, so that no member is larger than the file."""
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise ValueError(f"{info.filename} in it is compressed, which torch.save never does")
     with path.open("rb") as file:
         file.seek(info.header_offset + 26)
         file.seek(sum(struct.unpack("<HH", file.read(4))), io.SEEK_CUR)
         content = _read(file, path, info.file_size)
-    if info.CRC and zlib.crc32(content) != info.CRC:  # PyTorch can leave the checksum out
+    if info.CRC and zlib.crc32(content) != info.CRC:  # 0 if PyTorch left out the checksum
         raise ValueError(f"the checksum of {info.filename} in it differs")
     return content
 
@@ -145,10 +145,10 @@ def _read(file: io.BufferedReader, path: Path, size: int) -> bytes:
 
 
 def open_old(path: Path) -> Archive:
-    """Opens what PyTorch wrote before 1.6: pickles, and the storages behind them.
+    """Opens a file of PyTorch before 1.6: pickles, and the storages after them.
 
     Raises:
-        Exception: of any kind, if it is damaged or something else.
+        Exception: an error of any kind, if the file is damaged or something else.
     """
     item_sizes: dict[str, int] = {}
 
@@ -184,7 +184,7 @@ def open_old(path: Path) -> Archive:
 
 
 def _storage(identity: Any) -> Storage:
-    """What the pickle says of a storage: a tag, its type, its key, its device, its length."""
+    """Reads the pickle's reference to a storage: a tag, its type, key, device and length."""
     tag, kind, key, _device, _count, *view = identity
     if tag != "storage" or any(view) or not isinstance(kind, Name) or not isinstance(key, str):
         raise ValueError("it refers to something that is not a whole storage")
@@ -193,7 +193,11 @@ def _storage(identity: Any) -> Storage:
 
 
 def _shape(numbers: Any) -> tuple[int, ...]:
-    """A tuple of whole numbers that are not negative, else ValueError."""
+    """Returns a shape, if it is a tuple of whole numbers that are not negative.
+
+    Raises:
+        ValueError: it is anything else.
+    """
     if not isinstance(numbers, tuple) or len(numbers) > _MAX_RANK:
         raise ValueError("a shape in it is no shape")
     if any(type(number) is not int or not 0 <= number < _MAX_LENGTH for number in numbers):
@@ -202,7 +206,7 @@ def _shape(numbers: Any) -> tuple[int, ...]:
 
 
 def tensor(value: Any, archive: Archive) -> Tensor | None:
-    """The tensor that a value in the archive's tree stands for; None if it stands for none."""
+    """Returns the tensor that a value in the archive's tree stands for; None if it is no tensor."""
     for _ in range(_MAX_WRAPPERS):
         if not isinstance(value, Object) or not value.name.startswith(_REBUILD):
             break
@@ -216,14 +220,14 @@ def tensor(value: Any, archive: Archive) -> Tensor | None:
         elif kind == "from_type_v2":
             value = Object(args[0], args[2])
         else:
-            break  # quantized, sparse: no tensor of plain numbers
+            break  # quantized or sparse: not a tensor of plain numbers
     return None
 
 
 def _view(
     archive: Archive, storage: Storage, offset: Any, shape: Any, strides: Any, dtype: str
 ) -> Tensor:
-    """A tensor whose numbers lie in a storage, `strides` apart and from `offset` on."""
+    """Builds a tensor whose numbers lie in a storage, `strides` apart, beginning at `offset`."""
     shape, strides, (offset,) = _shape(shape), _shape(strides), _shape((offset,))
     if len(shape) != len(strides):
         raise ValueError("a shape in it is no shape")

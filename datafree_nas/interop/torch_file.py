@@ -1,4 +1,4 @@
-"""Checkpoint files, read without ever running what they hold, and written as safetensors."""
+"""Reads checkpoint files without running any code in them, and writes safetensors files."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -16,26 +16,26 @@ from datafree_nas.runtime.terminal import printable
 
 _MAX_TENSORS = 50_000
 _TOO_MANY = f"it has more than {_MAX_TENSORS} tensors"
-_MAX_OTHERS = 1000  # objects, of which the first serve to say what a file holds
-_MAX_DEPTH = 20  # of dicts in dicts
+_MAX_OTHERS = 1000  # objects that are no tensors, kept so that messages can say what a file holds
+_MAX_DEPTH = 20  # dicts inside of dicts
 _MAX_KEY = 200  # characters
-_MAX_NAME = 1000  # characters of the keys that lead to a tensor
+_MAX_NAME = 1000  # characters of a tensor's dotted name
 _SAVE_WEIGHTS = "save the model's state_dict() by torch.save and port that file"
 
 
 def read(place: str | Path) -> dict[str, Tensor]:
-    """Reads names, shapes and places of a checkpoint's tensors; PyTorch is not needed.
+    """Reads the names, shapes and places of a checkpoint's tensors; PyTorch is not needed.
 
     Args:
-        place: `.safetensors`, or what `torch.save` wrote, whatever its name. Whatever lies beside
-            the tensors is skipped, without running anything that the file names.
+        place: path of a `.safetensors` file, or of a file of `torch.save` with any other suffix.
+            Anything in it that is not a tensor is skipped, and nothing in it is run.
 
     Returns:
-        Tensors by dotted name: a bare state dict gives `conv1.weight`; one under `state_dict` gives
-        `state_dict.conv1.weight`.
+        Tensors by dotted name: a bare state dict gives `conv1.weight`; one under the key
+        `state_dict` gives `state_dict.conv1.weight`.
 
     Raises:
-        UserError: no such file, not a checkpoint, or a whole pickled network.
+        UserError: the file does not exist, is not a checkpoint, or is a whole pickled network.
     """
     path = as_path(place)
     try:
@@ -66,7 +66,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         if len(keys) > _MAX_TENSORS:
             raise ValueError(_TOO_MANY)
         return {_printable(key): _lazy(file, key) for key in keys}
-    except Exception as error:  # whatever the reader stumbles over, the file is at fault
+    except Exception as error:  # readers raise errors of many kinds for a bad file
         raise UserError(f"{path} is not a readable safetensors file: {_reason(error)}") from None
 
 
@@ -83,7 +83,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         archive = _open(path)
         tensors, others = _contents(archive)
-    except Exception as error:  # whatever the reader stumbles over, the file is at fault
+    except Exception as error:  # readers raise errors of many kinds for a bad file
         raise UserError(
             f"{path} is damaged or no checkpoint of torch.save ({_reason(error)}); "
             f"get it again, or {_SAVE_WEIGHTS}"
@@ -103,7 +103,7 @@ def _open(path: Path) -> Archive:
 
 
 def _contents(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
-    """The tensors of an archive and its other objects, by dotted name."""
+    """Returns the tensors of an archive and its other objects, by dotted name."""
     tensors: dict[str, Tensor] = {}
     others: dict[str, Object] = {}
     for group, key, leaf in _leaves(archive.tree):
@@ -120,19 +120,19 @@ def _contents(archive: Archive) -> tuple[dict[str, Tensor], dict[str, Object]]:
 
 
 def _leaves(tree: Any) -> Iterator[tuple[str, str, Any]]:
-    """Whatever is no dict: dotted name of the dict that holds it, its key there, and itself.
+    """Yields each value that is not a dict: dotted name of its dict, its key there, the value.
 
-    Each dict is entered once, whatever refers to it.
+    Each dict is entered only once, even if several places refer to it.
     """
     entered: set[int] = set()
-    read: dict[int, Mapping[Any, Any]] = {}  # from lists of pairs, to which many objects may refer
+    read: dict[int, Mapping[Any, Any]] = {}  # from lists of pairs, which many objects may share
 
     def entries(node: Any) -> Mapping[Any, Any]:
         if not isinstance(node, Object):
             return node if isinstance(node, dict) else {}
         if node.name != "collections.OrderedDict" or not node.args:
             return node.items
-        pairs = node.args[0]  # as Python 2 has it
+        pairs = node.args[0]  # the form in which Python 2 pickles it
         if id(pairs) not in read:
             read[id(pairs)] = {key: value for key, value in pairs if isinstance(key, str)}
         return read[id(pairs)]
@@ -150,13 +150,13 @@ def _leaves(tree: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def _printable(name: Any) -> str:
-    """A name fit for a line: not too long, and without control characters."""
+    """Makes a name fit for one line: not too long, and without control characters."""
     text = name if isinstance(name, str) else getattr(name, "name", "?")
     return printable(text[:_MAX_KEY])[:_MAX_KEY]
 
 
 def _refuse_network(path: Path, others: Mapping[str, Object]) -> None:
-    """Says so if the file holds a pickled module."""
+    """Raises an error if the file holds a pickled module."""
     for name, other in others.items():
         if isinstance(other.state, dict) and "_modules" in other.state:
             raise UserError(
@@ -177,25 +177,25 @@ def load(name: str, tensor: Tensor) -> np.ndarray:
     """Reads a tensor as float32.
 
     Args:
-        name: of the tensor, for the error line.
-        tensor: by `read`.
+        name: name of the tensor, for the error line.
+        tensor: tensor that `read` returned.
 
     Raises:
-        UserError: the file is damaged there, or the values are no real numbers.
+        UserError: the file is damaged there, or the values are not real numbers.
     """
     try:
         return tensor.load()
-    except Exception as error:  # whatever the reader stumbles over, the file is at fault
+    except Exception as error:  # readers raise errors of many kinds for a bad file
         raise UserError(f"{name} cannot be read ({_reason(error)}); get the file again") from None
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file that `safetensors.torch.load_file` reads, whole or not at all.
+    """Writes a safetensors file that `safetensors.torch.load_file` reads, completely or not at all.
 
     Args:
-        path: of the file; its folder exists.
-        tensors: by PyTorch's name, contiguous.
-        metadata: kept in the file's header.
+        path: path of the file; its folder must exist.
+        tensors: contiguous arrays by their names in PyTorch.
+        metadata: text entries for the header of the file.
     """
     import safetensors.numpy
 
@@ -203,6 +203,6 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal."""
+    """Returns the SHA-256 checksum of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,8 @@
-"""What a tensor of ours is called in PyTorch, and how it lies in memory there.
+"""The names that our tensors have in PyTorch, and their memory layouts there.
 
-Modules here bear the names that they have in PyTorch, dots and all (`layer1.0`/`conv1`), so a name
-there is the path here. Where a release has other names, a function renames modules.
+Modules here have the same names as in PyTorch, including dots (`layer1.0`/`conv1`), so the name of
+a tensor in PyTorch is its path here, joined by dots. If an original release uses other names, a
+function renames the modules.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,16 +23,16 @@ _LEAVES = {
 
 
 def same(name: str) -> str:
-    """The renaming that changes nothing."""
+    """Returns the name unchanged."""
     return name
 
 
 def key_table(variables: Any, rename: Rename = same) -> KeyTable:
-    """PyTorch's keys of all variables.
+    """Returns the path of each variable here by its key in PyTorch.
 
     Args:
-        variables: a pytree of dicts of arrays or shapes: collection, modules, leaf.
-        rename: from a module here to PyTorch's.
+        variables: pytree of dicts of arrays or shapes: collection, modules, leaf.
+        rename: function from the name of a module here to its name in PyTorch.
     """
     table = {}
     for entries, _ in jax.tree_util.tree_leaves_with_path(variables):
@@ -42,17 +43,17 @@ def key_table(variables: Any, rename: Rename = same) -> KeyTable:
 
 
 def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a tensor of ours has in PyTorch."""
+    """Returns the shape that a tensor of this shape here has in PyTorch."""
     return tuple(shape[axis] for axis in _axes_to_torch(len(shape)))
 
 
 def to_torch(value: np.ndarray) -> np.ndarray:
-    """HWIO -> OIHW for convolutions, grouped ones too; IO -> OI for dense layers."""
+    """Reorders axes: HWIO -> OIHW for convolutions (also grouped), IO -> OI for dense layers."""
     return value.transpose(_axes_to_torch(value.ndim))
 
 
 def from_torch(value: np.ndarray) -> np.ndarray:
-    """The inverse of `to_torch`."""
+    """Reverses `to_torch`."""
     return value.transpose(np.argsort(_axes_to_torch(value.ndim)))
 
 
@@ -61,7 +62,7 @@ def _axes_to_torch(ndim: int) -> tuple[int, ...]:
 
 
 def at(tree: Any, path: tuple[str, ...]) -> Any:
-    """The leaf of nested dicts at a path."""
+    """Returns the leaf of nested dicts at a path."""
     for name in path:
         tree = tree[name]
     return tree
@@ -75,15 +76,15 @@ def put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def state_dict(variables: Any, rename: Rename = same) -> dict[str, np.ndarray]:
-    """Variables as PyTorch's `load_state_dict` takes them.
+    """Converts variables into the form that PyTorch's `load_state_dict` takes.
 
     Args:
-        variables: a pytree of dicts of arrays.
-        rename: from a module here to PyTorch's.
+        variables: pytree of dicts of arrays.
+        rename: function from the name of a module here to its name in PyTorch.
 
     Returns:
-        Contiguous arrays by PyTorch's names. BatchNorm's `num_batches_tracked` is left out, which
-        PyTorch puts in itself.
+        Contiguous arrays by PyTorch's names, without BatchNorm's `num_batches_tracked`, which
+        PyTorch adds itself.
     """
     return {
         key: np.ascontiguousarray(to_torch(np.asarray(at(variables, path))))

@@ -1,1 +1,1 @@
-"""Layers that teachers and search spaces share, and what networks begin with."""
+"""Layers that teachers and search spaces share, and the initial values of networks."""

@@ -1,4 +1,4 @@
-"""A convolution whose gradients are as quick in control flow on a CPU as outside."""
+"""A convolution whose gradients, on a CPU, are as fast inside control flow as outside."""
 
 from functools import partial
 
@@ -18,14 +18,14 @@ def conv(
     stride: int,
     in_switch: bool = False,
 ) -> Float[Array, "b i j f"]:
-    """A square convolution, padded by half its kernel.
+    """Computes a convolution with a square kernel, padded by half the kernel.
 
     Args:
-        x: images.
-        kernel: of an odd side.
-        stride: in both directions.
-        in_switch: whether it is in control flow, see `backend.canonical_in_switch`; it has no
-            forward-mode derivative there.
+        x: input images or feature maps.
+        kernel: weights of the kernel, whose side is odd.
+        stride: step in both directions, in pixels.
+        in_switch: whether the convolution is inside control flow, see
+            `backend.canonical_in_switch`; it then has no forward-mode derivative on a CPU.
     """
     if in_switch and backend.canonical_in_switch():
         return _canonical(x, kernel, stride)
@@ -39,7 +39,7 @@ def _plain(x: Array, kernel: Array, stride: int) -> Array:
 def _convolved(
     x: Array, kernel: Array, padding: _Padding, stride: int = 1, dilation: int = 1
 ) -> Array:
-    """In the form that XLA:CPU's quick kernel takes; the input is never dilated."""
+    """Convolves in the form that XLA:CPU's fast kernel takes: the input is never dilated."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -52,7 +52,7 @@ def _convolved(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _canonical(x: Array, kernel: Array, stride: int) -> Array:
-    """`_plain`, whose gradients are `_convolved` too."""
+    """Computes `_plain`, with gradients that use `_convolved` too."""
     return _plain(x, kernel, stride)
 
 
@@ -63,17 +63,17 @@ def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, 
 def _backward(stride: int, kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = kept
     pad = kernel.shape[0] // 2
-    # pixels behind the last one that a window is centred on
+    # number of pixels after the centre of the last window
     rests = [
         before - 1 - (after - 1) * stride
         for before, after in zip(x.shape[1:3], dy.shape[1:3], strict=True)
     ]
-    # of the input: the outputs, spread out by the stride, under the turned kernel
+    # gradient of the input: output gradients, spread out by the stride, with the flipped kernel
     spread = [(pad, pad + rest, stride - 1) for rest in rests]
     around = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *spread, (0, 0, 0)])
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     of_input = _convolved(around, turned, [(0, 0)] * 2)
-    # of the kernel: channels as images, the outputs as one large kernel
+    # gradient of the kernel: input channels as images, output gradients as one large kernel
     sides = [(pad, pad - rest) for rest in rests]
     channels, outputs = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
     of_kernel = _convolved(channels, outputs, sides, dilation=stride)

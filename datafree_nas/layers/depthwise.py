@@ -1,4 +1,4 @@
-"""Depthwise convolution, in one of three lowerings with the same weights."""
+"""Depthwise convolution, computed in one of three ways from the same weights."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from datafree_nas.runtime import backend
 
 
 class DepthwiseConv(nn.Module):
-    """A square kernel for every channel; stated as `backend.depthwise` decides.
+    """A convolution with one square kernel per channel, computed as `backend.depthwise` decides.
 
     Attributes:
-        kernel: side.
-        stride: in both directions.
-        padding: `"SAME"`, as TensorFlow has it, or pixels on every side, as PyTorch has it.
-        dilation: pixels from one that the kernel sees to the next.
-        in_switch: whether it is in control flow, see `backend.depthwise`.
+        kernel: side of the kernel, in pixels.
+        stride: step in both directions, in pixels.
+        padding: `"SAME"` as in TensorFlow, or the number of pixels on every side as in PyTorch.
+        dilation: distance between neighbouring pixels that the kernel sees, in pixels.
+        in_switch: whether the convolution is inside control flow, see `backend.depthwise`.
     """
 
     kernel: int
@@ -56,7 +56,7 @@ class DepthwiseConv(nn.Module):
 def _shifted(
     x: Array, kernel: Array, stride: int, padding: Sequence[tuple[int, int]], dilation: int
 ) -> Array:
-    """A sum over the kernel's places of the shifted input times one weight a channel."""
+    """Adds up, over the places of the kernel, the shifted input times one weight per channel."""
     k = kernel.shape[0]
     reach = (k - 1) * dilation
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))

@@ -1,7 +1,8 @@
 """Initial variables of a network, drawn on the host.
 
-Linen's own `init` draws tensor by tensor, and XLA compiles each draw: minutes for the hundreds of a
-supernet on a CPU. Here nothing is compiled; only shapes come from the network.
+Linen's own `init` draws each tensor separately, and XLA compiles each draw: for the hundreds of
+tensors of a supernet, this takes minutes on a CPU. Here nothing is compiled: only the shapes come
+from the network.
 """
 
 import math
@@ -16,14 +17,14 @@ from jaxtyping import Array, Key
 
 from datafree_nas.runtime import seeds
 
-# (path of a tensor, `a/b/kernel`; its shape) -> mean and standard deviation of its normal numbers
+# (path of a tensor such as `a/b/kernel`, its shape) -> mean and deviation of a normal distribution
 Rule = Callable[[str, tuple[int, ...]], tuple[float, float]]
 
 
 def fan_in(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    """The variance 2 / fan-in for convolutions (He et al. 2015), 1 / fan-in for dense layers.
+    """Gives the variance 2 / fan-in to convolutions (He et al. 2015), 1 / fan-in to dense layers.
 
-    Scales and running variances are 1, biases and running means 0.
+    Scales and running variances are 1, biases and running means are 0.
     """
     kind = name.rpartition("/")[2]
     if kind != "kernel":
@@ -33,16 +34,16 @@ def fan_in(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def variables(model: nn.Module, key: Key[Array, ""], *inputs: Any, rule: Rule = fan_in) -> Any:
-    """What a network begins with.
+    """Draws the initial variables of a network.
 
     Args:
-        model: whose `init` gives all shapes; it is traced, not run.
-        key: decides all numbers.
-        *inputs: of the network, arrays or `jax.ShapeDtypeStruct`s.
-        rule: says how each tensor is drawn.
+        model: network whose `init` gives all shapes; it is traced, not run.
+        key: random key of all numbers.
+        *inputs: inputs of the network, arrays or `jax.ShapeDtypeStruct`s.
+        rule: function that gives the mean and the standard deviation of each tensor.
 
     Returns:
-        `params` and, if there are any, `batch_stats`, on the default device.
+        `params` and, if the network has them, `batch_stats`, on the default device.
     """
     generator = seeds.numpy_generator(key)
 

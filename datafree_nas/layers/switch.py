@@ -1,4 +1,4 @@
-"""A choice between computations whose gradients need no more memory than its arguments."""
+"""A choice between computations that, for its gradients, keeps only its arguments in memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,18 +9,20 @@ from jaxtyping import Array, Int
 
 
 def switch(index: Int[Array, ""], branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
-    """`lax.switch` that computes the chosen branch again for its gradients.
+    """Runs the chosen branch like `lax.switch`, and runs it again for the gradients.
 
-    `lax.switch` itself gives out whatever any of its branches keeps for gradients, as zeros from
-    all others, and `jax.checkpoint` around the branches still has each of them copy its arguments.
+    `lax.switch` itself keeps memory for the gradients of all branches: those that were not chosen
+    fill theirs with zeros. With `jax.checkpoint` around the branches, each of them still copies its
+    arguments.
 
     Args:
-        index: of the branch.
-        branches: `(*operands) -> outputs`, which all look the same; they close over no arrays.
-        *operands: what there are gradients of.
+        index: index of the branch.
+        branches: functions `(*operands) -> outputs`, with outputs of the same shapes and types;
+            they must not close over arrays.
+        *operands: arguments of the branches, which get gradients.
 
     Returns:
-        What the branch returns. There is no forward-mode derivative.
+        The outputs of the branch. They have no forward-mode derivative.
     """
 
     @jax.custom_vjp

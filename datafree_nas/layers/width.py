@@ -1,10 +1,10 @@
-"""Widths of scaled networks."""
+"""Numbers of channels in scaled networks."""
 
 
 def scaled(features: int, width: float) -> int:
-    """Channels times a factor: a multiple of 8, and no more than a tenth below what was asked for.
+    """Multiplies channels by a factor and rounds to a multiple of 8, at most a tenth below.
 
-    The rounding of MobileNet's releases, which EfficientNet's and ProxylessNAS's share.
+    The releases of MobileNet, EfficientNet and ProxylessNAS all round in this way.
     """
     rounded = max(8, int(features * width + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * features * width else rounded
