@@ -1,4 +1,4 @@
-"""Trains one network to the end of its recipe, resumably."""
+"""Trains one network to the end of its recipe; an interrupted training can be resumed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +31,8 @@ from datafree_nas.training.trainer import (
 )
 
 EVALUATION_BATCH = 500
-EVALUATION_PART = 5000  # images in memory at once, of a set that is not
-BATCH_NORM_MOMENTUM = 0.9  # of all networks that are trained on their own
+EVALUATION_PART = 5000  # images in memory at once, if the whole set is not
+BATCH_NORM_MOMENTUM = 0.9  # in all networks but supernets
 
 
 def fit(
@@ -48,19 +48,20 @@ def fit(
     rule: Rule = initial.fan_in,
 ) -> Any:
     """Trains a network from scratch.
-
     Args:
-        model: called as `apply(variables, x, train=...)`, in train mode with `drop_path=...` as
-            well if the recipe has it. Logits of an auxiliary head are in the collection
-            `auxiliary`.
-        images: to train on; those that are not in memory are streamed.
-        preprocess: of augmented bytes.
+        model: Linen module, called as `apply(variables, x, train=...)`, in train mode with
+            `drop_path=...` as well if the recipe has it. Logits of an auxiliary head are in the
+            collection `auxiliary`.
+        images: training images; those that are not in memory are streamed.
+        preprocess: normalization of the augmented bytes.
         recipe: a training block of the config.
-        key: of initialization, batches and augmentation.
-        label: for progress lines.
-        directory: gets `metrics.jsonl`; `directory/working` keeps the state between processes.
-        teacher: gives soft labels if `recipe.labels` is `teacher`, with its variables.
-        rule: of the initial values.
+        key: random key of initialization, batches and augmentation.
+        label: text that progress lines begin with.
+        directory: directory that gets `metrics.jsonl`; `working` in it keeps the state, from which
+            an interrupted training is resumed.
+        teacher: labelling function and its variables, for the soft labels if `recipe.labels` is
+            `teacher`.
+        rule: mean and standard deviation of the initial values, see `initial.Rule`.
 
     Returns:
         The trained variables, `params` and `batch_stats`.
@@ -90,7 +91,7 @@ def fit(
 def phases(
     model: nn.Module, teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config
 ) -> list[Phase]:
-    """What `fit` does to a `TrainState`; the arguments are its own."""
+    """Returns the phases of `fit`, which change a `TrainState`; for the arguments see `fit`."""
     sample, forward = trainer.make_sampler(teacher_fn, preprocess, recipe), _forward(model, recipe)
     step = trainer.make_step(forward, sample, recipe, optimizer(recipe))
     training = Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)
@@ -120,7 +121,9 @@ def _forward(model: nn.Module, recipe: Config) -> Forward:
 
 
 def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
-    """BatchNorm's statistics as the average over batches, of the weights that are kept."""
+    """Builds the phase that averages BatchNorm's statistics over batches.
+    The weights are those that `fit` returns: their average over time if the recipe has `ema`.
+    """
     count = recipe.calibration_batches
 
     def enter(state: TrainState) -> TrainState:
@@ -133,7 +136,7 @@ def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
         batch = sample(key, trainer.batch_of(data, state.step))
-        # where the running statistics are 0, the new ones are a known share of the batch's own
+        # if the running statistics are 0, the new ones are a known share of the batch's own
         none = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
         outputs = forward(state.params, batch, none)
         scale = 1 / (count * (1 - BATCH_NORM_MOMENTUM))
@@ -153,13 +156,12 @@ def _no_teacher(variables: Any, x: jax.Array) -> Any:
 def logits_of(
     logits_fn: LogitsFn, variables: Any, images: np.ndarray, preprocess: Preprocessing
 ) -> np.ndarray:
-    """Logits `[n k]` of all images, in batches, each split over the devices.
-
+    """Computes the logits `[n k]` of all images, in batches that are split over the devices.
     Args:
-        logits_fn: `(variables, normalized images) -> logits`.
-        variables: of the network.
-        images: `[n h w c]`, bytes.
-        preprocess: of bytes.
+        logits_fn: function `(variables, normalized images) -> logits`.
+        variables: variables of the network.
+        images: images as bytes, `[n h w c]`.
+        preprocess: normalization of the bytes.
 
     Raises:
         Interrupted: a signal came.
@@ -183,7 +185,7 @@ def logits_of(
 def accuracy(
     logits_fn: LogitsFn, variables: Any, images: Images, preprocess: Preprocessing
 ) -> float:
-    """Share of images whose top class is the label."""
+    """Computes the share of images whose top class is the label."""
     right = 0
     for part in _in_memory(images):
         logits = logits_of(logits_fn, variables, np.asarray(part.images), preprocess)
@@ -192,7 +194,7 @@ def accuracy(
 
 
 def _in_memory(images: Images) -> Iterator[ImageSet]:
-    """A set in parts, if it is not in memory."""
+    """Yields the images of a set, in several parts if it is not in memory."""
     if isinstance(images, ImageSet):
         yield images
         return

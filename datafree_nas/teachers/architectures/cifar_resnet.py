@@ -38,9 +38,8 @@ class BasicBlock(nn.Module):
 
 class CifarResNet(nn.Module):
     """ResNet of depth 6 n + 2.
-
     Attributes:
-        blocks: n, residual blocks per stage.
+        blocks: number n of residual blocks per stage.
         num_classes: width of the head.
     """
 
@@ -58,7 +57,7 @@ class CifarResNet(nn.Module):
 
 
 def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+    """Builds the teacher of that name; see `teachers.create`."""
     classes = num_classes or 10
     return Teacher(
         arch=arch,

@@ -1,5 +1,4 @@
 """Wide ResNets for 32x32 images (Zagoruyko & Komodakis 2016): BatchNorm and ReLU come first.
-
 Keys are those of xternalz/WideResNet-pytorch, which the data-free distillation papers use.
 """
 
@@ -20,7 +19,7 @@ ARCHITECTURES = {
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions after BatchNorm; where the width changes, the shortcut is a 1x1."""
+    """Two 3x3 convolutions after BatchNorm; if the width changes, the shortcut has a 1x1 one."""
 
     features: int
     stride: int
@@ -38,10 +37,9 @@ class Block(nn.Module):
 
 class WideResNet(nn.Module):
     """Three stages of widths 16 k, 32 k, 64 k.
-
     Attributes:
-        depth: 6 n + 4.
-        widen: k.
+        depth: number of layers, 6 n + 4.
+        widen: widening factor k.
         num_classes: width of the head.
     """
 
@@ -62,7 +60,7 @@ class WideResNet(nn.Module):
 
 
 def create(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create`."""
+    """Builds the teacher of that name; see `teachers.create`."""
     depth, widen = ARCHITECTURES[arch]
     classes = num_classes or 10
     return Teacher(
