@@ -116,7 +116,6 @@ def _predictions(teacher: Teacher, variables: Any) -> Check:
     """Checks predictions on Gaussian noise with mean and deviation of the training images."""
     noise = jax.random.normal(jax.random.key(0), (NOISE_IMAGES, *teacher.image_size))
     predict = jax.jit(lambda variables, x: teacher.model.apply(variables, x, train=False))
-    predict = jax.jit(lambda variables, x: teacher.model.apply(variables, x, train=False))
     logits = np.asarray(predict(variables, noise))
     name = "predictions on noise"
     if not np.isfinite(logits).all():

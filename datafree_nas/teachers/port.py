@@ -95,7 +95,7 @@ def port(
 
 
 def _assumed(found: Match) -> dict[str, str]:
-    """Collects, for the card, what the file does not say for certain."""
+    """Collects what the file does not say for certain, for the card."""
     others = [registry.create(name) for name in found.also_fit]
     usual = {rename(found.teacher.head) for rename in found.teacher.torch_names}
     said = {
