@@ -193,6 +193,7 @@ def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> 
 
 class Weights:
     """Training of a supernet's weights by SGD; those that a path does not use stay as they are.
+
     (Where an op sees nothing but zeros ours counts it as unused; here its weights decay.)
 
     Args:

@@ -1,4 +1,4 @@
-"""Files of a trained student for those who do not have this package."""
+"""Files of a trained student that can be used without this package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +22,11 @@ def write(directory: str | Path, student: Student) -> None:
     """Writes `student.json`, `student.safetensors` and `student.stablehlo`.
 
     Args:
-        directory: where they go; it exists.
-        student: trained.
+        directory: existing directory for the files.
+        student: student with trained variables.
     """
     directory = as_path(directory)
-    here = jax.tree.map(jnp.asarray, jax.device_get(student.variables))  # not on a whole mesh
+    here = jax.tree.map(jnp.asarray, jax.device_get(student.variables))  # on one device, no mesh
     student = student._replace(variables=here)
     write_json(directory / CARD, card(student))
     _write_safetensors(directory / "student.safetensors", student)
@@ -34,7 +34,7 @@ def write(directory: str | Path, student: Student) -> None:
 
 
 def _write_safetensors(path: Path, student: Student) -> None:
-    """The weights under the names of the space's PyTorch release."""
+    """Writes the weights under the names of the space's PyTorch release."""
     metadata = {
         "space": student.space.name,
         "architecture": student.space.encode(student.architecture),
@@ -45,18 +45,18 @@ def _write_safetensors(path: Path, student: Student) -> None:
 
 
 def exported(student: Student) -> jax.export.Exported:
-    """The student as StableHLO for all platforms, its weights and normalization within.
+    """Exports the student as StableHLO for all platforms, with its weights and normalization.
 
     Args:
-        student: its variables are on one device.
+        student: student whose variables are on one device.
 
     Returns:
-        Of `images [b h w c] -> logits [b k]`, bytes to float32, for any b.
+        A function `images [b h w c] -> logits [b k]`, from bytes to float32, for any b.
     """
 
-    # Stated for both: XLA:CPU runs plain depthwise convolutions up to 17 times slower (a Proxyless
-    # network of width 0.5, 64 images of 32x32), and an accelerator should get convolutions. The
-    # weights are in the file once, and compiling leaves one of the two.
+    # The file has two forms of the network, because XLA:CPU runs plain depthwise convolutions up to
+    # 17 times slower (a Proxyless network of width 0.5, 64 images of 32x32), while an accelerator
+    # should get them. The weights are in the file once, and compiling keeps one of the two forms.
     def stated_for(cpu: bool, images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
         with backend.stated_for(cpu):
             return student.logits(images)
@@ -72,7 +72,7 @@ def exported(student: Student) -> jax.export.Exported:
 
 @contextmanager
 def _no_source_locations() -> Iterator[None]:
-    """Inside, programs do not say from which files of this machine their operations come."""
+    """Keeps paths of this machine's source files out of the programs that are built inside."""
     option = "jax_traceback_in_locations_limit"
     before = getattr(jax.config, option)
     jax.config.update(option, 0)
@@ -83,7 +83,7 @@ def _no_source_locations() -> Iterator[None]:
 
 
 def image_batch(student: Student) -> jax.ShapeDtypeStruct:
-    """What a student takes: bytes of its image size, the number of images left open."""
+    """Returns the input of a student: bytes of its image size, for any number of images."""
     height, width, channels = student.space.image_size
     shape = jax.export.symbolic_shape(f"b, {height}, {width}, {channels}")
     return jax.ShapeDtypeStruct(shape, jnp.uint8)

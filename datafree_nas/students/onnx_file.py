@@ -1,4 +1,4 @@
-"""A trained student as ONNX, by jax2onnx."""
+"""Converts a trained student to ONNX, by jax2onnx."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.students.export import image_batch
 from datafree_nas.students.student import Student
 
-_TOLERANCE = 1e-4  # of the largest logit
+_TOLERANCE = 1e-4  # allowed difference of a logit, as a share of the largest logit
 
 
 def convert(student: Student) -> tuple[bytes, float]:
-    """Converts a student, and sees that onnxruntime computes with the file what JAX does.
+    """Converts a student, and checks that onnxruntime computes the same logits as JAX.
 
     Args:
-        student: its variables are on one device.
+        student: student whose variables are on one device.
 
     Returns:
-        An ONNX model of `images [b h w c] -> logits [b k]`, bytes to float32, for any b, and the
-        largest difference of a logit of 8 random images, in parts of the largest logit.
+        An ONNX model of `images [b h w c] -> logits [b k]`, from bytes to float32, for any b; and
+        the largest difference of a logit of 8 random images, as a share of the largest logit.
 
     Raises:
         UserError: jax2onnx is not installed, or its model computes something else.
@@ -34,8 +34,8 @@ def convert(student: Student) -> tuple[bytes, float]:
     batch = image_batch(student)
     with backend.stated_plainly():
         program = jax.make_jaxpr(student.logits)(batch)
-    # the traced program, as jax2onnx replaces functions of Flax while it traces: its max pooling
-    # has no padding
+    # jax2onnx gets the traced program: when it traces by itself, it replaces functions of Flax, and
+    # its max pooling has no padding
     model = jax2onnx.to_onnx(
         jax.extend.core.jaxpr_as_fun(program),
         [batch],
@@ -48,10 +48,10 @@ def convert(student: Student) -> tuple[bytes, float]:
 
 
 def _pool_over_three_axes(graph: Any) -> None:
-    """Takes the images out of the windows of max pooling, in place.
+    """Removes the axis of the images from the windows of max pooling, in place.
 
-    jax2onnx has windows over all four axes of a batch, which it gives as `[1 1 b h w c]`;
-    onnxruntime takes three, here of `[1 b h w c]`.
+    jax2onnx gives windows over all four axes of a batch, which it shapes `[1 1 b h w c]`;
+    onnxruntime supports at most three, here of `[1 b h w c]`.
     """
     from onnx import helper, numpy_helper
 
@@ -62,7 +62,7 @@ def _pool_over_three_axes(graph: Any) -> None:
         if node.op_type != "MaxPool" or len(windows["kernel_shape"]) != 4:
             nodes.append(node)
             continue
-        # one number an axis, of the pads two
+        # one number for each axis, but two for pads
         of_three = {k: np.reshape(v, (-1, 4))[:, 1:].flatten().tolist() for k, v in windows.items()}
         x, y = node.input[0], node.output[0]
         nodes += [
@@ -77,7 +77,10 @@ def _pool_over_three_axes(graph: Any) -> None:
 
 
 def _difference(content: bytes, student: Student) -> float:
-    """Of the file's logits and JAX's, in parts of the largest; `UserError` if that is much."""
+    """Returns the largest difference of the file's logits to JAX's, as a share of the largest.
+
+    Raises `UserError` if the difference is too large.
+    """
     import onnxruntime
 
     shape = (8, *student.space.image_size)

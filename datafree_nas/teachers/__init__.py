@@ -1,4 +1,4 @@
-"""Teachers: Flax Linen classifiers with BatchNorm taps, and their import from PyTorch."""
+"""Teachers: Flax Linen classifiers, statistics at their BatchNorm layers, import from PyTorch."""
 
 from datafree_nas.teachers.registry import create_teacher
 from datafree_nas.teachers.store import describe, export, load, save

@@ -1,8 +1,7 @@
-"""What a checkpoint holds beside the network: what can be left out, and what has to be asked about.
+"""Sorts the tensors that a checkpoint holds in addition to the network's own.
 
-A tensor that lies in the same dict as the network's is one of these: what a tool or a metric left
-there, what the user says to ignore, a normalizer of images, or something that may be part of the
-network, so that a port without it would compute something else.
+Such a tensor was left there by a tool or a metric, or the user says to ignore it, or it normalizes
+images, or it may be part of the network, so that a port without it would compute something else.
 """
 
 import re
@@ -16,7 +15,7 @@ from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_file import Tensor
 from datafree_nas.runtime.errors import UserError
 
-COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm keeps one; nothing here needs it
+COUNTER = "num_batches_tracked"  # kept by PyTorch's BatchNorm, not needed here
 _KNOWN = re.compile(
     r"(.*[._])?(criterion|loss)(_?(fn|func|function|module))?(\..*|_weights?)?"
     r"|(.*\.)?(total_ops|total_params)"  # thop
@@ -26,16 +25,16 @@ _KNOWN = re.compile(
     r"|((.*\.)?(train|val|valid|validation|test)_)?(acc|accuracy|auroc|confmat|f1|metrics?)\..*"
 )
 _NORMALIZER = re.compile(r"(?!.*running_)(.*[._])?(mean|mu|std|sigma)")
-_BYTES = 2.0  # a mean or standard deviation above is of pixels in 0..255
+_BYTES = 2.0  # a larger mean or standard deviation is of pixels in 0..255
 
 
 class Beside(NamedTuple):
-    """Names of tensors that lie beside a network's.
+    """Names of the tensors that a checkpoint holds in addition to the network's own.
 
     Attributes:
-        ignored: that the network does without.
-        normalizers: a mean and a standard deviation of images.
-        unexpected: that may be part of the network.
+        ignored: names of tensors that the network does not need.
+        normalizers: names of tensors with a mean or a standard deviation of images.
+        unexpected: names of tensors that may be part of the network.
     """
 
     ignored: list[str]
@@ -46,14 +45,14 @@ class Beside(NamedTuple):
 def sort(
     names: Iterable[str], tensors: Mapping[str, Tensor], ignore: Sequence[str], channels: int
 ) -> Beside:
-    """Sorts the tensors that lie beside a network's.
+    """Sorts tensors that are not the network's own.
 
     Args:
-        names: of these tensors.
-        tensors: of the file, by name.
-        ignore: patterns of names as in a shell, e.g. `projector.*`; they count from the beginning
-            of the name or from the place where the file's dict with the tensor begins.
-        channels: of the images.
+        names: names of these tensors.
+        tensors: all tensors of the file, by name.
+        ignore: patterns of names as in a shell, e.g. `projector.*`; a pattern may match the whole
+            name, or the name inside of the file's dict that holds the tensor.
+        channels: number of channels of the images.
     """
     found = Beside([], [], [])
     for name in names:
@@ -75,7 +74,7 @@ def _per_channel(shape: tuple[int, ...], channels: int) -> bool:
 
 
 def ask_for_normalization(names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-    """Raises `UserError` with the values of a normalizer, and how they are given."""
+    """Raises `UserError` that tells a normalizer's values and the flags to give them with."""
     said, flags = [], []
     for name in names:
         values = torch_file.load(name, tensors[name]).ravel()
@@ -95,7 +94,7 @@ def _list(values: np.ndarray) -> str:
 
 
 def same_values(tensors: Mapping[str, Tensor], keys: Iterable[str], one: str, other: str) -> bool:
-    """Whether two prefixes stand before the same tensors."""
+    """Returns whether the tensors under two prefixes have the same values."""
 
     def values(name: str) -> np.ndarray:
         return torch_file.load(name, tensors[name])

@@ -1,4 +1,4 @@
-"""What can be told about a teacher without any data, and what will go wrong because of it."""
+"""Checks of a teacher that need no data, and what goes wrong if one of them fails."""
 
 from typing import Any, NamedTuple
 
@@ -12,12 +12,13 @@ _SAME = 1e-5  # relative spread of logits below which predictions count as const
 
 
 class Check(NamedTuple):
-    """One finding.
+    """Result of one check.
 
     Attributes:
-        name: what was looked at.
-        passed: whether it is as it should be.
-        message: what was found; if not passed, what follows and what to do.
+        name: name of what was checked.
+        passed: whether the teacher passes the check.
+        message: text for the user: what was found and, after a failure, what follows and what to
+            do.
     """
 
     name: str
@@ -26,11 +27,11 @@ class Check(NamedTuple):
 
 
 def architecture(teacher: Teacher, source: dict[str, str]) -> Check:
-    """Whether the checkpoint leaves a choice; some architectures have the same keys and shapes.
+    """Checks that the architecture is certain; some have the same keys and shapes.
 
     Args:
-        teacher: that was chosen.
-        source: as `port.port` gives it.
+        teacher: description of the chosen teacher.
+        source: origin of the weights, as `port.port` returns it.
     """
     others, compared = source.get("also_fits"), source.get("logits")
     message = f"; its keys and shapes fit {others} as well" if others else ""
@@ -42,11 +43,11 @@ def architecture(teacher: Teacher, source: dict[str, str]) -> Check:
 
 
 def run(teacher: Teacher, variables: Any) -> list[Check]:
-    """Looks at statistics and at predictions on noise.
+    """Checks the weights, the statistics, and the predictions on noise.
 
     Args:
-        teacher: whose variables they are.
-        variables: weights and statistics.
+        teacher: description and module of the teacher.
+        variables: weights and statistics of the teacher.
     """
     layers = statistics(variables)
     return [
@@ -59,7 +60,7 @@ def run(teacher: Teacher, variables: Any) -> list[Check]:
 
 
 def statistics(variables: Any) -> dict[str, dict[str, np.ndarray]]:
-    """`mean` and `var` of every BatchNorm layer, by its path."""
+    """Returns `mean` and `var` of every BatchNorm layer, by the path of the layer."""
     layers: dict[str, dict[str, np.ndarray]] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables.get("batch_stats", {})):
         *module, name = (entry.key for entry in path)
@@ -115,9 +116,8 @@ def _variances(layers: dict[str, dict[str, np.ndarray]]) -> Check:
 
 
 def _predictions(teacher: Teacher, variables: Any) -> Check:
-    """On Gaussian noise with the mean and deviation of the training images."""
+    """Checks predictions on Gaussian noise with mean and deviation of the training images."""
     noise = jax.random.normal(jax.random.key(0), (NOISE_IMAGES, *teacher.image_size))
-    predict = jax.jit(lambda variables, x: teacher.model.apply(variables, x, train=False))
     predict = jax.jit(lambda variables, x: teacher.model.apply(variables, x, train=False))
     logits = np.asarray(predict(variables, noise))
     name = "predictions on noise"

@@ -1,5 +1,8 @@
-"""A PyTorch checkpoint becomes a teacher: which one it is, where every tensor goes, and nothing
-left over on either side.
+"""Converts a PyTorch checkpoint to a teacher.
+
+Finds out which architecture it is and where every tensor goes. Every tensor of the network must be
+in the checkpoint, and every tensor of the checkpoint that may belong to the network must have a
+place in it.
 """
 
 from collections import Counter
@@ -21,24 +24,25 @@ from datafree_nas.teachers.beside import COUNTER
 from datafree_nas.teachers.teacher import Teacher
 
 _MAX_LISTED = 8
-_FLOATS = ("f", "bf")  # how the names of floating-point numbers begin
+_FLOATS = ("f", "bf")  # first letters of the names of floating-point types
 
 
 class Match(NamedTuple):
     """How a checkpoint fits a teacher.
 
     Attributes:
-        teacher: with the checkpoint's number of classes.
-        abstract: shapes of its variables.
-        prefix: what stands before the teacher's keys in the file, e.g. `state_dict.module.`.
-        rivals: other prefixes under which it fits as well.
-        table: PyTorch's key, without the prefix, to path.
+        teacher: description of the teacher, with the checkpoint's number of classes.
+        abstract: shapes of the teacher's variables.
+        prefix: part of the file's names before the teacher's keys, e.g. `state_dict.module.`.
+        rivals: other prefixes under which the file holds as many of the teacher's keys.
+        table: path of each variable, by its PyTorch key without the prefix.
         head: PyTorch's name of the last dense layer.
-        problems: what is missing, unexpected, mis-shaped; empty if it fits.
-        ignored: names of tensors beside the network that it does without.
-        normalizers: names of tensors beside the network that hold its images' mean and std.
-        also_fit: variants of the teacher that do, which compute something else; rare ones only if
-            nobody said which it is.
+        problems: tensors that do not fit, by kind: `missing`, `unexpected`, `mis-shaped`; empty if
+            all fit.
+        ignored: names of tensors that the network does not need.
+        normalizers: names of tensors with the mean or the standard deviation of the images.
+        also_fit: variants of the teacher that fit as well and compute something else; rare variants
+            only if the architecture was `auto`.
     """
 
     teacher: Teacher
@@ -54,7 +58,7 @@ class Match(NamedTuple):
 
     @property
     def faults(self) -> int:
-        """How many tensors do not fit."""
+        """Number of tensors that do not fit."""
         return sum(len(keys) for keys in self.problems.values())
 
 
@@ -69,22 +73,22 @@ def port(
     """Converts a PyTorch checkpoint.
 
     Args:
-        arch: of the teacher, or `auto` for the one whose keys and shapes fit.
-        file: see `torch_file.read`.
-        num_classes: 0 for what the checkpoint's head says.
-        prefix: see `match`.
-        ignore: see `match`.
-        **changes: `image_size`, `mean`, `std`, see `registry.create_teacher`.
+        arch: name of the teacher's architecture, or `auto` for the one whose keys and shapes fit.
+        file: path of the checkpoint, see `torch_file.read`.
+        num_classes: number of classes; 0 for that of the checkpoint's head.
+        prefix: part of the file in which to look, see `match`.
+        ignore: patterns of names of tensors to ignore, see `match`.
+        **changes: image size, mean or std of the images, see `registry.create_teacher`.
 
     Returns:
-        The teacher, its variables, float32, and their source for `store.save`: file, checksum, and
-        what had to be assumed.
+        The teacher, its variables in float32, and their source for `store.save`: file, checksum,
+        and what had to be assumed.
 
     Raises:
-        UserError: the file cannot be read or does not fit; the line lists what does not.
+        UserError: the file cannot be read or does not fit; the message lists what does not fit.
     """
     if arch != "auto":
-        registry.create_teacher(arch, num_classes, **changes)  # a mistake there is told of first
+        registry.create_teacher(arch, num_classes, **changes)  # reports a mistake before the file is read
     tensors = torch_file.read(file)
     found = match(arch, tensors, num_classes, prefix, ignore, **changes)
     variables = convert(found, tensors)
@@ -94,7 +98,7 @@ def port(
 
 
 def _assumed(found: Match) -> dict[str, str]:
-    """What the file does not say for certain, for the card."""
+    """Collects what the file does not say for certain, for the card."""
     others = [registry.create_teacher(name) for name in found.also_fit]
     usual = {rename(found.teacher.head) for rename in found.teacher.torch_names}
     said = {
@@ -106,7 +110,7 @@ def _assumed(found: Match) -> dict[str, str]:
 
 
 def _summary(names: list[str]) -> str:
-    """The names, or how many end in what if they are many."""
+    """Lists the names or, if they are many, counts the endings of the names."""
     if len(names) <= _MAX_LISTED:
         return ", ".join(names)
     ends = Counter(name.rpartition(".")[2] for name in names)
@@ -124,16 +128,17 @@ def match(
     """Finds the teacher's tensors in a checkpoint.
 
     Args:
-        arch: of the teacher, or `auto`.
-        tensors: by dotted name, as `torch_file.read` gives them.
-        num_classes: 0 for what the checkpoint's head says.
-        prefix: where in the file to look, e.g. `model_ema`; empty to find it.
+        arch: name of the teacher's architecture, or `auto`.
+        tensors: tensors by dotted name, as `torch_file.read` returns them.
+        num_classes: number of classes; 0 for that of the checkpoint's head.
+        prefix: part of the file in which to look, e.g. `model_ema`; empty to find it.
         ignore: patterns of names of tensors that are no part of the network, see `beside.sort`.
-        **changes: see `registry.create_teacher`.
+        **changes: image size, mean or std of the images, see `registry.create_teacher`.
 
     Raises:
-        UserError: it does not fit, or under several prefixes, or several architectures fit that
-            compute different things.
+        UserError: the checkpoint does not fit; or it fits under several prefixes with different
+            values; or it fits several architectures that compute different things; or it holds a
+            mean or a standard deviation of images, and `mean` is not given.
     """
     prefix = f"{prefix.rstrip('.')}." if prefix else ""
     tensors = {key: value for key, value in tensors.items() if key.startswith(prefix)}
@@ -161,7 +166,7 @@ def match(
 
 
 def _nearest(matches: Iterable[Match]) -> Match:
-    """The first that fits, else the one with the fewest faults."""
+    """Returns the first match that fits, else the one with the fewest faults."""
     tried = []
     for found in matches:
         if not found.problems:
@@ -177,7 +182,7 @@ def _check_outputs(best: Match, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_copies(best: Match, tensors: Mapping[str, Tensor]) -> None:
-    """Lets several copies of the network pass if they are the same."""
+    """Raises `UserError` if the file holds several copies of the network that differ."""
     keys = best.table.keys()
     if any(not beside.same_values(tensors, keys, best.prefix, rival) for rival in best.rivals):
         places = ", ".join(sorted(p.rstrip(".") or "its top" for p in [best.prefix, *best.rivals]))
@@ -185,7 +190,7 @@ def _check_copies(best: Match, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_variants(best: Match, variants: Sequence[str]) -> None:
-    """Asks where another common architecture has the same keys and shapes."""
+    """Raises `UserError` if another common architecture has the same keys and shapes."""
     for name in variants:
         other = registry.create_teacher(name)
         if not other.rare:
@@ -203,7 +208,7 @@ def _match(
     ignore: Sequence[str],
     changes: dict[str, Any],
 ) -> Match:
-    """The best of the teacher's key styles."""
+    """Matches one architecture with a checkpoint, by the key style that fits best."""
     teacher = registry.create_teacher(arch, num_classes, **changes)
     abstract = shapes(teacher)
     styles = [(key_table(abstract, rename), rename) for rename in teacher.torch_names]
@@ -231,7 +236,7 @@ def _behind_dropout(
 ) -> tuple[KeyTable, str]:
     """Moves the head to e.g. `fc.1`, if that holds the only weights below `fc`.
 
-    It is then the only layer with weights of a Sequential, behind a dropout as a rule.
+    The head is then the only layer with weights in a Sequential, usually after a dropout.
     """
     start = f"{prefix}{head}."
     inner = [name.removeprefix(start) for name in tensors if name.startswith(start)]
@@ -245,7 +250,7 @@ def _behind_dropout(
 
 
 def _rest(table: KeyTable, tensors: Mapping[str, Tensor], prefixes: Sequence[str]) -> list[str]:
-    """Names of tensors that lie beside the network's, in the same dicts or below its prefix."""
+    """Lists tensors that are not the network's, but in the same dicts or under its prefix."""
     own = {prefix + key for prefix in prefixes for key in table}
     groups = {tensors[name].group for name in own & tensors.keys()}
     prefix = prefixes[0] or None
@@ -259,13 +264,13 @@ def _rest(table: KeyTable, tensors: Mapping[str, Tensor], prefixes: Sequence[str
 
 
 def shapes(teacher: Teacher) -> Any:
-    """The teacher's variables, as shapes."""
+    """Returns the shapes of the teacher's variables."""
     image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
     return jax.eval_shape(teacher.model.init, jax.random.key(0), image)
 
 
 def _prefixes(table: KeyTable, tensors: Iterable[str]) -> Counter[str]:
-    """For everything that stands before a key of the table, how many keys it stands before."""
+    """Counts, for each prefix in the file, the keys of the table that it stands before."""
     counts: Counter[str] = Counter()
     for key in tensors:
         parts = key.split(".")
@@ -330,11 +335,12 @@ def convert(found: Match, tensors: dict[str, Tensor]) -> Any:
     """Puts every tensor in its place.
 
     Args:
-        found: by `match`.
-        tensors: that it was found in; those taken are removed, so that no weight is held twice.
+        found: result of `match` for these tensors.
+        tensors: tensors of the checkpoint by dotted name; those of the network are removed one by
+            one, so that no weight is in memory twice.
 
     Returns:
-        Variables, float32.
+        The teacher's variables, float32.
 
     Raises:
         UserError: a tensor cannot be read, or has values that are not finite.
@@ -348,5 +354,5 @@ def convert(found: Match, tensors: dict[str, Tensor]) -> Any:
         value = from_torch(torch_file.load(name, tensor))
         if not np.isfinite(value).all():
             raise UserError(f"{name} has values that are not finite; no network computes with them")
-        put(variables, path, jnp.array(value, jnp.float32))  # a copy, in order
+        put(variables, path, jnp.array(value, jnp.float32))  # a contiguous copy
     return variables

@@ -11,7 +11,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import as_path
 from datafree_nas.teachers.teacher import Teacher
 
-TOLERANCE = 1e-3  # of the largest logit
+TOLERANCE = 1e-3  # allowed difference of a logit, as a share of the largest logit
 _BATCH = 64
 
 
@@ -19,10 +19,10 @@ def compare(place: str | Path, teacher: Teacher, variables: Any) -> str:
     """Compares a teacher's logits with those in a file.
 
     Args:
-        place: `.npz` with `x`, images `[n h w c]` or `[n c h w]`, as bytes or as floats that are
-            normalized already, and `y`, logits `[n k]`.
-        teacher: what it is.
-        variables: its weights and statistics.
+        place: path of an `.npz` file with `x`, images `[n h w c]` or `[n c h w]`, as bytes or as
+            floats that are normalized already, and `y`, logits `[n k]`.
+        teacher: description and module of the teacher.
+        variables: weights and statistics of the teacher.
 
     Returns:
         A line with the largest difference and the share of equal predictions.
@@ -61,7 +61,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
             y = np.asarray(npz_array.read(file, "y"), np.float32)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except Exception as error:  # whatever NumPy stumbles over, the file is at fault
+    except Exception as error:  # whatever error NumPy raises, the file is the cause
         raise UserError(f"{path} is no .npz with arrays x and y: {error}") from None
     if not len(y) or not np.isfinite(y).all():
         raise UserError(f"{path}: y holds no logits, or values that are not finite")
@@ -69,7 +69,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _normalized(path: Path, x: np.ndarray, teacher: Teacher) -> np.ndarray:
-    """Images `[n h w c]` as the network takes them."""
+    """Returns the images as the network takes them, normalized, `[n h w c]`."""
     channels = teacher.image_size[2]
     if x.ndim != 4 or channels not in (x.shape[1], x.shape[3]):
         raise UserError(f"{path}: x {x.shape} is not images (n, h, w, {channels})")

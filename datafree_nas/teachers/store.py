@@ -1,4 +1,4 @@
-"""A teacher on disk: `variables/` by Orbax, and `teacher.json`, its card, which is written last."""
+"""Stores a teacher on disk: `variables/` by Orbax, and its card, `teacher.json`, written last."""
 
 import os
 import tempfile
@@ -28,14 +28,14 @@ def save(
     source: dict[str, str],
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Writes variables and card.
+    """Writes the variables and the card.
 
     Args:
-        directory: created if need be.
-        teacher: what it is.
-        variables: its weights and statistics.
-        source: where the weights are from: as `port.port` says, or `{"trained_on"}`.
-        class_names: if they are known.
+        directory: directory of the teacher; created if it does not exist.
+        teacher: description and module of the teacher.
+        variables: weights and statistics of the teacher.
+        source: origin of the weights: what `port.port` returns, or the data under `trained_on`.
+        class_names: names of the classes, if they are known.
 
     Returns:
         The card, see `card`.
@@ -54,20 +54,21 @@ def replace(
     source: dict[str, str],
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Saves a teacher in the place of another one, which goes once this one is whole.
+    """Saves a teacher in place of another one, which is removed when the new one is complete.
 
     Args:
-        directory: created if need be; nothing goes there but what `save` wrote.
-        teacher: what it is.
-        variables: its weights and statistics.
-        source: where the weights are from: as `port.port` says, or `{"trained_on"}`.
-        class_names: if they are known.
+        directory: directory of the teacher; created if it does not exist. Only what `save` wrote
+            there is removed.
+        teacher: description and module of the teacher.
+        variables: weights and statistics of the teacher.
+        source: origin of the weights: what `port.port` returns, or the data under `trained_on`.
+        class_names: names of the classes, if they are known.
 
     Returns:
         The card.
 
     Raises:
-        UserError: what is there has been changed since it was written.
+        UserError: the old variables have been changed since they were written.
     """
     directory = make_directory(as_path(directory))
     with tempfile.TemporaryDirectory(prefix=".", dir=directory) as beside:
@@ -82,7 +83,7 @@ def replace(
 
 
 def check_replaceable(directory: Path) -> None:
-    """Raises `UserError` if the variables there are not as `save` wrote them."""
+    """Raises `UserError` if the variables in a directory are not as `save` wrote them."""
     variables = directory / _VARIABLES
     if os.path.lexists(variables) and not checkpoint.is_intact(variables):
         raise UserError(
@@ -92,12 +93,12 @@ def check_replaceable(directory: Path) -> None:
 
 
 def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, Any]:
-    """All that is known of a teacher: what `load` needs, sizes, and self-checks.
+    """Describes a teacher: what `load` needs, sizes, and the results of checks.
 
     Args:
-        teacher: what it is.
-        variables: its weights and statistics.
-        source: where the weights are from.
+        teacher: description and module of the teacher.
+        variables: weights and statistics of the teacher.
+        source: origin of the weights.
     """
     image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
     findings = [checks.architecture(teacher, source), *checks.run(teacher, variables)]
@@ -123,14 +124,14 @@ def load(directory: str | Path, factory: str = "") -> tuple[Teacher, Any]:
     """Reads a teacher that `save` wrote.
 
     Args:
-        directory: e.g. `runs/digits_spos/teacher`.
+        directory: directory of the teacher, e.g. `runs/digits_spos/teacher`.
         factory: `package.module:function` that makes the model, if it is not one of this package.
 
     Returns:
         The teacher and its variables, on the default device.
 
     Raises:
-        UserError: see `describe`; or the variables are not there, or damaged.
+        UserError: see `describe`; or the variables are missing or damaged.
     """
     directory = as_path(directory)
     teacher = describe(directory, factory)
@@ -142,7 +143,7 @@ def read_card(directory: str | Path) -> dict[str, Any]:
     """Reads the card of a teacher that `save` wrote.
 
     Raises:
-        UserError: nothing there, or a field that is missing or has a value that it may not have.
+        UserError: there is no card, or a field is missing or has a value that is not allowed.
     """
     file = as_path(directory) / FILE
     mend = "restore the file, or port or train the teacher again"
@@ -153,9 +154,9 @@ def describe(directory: str | Path, factory: str = "") -> Teacher:
     """Reads the card of a teacher that `save` wrote, without its variables.
 
     Args:
-        directory: folder of the teacher.
+        directory: directory of the teacher.
         factory: `package.module:function` that makes the model, if it is not one of this package.
-            A card only says which function it was; nothing is imported because a card says so.
+            The card only names the function; nothing is imported because a card says so.
 
     Raises:
         UserError: see `read_card`; or the card names an unknown architecture, or a function other
@@ -181,15 +182,15 @@ def export(path: str | Path, teacher: Teacher, variables: Any, style: int = 0) -
     """Writes a safetensors file whose keys are PyTorch's, for `load_state_dict`.
 
     Args:
-        path: of the file; its folder exists.
-        teacher: what it is.
-        variables: its weights and statistics.
-        style: which of `teacher.torch_names`.
+        path: path of the file, in a folder that exists.
+        teacher: description of the teacher.
+        variables: weights and statistics of the teacher.
+        style: index of the key style in `teacher.torch_names`.
     """
     tensors = state_dict(variables, teacher.torch_names[style])
     torch_file.write(as_path(path), tensors, {"arch": teacher.arch})
 
 
 def count(params: Any) -> int:
-    """Number of weights in a pytree."""
+    """Counts the weights of a pytree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

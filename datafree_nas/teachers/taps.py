@@ -1,4 +1,4 @@
-"""Statistics at the input of every BatchNorm, with no change to the model."""
+"""Measures statistics at the input of every BatchNorm layer, with no change to the model."""
 
 from typing import Any, NamedTuple
 
@@ -13,13 +13,13 @@ _SAMPLED = 4  # every fourth row and column gives a first guess of the mean
 
 
 class Tap(NamedTuple):
-    """What one BatchNorm layer sees and what it remembers.
+    """Statistics of one BatchNorm layer: those of its input, and those that it has stored.
 
     Attributes:
-        mean: of the input over images and positions, for each group of images, `[g c]`.
-        var: likewise, biased (divided by the count).
-        running_mean: of the training data, `[c]`.
-        running_var: likewise.
+        mean: mean of the input over images and positions, for each group of images, `[g c]`.
+        var: variance of the input, for each group, `[g c]`; biased (divided by the count).
+        running_mean: stored mean of the input in training, `[c]`.
+        running_var: stored variance of the input in training, `[c]`.
     """
 
     mean: Float[Array, "g c"]
@@ -31,18 +31,18 @@ class Tap(NamedTuple):
 def apply_with_taps(
     model: nn.Module, variables: Any, x: Float[Array, "b h w c"], groups: int = 1
 ) -> tuple[Float[Array, "b k"], list[Tap]]:
-    """Runs a model in evaluation mode and taps its BatchNorm layers.
+    """Runs a model in evaluation mode and measures the input of its BatchNorm layers.
 
     Works on any Linen model: its `nn.BatchNorm` calls are intercepted.
 
     Args:
-        model: called as `model.apply(variables, x, train=False)`.
-        variables: with the collections `params` and `batch_stats`.
-        x: normalized images.
-        groups: over how many equal groups of consecutive images statistics are taken apart.
+        model: Linen module, called as `model.apply(variables, x, train=False)`.
+        variables: variables of the model, with the collections `params` and `batch_stats`.
+        x: normalized images `[b h w c]`.
+        groups: number of equal groups of consecutive images, each with statistics of its own.
 
     Returns:
-        The logits, and one tap a BatchNorm layer in the order of the calls.
+        The logits, and one `Tap` for each BatchNorm layer, in the order of the calls.
     """
     taps: list[Tap] = []
 
@@ -61,11 +61,11 @@ def apply_with_taps(
 
 
 def _statistics(x: Float[Array, "b *s c"], groups: int) -> tuple[Array, Array]:
-    """Mean and variance in one pass over the activations.
+    """Computes mean and variance in one pass over the activations, in float32.
 
-    `E[d²] − E[d]²` cancels badly far from zero, so d is taken from about the mean: that of a part
-    of the positions. Mathematically the result does not depend on it, nor do gradients. In float32,
-    whatever the activations are in.
+    `E[d²] − E[d]²` loses precision far from zero, so d is the difference from an estimate of the
+    mean, taken from a part of the positions. Mathematically neither the result nor its gradients
+    depend on the estimate.
     """
     x = x.astype(jnp.float32)
     part = x[:, *[slice(None, None, _SAMPLED)] * (x.ndim - 2)]
@@ -77,15 +77,17 @@ def _statistics(x: Float[Array, "b *s c"], groups: int) -> tuple[Array, Array]:
 
 
 def _rows(images: int, groups: int) -> int:
-    """Into how many parts a batch is cut to be averaged: groups, if devices hold whole ones or
-    several share one; else images. Any other cut would gather all activations on all devices.
+    """Returns into how many parts a batch is cut to be averaged.
+
+    The parts are the groups, if each device holds whole groups or several devices share one; else
+    they are the images. Any other cut would gather all activations on all devices.
     """
     devices = len(mesh.devices())
     return images if groups % devices and devices % groups else groups
 
 
 def _of_groups(means: Float[Array, "r c"], groups: int) -> Float[Array, "g c"]:
-    """Means of groups out of those of images; the sum is taken where the images are."""
+    """Computes the means of groups from those of images; each device sums its own images."""
     size = len(means) // groups
     if size == 1:
         return means

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 def conv(
     features: int, kernel: int, stride: int = 1, *, name: str, groups: int = 1, bias: bool = False
 ) -> nn.Conv:
-    """A square convolution, padded by half its kernel on every side."""
+    """Builds a square convolution, padded by half its kernel on every side."""
     return nn.Conv(
         features,
         (kernel, kernel),
@@ -20,12 +20,12 @@ def conv(
 
 
 def batch_norm(train: bool, name: str, epsilon: float = 1e-5) -> nn.BatchNorm:
-    """BatchNorm; by its running statistics unless in training."""
+    """Builds a BatchNorm layer, which uses its running statistics except in training."""
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=epsilon, name=name)
 
 
 def max_pool(
     x: Float[Array, "b h w c"], window: int, stride: int, padding: int = 0
 ) -> Float[Array, "b i j c"]:
-    """The largest of every window; padding never wins."""
+    """Takes the maximum of every window; padding never is the maximum."""
     return nn.max_pool(x, (window, window), (stride, stride), ((padding, padding),) * 2)

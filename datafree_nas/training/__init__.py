@@ -1,1 +1,1 @@
-"""Training a classifier on images in memory: teachers, supernets and students alike."""
+"""Training of classifiers: teachers, supernets and students."""

@@ -1,4 +1,4 @@
-"""Trains one network to the end of its recipe, resumably."""
+"""Trains one network to the end of its recipe; an interrupted training can be resumed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,16 +22,16 @@ from datafree_nas.training import stream, trainer
 from datafree_nas.training.recipe import optimizer
 from datafree_nas.training.trainer import (
     Batch,
-    Forward,
     BatchSampler,
+    Forward,
     Outputs,
     TrainData,
     TrainState,
 )
 
 EVALUATION_BATCH = 500
-EVALUATION_PART = 5000  # images in memory at once, of a set that is not
-BATCH_NORM_MOMENTUM = 0.9  # of all networks that are trained on their own
+EVALUATION_PART = 5000  # images in memory at once, if the whole set is not
+BATCH_NORM_MOMENTUM = 0.9  # in all networks but supernets
 
 
 def fit(
@@ -48,17 +48,18 @@ def fit(
     """Trains a network from scratch.
 
     Args:
-        model: called as `apply(variables, x, train=...)`, in train mode with `drop_path=...` as
-            well if the recipe has it. Logits of an auxiliary head are in the collection
-            `auxiliary`.
-        images: to train on; those that are not in memory are streamed.
-        labeller: classifier that gives soft labels if `recipe.labels` is `teacher`; its
+        model: Linen module, called as `apply(variables, x, train=...)`, in train mode with
+            `drop_path=...` as well if the recipe has it. Logits of an auxiliary head are in the
+            collection `auxiliary`.
+        images: training images; those that are not in memory are streamed.
+        labeller: classifier that gives the soft labels if `recipe.labels` is `teacher`; its
             preprocessing is that of the network.
         recipe: a training block of the config.
-        key: of initialization, batches and augmentation.
-        label: for progress lines.
-        directory: gets `metrics.jsonl`; `directory/working` keeps the state between processes.
-        rule: of the initial values.
+        key: random key of initialization, batches and augmentation.
+        label: text that progress lines begin with.
+        directory: directory that gets `metrics.jsonl`; `working` in it keeps the state, from which
+            an interrupted training is resumed.
+        rule: mean and standard deviation of the initial values, see `initial.Rule`.
 
     Returns:
         The trained variables, `params` and `batch_stats`.
@@ -85,7 +86,7 @@ def fit(
 
 
 def phases(model: nn.Module, labeller: Labeller, recipe: Config) -> list[Phase]:
-    """What `fit` does to a `TrainState`; the arguments are its own."""
+    """Returns the phases of `fit`, which change a `TrainState`; for the arguments see `fit`."""
     sample, forward = trainer.make_batch_sampler(labeller, recipe), _forward(model, recipe)
     step = trainer.make_train_step(forward, sample, recipe, optimizer(recipe))
     training = Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)
@@ -115,7 +116,10 @@ def _forward(model: nn.Module, recipe: Config) -> Forward:
 
 
 def _calibration(forward: Forward, sample: BatchSampler, recipe: Config) -> Phase:
-    """BatchNorm's statistics as the average over batches, of the weights that are kept."""
+    """Builds the phase that averages BatchNorm's statistics over batches.
+
+    The weights are those that `fit` returns: their average over time if the recipe has `ema`.
+    """
     count = recipe.calibration_batches
 
     def enter(state: TrainState) -> TrainState:
@@ -128,7 +132,7 @@ def _calibration(forward: Forward, sample: BatchSampler, recipe: Config) -> Phas
     def step(state: TrainState, data: TrainData) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
         batch = sample(key, trainer.batch_of(data, state.step))
-        # where the running statistics are 0, the new ones are a known share of the batch's own
+        # if the running statistics are 0, the new ones are a known share of the batch's own
         none = state._replace(batch_stats=jax.tree.map(jnp.zeros_like, state.batch_stats))
         outputs = forward(state.params, batch, none)
         scale = 1 / (count * (1 - BATCH_NORM_MOMENTUM))
@@ -142,11 +146,11 @@ def _calibration(forward: Forward, sample: BatchSampler, recipe: Config) -> Phas
 
 
 def logits_of(labeller: Labeller, images: np.ndarray) -> np.ndarray:
-    """Computes logits `[n k]` of all images, in batches, each split over the devices.
+    """Computes the logits `[n k]` of all images, in batches that are split over the devices.
 
     Args:
         labeller: network with its weights.
-        images: bytes `[n h w c]`.
+        images: images as bytes, `[n h w c]`.
 
     Raises:
         Interrupted: a signal came.
@@ -168,7 +172,7 @@ def logits_of(labeller: Labeller, images: np.ndarray) -> np.ndarray:
 
 
 def accuracy(labeller: Labeller, images: Images) -> float:
-    """Computes the share of images whose most likely class is the label."""
+    """Computes the share of images whose top class is the label."""
     right = 0
     for part in _in_memory(images):
         logits = logits_of(labeller, np.asarray(part.images))
@@ -177,7 +181,7 @@ def accuracy(labeller: Labeller, images: Images) -> float:
 
 
 def _in_memory(images: Images) -> Iterator[ImageSet]:
-    """A set in parts, if it is not in memory."""
+    """Yields the images of a set, in several parts if it is not in memory."""
     if isinstance(images, ImageSet):
         yield images
         return

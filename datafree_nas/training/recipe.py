@@ -20,7 +20,7 @@ def check(recipe: Config, place: str) -> None:
         place: path of the block, for messages.
 
     Raises:
-        UserError: names field, value and remedy.
+        UserError: they do not fit; the message names field, value and remedy.
     """
     if recipe.warmup >= recipe.steps:
         raise UserError(
@@ -35,12 +35,13 @@ def check(recipe: Config, place: str) -> None:
 
 
 def optimizer(recipe: Config, batches: int = 1) -> optax.GradientTransformation:
-    """SGD with momentum, decay, a schedule, and clipping by global norm.
+    """Builds SGD with momentum, weight decay, a schedule, and clipping by global norm.
 
     Args:
-        recipe: `learning_rate`, `schedule`, `final_learning_rate`, `warmup` (steps), `steps`,
-            `momentum`, `nesterov`, `weight_decay`, `decay_all` (or kernels only), `clip` (0: none).
-        batches: steps of the recipe that one update stands for.
+        recipe: a training block of the config, with `learning_rate`, `schedule`,
+            `final_learning_rate`, `warmup` (steps), `steps`, `momentum`, `nesterov`,
+            `weight_decay`, `decay_all` (if false, only kernels decay), `clip` (0: none).
+        batches: number of the recipe's steps that one update stands for.
     """
     clip = optax.clip_by_global_norm(recipe.clip) if recipe.clip else optax.identity()
     return optax.chain(
@@ -53,11 +54,13 @@ def optimizer(recipe: Config, batches: int = 1) -> optax.GradientTransformation:
 
 
 def learning_rate(recipe: Config, batches: int = 1) -> optax.Schedule:
-    """A linear warm-up to the peak, then down to `final_learning_rate` at the last step.
+    """Builds a schedule: linear warm-up to the peak, then down to `final_learning_rate`.
+
+    The final rate is reached at the last step.
 
     Args:
-        recipe: see `optimizer`.
-        batches: see `optimizer`.
+        recipe: a training block of the config, see `optimizer`.
+        batches: number of the recipe's steps that one update stands for.
     """
     peak, last, warmup = recipe.learning_rate, recipe.final_learning_rate, recipe.warmup // batches
     rest = max(recipe.steps // batches - warmup, 1)
@@ -75,10 +78,11 @@ def _kernels(params: Any) -> Any:
 
 
 def only_used(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Leaves alone what took no part in a step: no decay, no momentum step.
+    """Wraps an optimizer so that it changes only tensors that took part in a step.
 
-    In a supernet the ops that were not sampled have gradients of zero everywhere, which by itself
-    would not stop decay and momentum (the release sets their gradient to none).
+    The others get no decay and no momentum step. In a supernet, ops that were not sampled have
+    gradients of zero everywhere, which by itself would not stop decay and momentum (the release
+    sets their gradient to none).
     """
 
     def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:

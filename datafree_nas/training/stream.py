@@ -1,8 +1,8 @@
-"""Training sets too large for the devices: batches that Grain decodes ahead of the steps.
+"""Streams training sets too large for the devices; Grain decodes batches ahead of the steps.
 
 Every epoch has every image once, in an order of its own that depends on the seed alone. The batch
-of a step is the same whatever the number of processes, of which each decodes its share. Since a
-batch is found by its number, a run that goes on needs to know nothing but its step.
+of a step is the same for any number of processes; each process decodes its share. A batch is found
+by its number, so a resumed run needs to know only its step.
 """
 
 import math
@@ -20,21 +20,21 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.feed import Feed
 from datafree_nas.training.trainer import TrainData, check_labels
 
-_PART_BYTES = 1 << 28  # of a process: so many steps' images are on its devices at once
+_PART_BYTES = 1 << 28  # of images that a process has on its devices at once
 
 
 def feed(records: Records, teacher: Any, recipe: Config, key: jax.Array) -> Feed:
     """Streams a set to the devices.
 
     Args:
-        records: to train on.
+        records: set of training images.
         teacher: variables of the labelling network, used if `recipe.labels` is `teacher`.
         recipe: a training block of the config.
-        key: of the order.
+        key: random key of the order.
 
     Raises:
-        UserError: stored logits are asked for and there are none, or the batch does not divide over
-            the devices.
+        UserError: the recipe uses stored logits and the set has none, or the batch does not divide
+            over the devices.
     """
     check_labels(records.read(0).logits, recipe)
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
@@ -52,27 +52,27 @@ def feed(records: Records, teacher: Any, recipe: Config, key: jax.Array) -> Feed
 
 
 def part_length(image_size: tuple[int, int, int], recipe: Config) -> int:
-    """How many steps' batches are on the devices at once."""
+    """Returns for how many steps the batches are on the devices at once."""
     share = recipe.batch_size // mesh.part()[1]
     return int(np.clip(_PART_BYTES // (share * math.prod(image_size)), 1, recipe.log_every))
 
 
 def sharding() -> NamedSharding:
-    """Of `[n b ...]`: every batch is split over the devices."""
+    """Returns the sharding of arrays `[n b ...]`: every batch is split over the devices."""
     return NamedSharding(mesh.data_mesh(), PartitionSpec(None, "data"))
 
 
 class View:
-    """This process's share of an endless sequence of batches, as Grain's random access wants it.
+    """This process's share of an endless sequence of batches, in the form that Grain reads.
 
     Args:
-        records: that the batches are of.
+        records: set that the images come from.
         recipe: a training block of the config.
-        key: of the order.
+        key: random key of the order.
     """
 
     def __init__(self, records: Records, recipe: Config, key: jax.Array):
-        import grain  # only here: whoever streams nothing does not wait for it
+        import grain  # imported here, as it takes time that only streaming needs
 
         seed = int(seeds.numpy_generator(key).integers(1 << 31))
         self._order = grain.MapDataset.range(records.size).shuffle(seed=seed).repeat()
@@ -91,7 +91,7 @@ class View:
         return {**example, "logits": found.logits} if self._stored else example
 
     def parts(self, first: int, length: int) -> Iterator[dict[str, np.ndarray]]:
-        """`[length share ...]` arrays, from number `first` on, decoded ahead by threads."""
+        """Decodes arrays `[length share ...]` in threads, ahead of use, from number `first` on."""
         import grain
 
         decoded = grain.MapDataset.source(self).slice(slice(first * length * self.share, None))

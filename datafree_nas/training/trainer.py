@@ -24,19 +24,19 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     optimizer: Any
-    average: Any = None  # of `params` and `batch_stats` over time, where the recipe has `ema`
+    average: Any = None  # of `params` and `batch_stats` over time, if the recipe has `ema`
 
 
 class TrainData(NamedTuple):
-    """What training reads; on the devices.
+    """Data that training reads, on the devices.
 
     Attributes:
-        images: `[n h w c]`, bytes; or, of a stream, n batches of b, `[n b h w c]`.
-        labels: `[n]`, or `[n b]`.
-        logits: `[n k]`, or `[n b k]`, the teacher's on these images, if the recipe takes the stored
-            ones.
-        teacher: variables of the labelling network, if the recipe asks it.
-        first: of a stream, the step that the first of these batches is for.
+        images: images as bytes, `[n h w c]`; of a stream, n batches of b images, `[n b h w c]`.
+        labels: class indices, `[n]` or, of a stream, `[n b]`.
+        logits: the teacher's logits on these images, `[n k]` or `[n b k]`, if the recipe uses
+            stored ones.
+        teacher: variables of the labelling network, if the recipe's labels are its predictions.
+        first: number of the step that the first of these batches is for; only in a stream.
     """
 
     images: UInt8[Array, "*n h w c"]
@@ -47,13 +47,13 @@ class TrainData(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a loss sees.
+    """Input of a loss.
 
     Attributes:
         x: augmented and normalized images, of the type that layers compute in.
-        labels: of the data.
-        soft: the teacher's logits; None where the recipe has hard labels.
-        key: of whatever the network draws: a path, dropout.
+        labels: class indices from the data.
+        soft: the teacher's logits; None if the recipe has hard labels.
+        key: random key for what the network draws: a path, dropout.
     """
 
     x: Float[Array, "b h w c"]
@@ -63,12 +63,12 @@ class Batch(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a network in train mode gives.
+    """Outputs of a network in train mode.
 
     Attributes:
-        logits: of the batch.
-        batch_stats: the new ones.
-        auxiliary: logits of its auxiliary head, if it has one.
+        logits: logits of the batch.
+        batch_stats: new statistics of BatchNorm.
+        auxiliary: logits of the auxiliary head, if the network has one.
     """
 
     logits: Float[Array, "b k"]
@@ -87,7 +87,7 @@ def create_train_state(
     transform: optax.GradientTransformation,
     average: bool = False,
 ) -> TrainState:
-    """A state with freshly initialized variables, on every device."""
+    """Builds the state before the first step, on every device."""
     network = {"batch_stats": {}, **jax.tree.map(jnp.array, variables)}
     state = TrainState(
         key=key,
@@ -103,13 +103,16 @@ def create_train_state(
 def distillation(
     logits: Float[Array, "b k"], teacher_logits: Float[Array, "b k"], temperature: float
 ) -> Float[Array, ""]:
-    """`−Σ softmax(teacher / T) · log softmax(student / T)`, mean over the batch, without T²."""
+    """Computes the distillation loss, a mean over the batch.
+
+    It is `−Σ softmax(teacher / T) · log softmax(student / T)`, without a factor T².
+    """
     targets = jax.nn.softmax(teacher_logits / temperature)
     return jnp.mean(optax.softmax_cross_entropy(logits / temperature, targets))
 
 
 def check_labels(logits: Any, recipe: Config) -> None:
-    """Raises `UserError` if the recipe wants logits of a set that has none."""
+    """Raises `UserError` if the recipe uses stored logits and the set has none."""
     if recipe.labels == "stored" and logits is None:
         raise UserError(
             "labels='stored' needs images that carry the teacher's logits, which only synthetic "
@@ -121,12 +124,12 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
     """Puts images on the devices, with what the recipe's labels need.
 
     Args:
-        images: to train on.
+        images: set of training images.
         teacher: variables of the labelling network, used if `recipe.labels` is `teacher`.
         recipe: a training block of the config.
 
     Raises:
-        UserError: stored logits are asked for and there are none.
+        UserError: the recipe uses stored logits and the set has none.
     """
     check_labels(images.logits, recipe)
     parts = (
@@ -141,7 +144,7 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
 def make_batch_sampler(labeller: Labeller, recipe: Config) -> BatchSampler:
     """Builds `(key, data) -> batch`: random images, augmented, with the recipe's labels.
 
-    Of a stream, `data` is what `batch_of` gives, and the images are not drawn once more.
+    If `data` is a batch from a stream, as `batch_of` returns it, all of its images are taken.
 
     Args:
         labeller: classifier that labels the augmented images if `recipe.labels` is `teacher`; its
@@ -177,17 +180,17 @@ def _at(data: TrainData, index: Array) -> TrainData:
 
 
 def batch_of(data: TrainData, step: Int[Array, ""]) -> TrainData:
-    """Of a stream, the batch of a step; a set that is all there, as it is."""
+    """Returns the batch of a step, if the data is a stream; else the data as it is."""
     return data if data.first is None else _at(data, step - data.first)
 
 
 def loss_and_accuracy(
     logits: Float[Array, "b k"], batch: Batch, recipe: Config
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The recipe's loss, and the share of images whose top class is that of the labels.
+    """Computes the recipe's loss, and the share of images with the same top class as the labels.
 
-    `(1 − h) distillation + h CE`, h = `hard_weight`, where there are soft labels; else CE, with
-    `label_smoothing`.
+    With soft labels the loss is `(1 − h) distillation + h CE`, h = `hard_weight`; else it is CE,
+    the cross-entropy, with `label_smoothing`.
     """
     logits = logits.astype(jnp.float32)
     hard = optax.softmax_cross_entropy(
@@ -208,13 +211,13 @@ def make_train_step(
     recipe: Config,
     transform: optax.GradientTransformation,
 ) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
-    """Builds the step: batch, loss, SGD.
+    """Builds the training step: batch, loss, SGD.
 
     Args:
-        forward: the network in train mode.
-        sample: draws a batch, see `make_batch_sampler`.
+        forward: function that runs the network in train mode.
+        sample: function that draws a batch, see `make_batch_sampler`.
         recipe: a training block of the config.
-        transform: the optimizer.
+        transform: optimizer of the parameters.
 
     Returns:
         Pure `(state, data) -> (state, metrics)`, for `backend.repeat`. Metrics: `loss`, and
@@ -247,7 +250,7 @@ def make_train_step(
 def descend(
     state: TrainState, grads: Any, batch_stats: Any, transform: optax.GradientTransformation
 ) -> TrainState:
-    """The state after one step of the optimizer."""
+    """Returns the state after one step of the optimizer."""
     updates, moments = transform.update(grads, state.optimizer, state.params)
     return state._replace(
         step=state.step + 1,

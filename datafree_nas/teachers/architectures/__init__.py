@@ -1,5 +1,5 @@
-"""One file a family of teachers; `teachers.registry` finds them all.
+"""Families of teachers, one in each file; `teachers.registry` finds all files by itself.
 
-A file has `ARCHITECTURES`, whose members or keys are the names, and `build(arch, num_classes)`,
-where 0 classes ask for the published number. Modules bear the names that they have in PyTorch.
+A file has `ARCHITECTURES`, a tuple or a dict of names, and `build(arch, num_classes)`, where 0
+classes stand for the published number. Modules have the names that they have in PyTorch.
 """

@@ -40,7 +40,7 @@ class CifarResNet(nn.Module):
     """ResNet of depth 6 n + 2.
 
     Attributes:
-        blocks: n, residual blocks per stage.
+        blocks: number n of residual blocks per stage.
         num_classes: width of the head.
     """
 
@@ -58,7 +58,7 @@ class CifarResNet(nn.Module):
 
 
 def build(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create_teacher`."""
+    """Builds the teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 10
     return Teacher(
         arch=arch,

@@ -27,10 +27,10 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """Dense blocks, with a transition to half the features and half the size between them.
+    """Dense blocks; between two of them, a transition halves the features and the size.
 
     Attributes:
-        layers: of each dense block.
+        layers: number of layers of each dense block.
         num_classes: width of the head.
     """
 
@@ -55,12 +55,12 @@ class DenseNet(nn.Module):
 
 
 def _published(name: str) -> str:
-    """The names in the files of before torchvision 0.3, which are the published ones."""
+    """Returns a module's name in torchvision before 0.3, which the published files have."""
     return re.sub(r"(denselayer\d+\.)(norm|conv)(\d)", r"\1\2.\3", name)
 
 
 def build(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create_teacher`."""
+    """Builds the teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 1000
     return Teacher(
         arch=arch,

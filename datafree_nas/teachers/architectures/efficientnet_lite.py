@@ -1,11 +1,12 @@
 """EfficientNet-Lite0 to Lite4: EfficientNet without squeeze-and-excitation, and with ReLU6.
 
-As in TensorFlow's release: paddings are uneven where stride 2 asks for it, BatchNorm's epsilon is
-1e-3, pixels are in [-1, 1]. Modules bear the names of efficientnet_lite_pytorch; timm's are known
-too, where these networks are called `tf_efficientnet_lite0` to 4.
+As in TensorFlow's release: paddings are uneven where stride 2 needs it, BatchNorm's epsilon is
+1e-3, pixels are in [-1, 1]. Modules have the names of efficientnet_lite_pytorch. timm's names are
+known too; there these networks are called `tf_efficientnet_lite0` to 4.
 
 `timm_efficientnet_lite0` to 4 are what timm calls `efficientnet_lite0` to 4: the same keys and
-shapes, but paddings are symmetric, epsilon is 1e-5, and pixels are normalized as ImageNet's.
+shapes, but paddings are symmetric, epsilon is 1e-5, and pixels are normalized by ImageNet's mean
+and standard deviation.
 """
 
 import math
@@ -35,7 +36,7 @@ ARCHITECTURES = {
     "timm_efficientnet_lite3": (1.2, 1.4, 300),
     "timm_efficientnet_lite4": (1.4, 1.8, 380),
 }
-# blocks, kernel, stride of the first block, expansion, features; of Lite0
+# of Lite0: blocks, kernel, stride of the first block, expansion, features
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -49,11 +50,11 @@ STEM, HEAD = 32, 1280  # the same in all five
 
 
 class Style(NamedTuple):
-    """In what two releases of the same network differ.
+    """Differences between two releases of the same network.
 
     Attributes:
-        symmetric: padding of half the kernel on every side; else as TensorFlow pads.
-        epsilon: of BatchNorm.
+        symmetric: whether padding is half the kernel on every side; else it is TensorFlow's.
+        epsilon: epsilon of all BatchNorm layers.
     """
 
     symmetric: bool = False
@@ -61,7 +62,7 @@ class Style(NamedTuple):
 
 
 def _scaled_blocks(depth: float) -> list[int]:
-    """Blocks of each stage; the first and the last are not scaled."""
+    """Returns the number of blocks of each stage; the first and the last are not scaled."""
     first, *inner, last = (blocks for blocks, *_ in STAGES)
     return [first, *(math.ceil(blocks * depth) for blocks in inner), last]
 
@@ -76,7 +77,7 @@ def _conv(features: int, kernel: int, stride: int, style: Style, name: str) -> n
 
 
 class MBConv(nn.Module):
-    """1x1 expansion, depthwise convolution, linear 1x1; a shortcut where shapes allow."""
+    """1x1 expansion, depthwise convolution, linear 1x1 convolution; a shortcut if shapes allow."""
 
     kernel: int
     stride: int
@@ -102,10 +103,10 @@ class EfficientNetLite(nn.Module):
     """Stem, seven stages of blocks, 1x1 convolution, head.
 
     Attributes:
-        width: multiplies features.
-        depth: multiplies blocks.
+        width: multiplier of the number of features.
+        depth: multiplier of the number of blocks.
         num_classes: width of the head.
-        style: of the release.
+        style: padding and epsilon of the release.
     """
 
     width: float
@@ -154,7 +155,7 @@ _TIMM_BLOCK = {
 
 
 def _timm(name: str, depth: float) -> str:
-    """timm's names, which count blocks within their stage."""
+    """Returns timm's name of a module; timm counts blocks within their stage."""
     if not name.startswith("_blocks."):
         return _TIMM[name]
     _, number, layer = name.split(".")
@@ -168,7 +169,7 @@ def _timm(name: str, depth: float) -> str:
 
 
 def build(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create_teacher`."""
+    """Builds the teacher of that name; see `teachers.create_teacher`."""
     width, depth, side = ARCHITECTURES[arch]
     classes, timm = num_classes or 1000, partial(_timm, depth=depth)
     if arch.startswith("timm_"):

@@ -23,7 +23,7 @@ STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, 3x3 depthwise, linear 1x1; layers are numbered as in torchvision."""
+    """1x1 expansion, 3x3 depthwise, linear 1x1 convolution; layers have torchvision's numbers."""
 
     expansion: int
     features: int
@@ -82,7 +82,7 @@ _TIMM_BLOCK = {
 
 
 def _timm(name: str) -> str:
-    """timm's names, which count blocks within their stage."""
+    """Returns timm's name of a module; timm counts blocks within their stage."""
     if name in _TIMM:
         return _TIMM[name]
     _, number, _, layer = name.split(".", 3)
@@ -94,7 +94,7 @@ def _timm(name: str) -> str:
 
 
 def build(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create_teacher`."""
+    """Builds the teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 1000
     return Teacher(
         arch=arch,

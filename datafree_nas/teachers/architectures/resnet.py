@@ -1,9 +1,10 @@
-"""ResNets with the four stages of ImageNet (He et al. 2016), and their wide and grouped kin.
+"""ResNets with the four stages for ImageNet (He et al. 2016), also wide and grouped ones.
 
-The blocks are torchvision's: stride 2 is in the 3x3 convolution of a bottleneck (v1.5); names that
-end in `_v1` have it in the first 1x1, as the paper has. `wide_stem_resnet18` and `34` are those of
-the data-free distillation papers for 32x32 images: a 3x3 stem of stride 1 without pooling; with
-`_pool` the max-pooling is kept. Keys are torchvision's, Hugging Face's or kuangliu's.
+The blocks are torchvision's: stride 2 is in the 3x3 convolution of a bottleneck (v1.5); if a name
+ends in `_v1`, it is in the first 1x1 convolution, as in the paper. `wide_stem_resnet18` and `34`
+are those of the data-free distillation papers for 32x32 images: a 3x3 stem of stride 1 without
+pooling; with `_pool`, max-pooling follows the stem. Keys are torchvision's, Hugging Face's or
+kuangliu's.
 """
 
 import re
@@ -19,15 +20,15 @@ from datafree_nas.teachers.torch_layers import batch_norm, conv, max_pool
 
 
 class Shape(NamedTuple):
-    """What tells the members of the family apart.
+    """Settings in which the members of the family differ.
 
     Attributes:
-        blocks: residual blocks of each stage.
-        bottleneck: three convolutions a block, not two.
-        width: of the inner convolutions of a bottleneck at stage 1, 64 in the paper.
-        groups: of a bottleneck's 3x3 convolution.
-        stride_first: stride 2 is in a bottleneck's first convolution, not in its 3x3.
-        small_stem: the stem is a 3x3 convolution of stride 1.
+        blocks: number of residual blocks of each stage.
+        bottleneck: whether a block has three convolutions, not two.
+        width: width of a bottleneck's inner convolutions at stage 1, 64 in the paper.
+        groups: number of groups of a bottleneck's 3x3 convolution.
+        stride_first: whether stride 2 is in a bottleneck's first convolution, not in its 3x3.
+        small_stem: whether the stem is a 3x3 convolution of stride 1.
         pooling: whether max-pooling follows the stem.
     """
 
@@ -60,12 +61,13 @@ ARCHITECTURES = {
 
 
 class Block(nn.Module):
-    """Convolutions and a shortcut, which has one of its own where sizes differ.
+    """Convolutions and a shortcut, which has a convolution if sizes differ.
 
     Attributes:
-        shape: of the family's member.
-        features: of the stage: 64, 128, 256 or 512; a bottleneck puts out four times as many.
-        stride: of the block.
+        shape: settings of the network.
+        features: features of the stage: 64, 128, 256 or 512; a bottleneck has four times as many
+            outputs.
+        stride: stride of the whole block.
     """
 
     shape: Shape
@@ -86,7 +88,7 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
     def _layers(self) -> list[tuple[int, int, int, int]]:
-        """Features, kernel, stride and groups of each convolution."""
+        """Lists features, kernel, stride and groups of each convolution."""
         features, stride = self.features, self.stride
         if not self.shape.bottleneck:
             return [(features, 3, stride, 1), (features, 3, 1, 1)]
@@ -103,7 +105,7 @@ class ResNet(nn.Module):
     """Stem, four stages of blocks, head.
 
     Attributes:
-        shape: of the family's member.
+        shape: settings of the network.
         num_classes: width of the head.
     """
 
@@ -125,12 +127,12 @@ class ResNet(nn.Module):
 
 
 def _kuangliu(name: str) -> str:
-    """The names of kuangliu/pytorch-cifar, DAFL, CMI and Fast-Datafree."""
+    """Returns a module's name in kuangliu/pytorch-cifar, DAFL, CMI and Fast-Datafree."""
     return {"fc": "linear"}.get(name, name.replace("downsample", "shortcut"))
 
 
 def _hugging_face(name: str) -> str:
-    """The names of transformers' ResNetForImageClassification."""
+    """Returns a module's name in transformers' ResNetForImageClassification."""
     kinds = {"conv": "convolution", "bn": "normalization", "0": "convolution", "1": "normalization"}
     if name == "fc":
         return "classifier.1"
@@ -144,7 +146,7 @@ def _hugging_face(name: str) -> str:
 
 
 def _variant(arch: str) -> dict[str, Any]:
-    """What tells an architecture from another one with the same keys and shapes."""
+    """Describes how an architecture differs from one with the same keys and shapes."""
     other = arch.removesuffix("_v1").removesuffix("_pool")
     if arch.endswith("_v1"):
         words = f"stride 2 in a block's first convolution, where {other} has it in the second"
@@ -156,7 +158,7 @@ def _variant(arch: str) -> dict[str, Any]:
 
 
 def build(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create_teacher`."""
+    """Builds the teacher of that name; see `teachers.create_teacher`."""
     shape = ARCHITECTURES[arch]
     if shape.small_stem:
         return Teacher(

@@ -16,14 +16,14 @@ ARCHITECTURES = {
     "vgg19_bn": (2, 2, 4, 4, 4),
 }
 WIDTHS = (64, 128, 256, 512, 512)
-POOLED = 7  # the classifier sees 7x7 positions, whatever the image
+POOLED = 7  # the classifier sees 7x7 positions, whatever the image size
 
 
 class VGG(nn.Module):
-    """3x3 convolutions between poolings, then three dense layers; its dropout is left out.
+    """3x3 convolutions between poolings, then three dense layers; without dropout.
 
     Attributes:
-        convolutions: before each pooling.
+        convolutions: number of convolutions before each pooling.
         num_classes: width of the head.
     """
 
@@ -48,7 +48,7 @@ class VGG(nn.Module):
 
 
 def _adaptive_average_pool(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b n n c"]:
-    """PyTorch's: place i averages rows from floor(i h / n) to ceil((i + 1) h / n)."""
+    """Pools as PyTorch does: place i averages rows floor(i h / n) to ceil((i + 1) h / n)."""
     rows, columns = (_averages(side, size) for side in x.shape[1:3])
     return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, x)
 
@@ -60,7 +60,7 @@ def _averages(side: int, size: int) -> np.ndarray:
 
 
 def build(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create_teacher`."""
+    """Builds the teacher of that name; see `teachers.create_teacher`."""
     classes = num_classes or 1000
     return Teacher(
         arch=arch,

@@ -20,7 +20,7 @@ ARCHITECTURES = {
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions after BatchNorm; where the width changes, the shortcut is a 1x1."""
+    """Two 3x3 convolutions after BatchNorm; if the width changes, the shortcut has a 1x1 one."""
 
     features: int
     stride: int
@@ -40,8 +40,8 @@ class WideResNet(nn.Module):
     """Three stages of widths 16 k, 32 k, 64 k.
 
     Attributes:
-        depth: 6 n + 4.
-        widen: k.
+        depth: number of layers, 6 n + 4.
+        widen: widening factor k.
         num_classes: width of the head.
     """
 
@@ -62,7 +62,7 @@ class WideResNet(nn.Module):
 
 
 def build(arch: str, num_classes: int) -> Teacher:
-    """The teacher of that name; see `teachers.create_teacher`."""
+    """Builds the teacher of that name; see `teachers.create_teacher`."""
     depth, widen = ARCHITECTURES[arch]
     classes = num_classes or 10
     return Teacher(
