@@ -1,1 +1,1 @@
-"""What a run has left behind, as one page and one table; opens files and runs nothing."""
+"""The report of a run: a page and a table, made from the files that the stages wrote."""

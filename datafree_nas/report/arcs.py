@@ -1,4 +1,7 @@
-"""An architecture drawn by matplotlib: nodes on a line, edges as arrows and arcs; in inches."""
+"""An architecture drawn by matplotlib: nodes on a line, edges as arrows and arcs.
+
+Lengths are in inches unless stated otherwise.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,20 +15,20 @@ from datafree_nas.report.rows import Edge, Row
 from datafree_nas.report.svg import PALE, PAPER, WIDTH, drawn
 
 BOX = (0.62, 0.36)  # width and height of a node
-SIDE = BOX[0] / 2 + 0.03  # from the middle of the outermost node to the edge of the drawing
-STEP = 2.5  # between neighbours, less where a row would not fit
+SIDE = BOX[0] / 2 + 0.03  # from the middle of the outermost node to the border of the drawing
+STEP = 2.5  # between the middles of neighbours; less if the longest row would not fit
 MARGIN = 0.3  # above and below a row
 TITLE = 0.3  # height of a title
-LEAN = 0.06  # how far an arc's ends are from the middle of a node, in steps
+LEAN = 0.06  # from the middle of a node to the end of a longer arc, in steps
 
 
 @drawn
 def network(rows: Sequence[Row], colours: Mapping[str, str]) -> Figure:
-    """Neighbours are joined by straight arrows, others by arcs.
+    """Draws rows of nodes; neighbours are joined by straight arrows, others by arcs.
 
     Args:
-        rows: from top to bottom.
-        colours: by op.
+        rows: rows of the drawing from top to bottom.
+        colours: colour of each op.
     """
     rows = [replace(row, edges=[edge for edge in row.edges if edge[2] != NONE]) for row in rows]
     longest = max(len(row.nodes) for row in rows)
@@ -33,7 +36,7 @@ def network(rows: Sequence[Row], colours: Mapping[str, str]) -> Figure:
     extents = [_extent(row, step) for row in rows]
     width, height = step * (longest - 1) + 2 * SIDE, sum(low + high for low, high in extents)
     figure = Figure(figsize=(width, height))
-    figure.set_layout_engine("none")  # an inch of the axes is to be one on the page
+    figure.set_layout_engine("none")  # one unit of the axes must be one inch
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-SIDE, width - SIDE), ylim=(-height, 0))
     axes.set_axis_off()
     top = 0.0
@@ -45,7 +48,7 @@ def network(rows: Sequence[Row], colours: Mapping[str, str]) -> Figure:
 
 
 def _extent(row: Row, step: float) -> tuple[float, float]:
-    """How far a row reaches below and above its line."""
+    """Returns how far a row reaches below and above its line."""
     tops = [
         _apex(edge, bend, step) for edge, bend in zip(row.edges, _bends(row.edges), strict=True)
     ]
@@ -76,7 +79,10 @@ def _row(axes: Axes, row: Row, y: float, step: float, colours: Mapping[str, str]
 
 
 def _bends(edges: Sequence[Edge]) -> list[float]:
-    """How far each arc leaves the line: above if positive, on the side where it crosses fewer."""
+    """Returns how strongly each edge bends, as a share of its length; positive above the line.
+
+    Straight arrows have 0. Each arc is on the side of the line where it crosses fewer other arcs.
+    """
     bend: dict[int, float] = {}
     for i in sorted(range(len(edges)), key=lambda i: edges[i][1] - edges[i][0]):
         start, end, _ = edges[i]
@@ -93,14 +99,17 @@ def _bends(edges: Sequence[Edge]) -> list[float]:
 
 
 def _ends(edge: Edge) -> tuple[float, float]:
-    """Where an edge leaves and arrives: longer arcs further out, so that none lies on another."""
+    """Returns where an edge starts and ends, in steps.
+
+    Longer arcs start further left and end further right, so that no arc lies on another.
+    """
     start, end, _ = edge
     lean = LEAN * min(end - start - 2, 2) if end - start > 1 else 0.0
     return start - lean, end + lean
 
 
 def _apex(edge: Edge, bend: float, step: float) -> float:
-    """The height of an arc: half that of the control point of its quadratic Bézier curve."""
+    """Returns the height of an arc: half the height of the control point of its Bézier curve."""
     start, end = _ends(edge)
     return step * bend * (end - start) / 2
 
@@ -122,7 +131,7 @@ def _box(axes: Axes, x: float, y: float, name: str) -> FancyBboxPatch:
 
 
 def _label(axes: Axes, op: str, x: float, y: float, bend: float, colour: str) -> None:
-    """Names an arc on its line, a straight arrow above it, for that may be too short."""
+    """Writes the op of an edge on an arc's line, or above a straight arrow, which may be short."""
     if bend:
         ground = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         axes.text(x, y, op, ha="center", va="center", size=8, color=colour, bbox=ground, zorder=2)

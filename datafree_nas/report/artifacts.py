@@ -1,4 +1,4 @@
-"""What the stages left in a workdir; a stage that was not run left nothing."""
+"""The files that the stages wrote into a workdir; a stage that was not run wrote none."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ Rows = list[Row]
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The artifacts of one workdir, as they were written.
+    """The contents of the files of a workdir; empty or `None` for a stage that was not run.
 
     Attributes:
-        teacher: `teacher.json`.
-        images: `data.json`: which natural images are read, and the class of every name.
-        teacher_metrics: empty unless the teacher was trained here.
-        curves: by round, the loss curve of every batch.
-        rounds: one row of measurements for each round of synthesis.
-        grid: a PNG file's content.
-        search_metrics: of all phases of the search.
-        probabilities: of every op at every position over the search; `None` where a strategy has
-            none.
-        history: every evaluated architecture, in order.
-        architecture: the one that was found.
-        results: by folder, that of every trained network, sorted by `order`; the teacher's is
-            `teacher`, that of the student which saw synthetic images alone is `synthetic`.
-        training: by folder, the metrics of the same.
+        teacher: content of `teacher.json`.
+        images: content of `data.json`: source and number of natural images, class of each name.
+        teacher_metrics: metrics of the teacher's training; empty if it was not trained here.
+        curves: loss curve of each batch of synthesis, by round.
+        rounds: measurements of each round of synthesis.
+        grid: content of `grid.png`, samples of the synthetic images.
+        search_metrics: metrics of all phases of the search.
+        probabilities: probability of each op at each position during the search; `None` if the
+            strategy has no probabilities.
+        history: every evaluated architecture with its score, in order of evaluation.
+        architecture: content of `architecture.json`, the architecture that was found or given.
+        results: result of each trained network by its folder, sorted by `order`. The folder of the
+            teacher is `teacher`, that of the student trained on synthetic images is `synthetic`.
+        training: training metrics of each trained network by its folder.
     """
 
     teacher: Row | None
@@ -51,14 +51,14 @@ class Artifacts:
 
 
 def read(workdir: Path) -> Artifacts:
-    """Reads what is there.
+    """Reads those files that exist.
 
     Args:
-        workdir: of the run; nothing below it need exist.
+        workdir: folder of the run; it may be empty.
 
     Raises:
-        UserError: a file is damaged, or has fields that are missing or have values that they may
-            not have; or students are of another architecture.
+        UserError: a file is damaged, a field is missing or has a value that it may not have, or
+            students have another architecture than the one that was found.
     """
     grid = workdir / "synthetic" / "grid.png"
     students = workdir / "student"
@@ -118,7 +118,7 @@ def _found(path: Path) -> Row | None:
 
 
 def _check_students(directory: Path, results: dict[str, Row], architecture: str) -> None:
-    """Refuses students of another architecture than that of which the page tells."""
+    """Refuses students of another architecture than the one that was found or given."""
     for folder, row in results.items():
         if row["name"] == "student" and row.get("architecture", architecture) != architecture:
             raise UserError(

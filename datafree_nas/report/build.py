@@ -1,4 +1,4 @@
-"""Writes the report of a run: a page for people, a summary for programs."""
+"""The report of a run: an HTML page for people, a JSON summary for programs."""
 
 import base64
 from pathlib import Path
@@ -14,17 +14,17 @@ from datafree_nas.runtime.files import write_bytes, write_json
 
 
 def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Writes `report/report.html` and `report/summary.json` from what the stages left.
+    """Writes `report/report.html` and `report/summary.json` from the files of the stages.
 
     Args:
-        workdir: of the run; a stage that left nothing there is said to be not run.
-        config: the settings, nested; `name` and `seed` head the page.
+        workdir: folder of the run; the page says which stages were not run.
+        config: settings of the run, nested; `name` and `seed` are the page's heading.
 
     Returns:
         The summary: `config`, `seed`, `rows` and `architecture`, equal for equal results.
 
     Raises:
-        UserError: an artifact is there and is no JSON.
+        UserError: a file of a stage is damaged, see `artifacts.read`.
     """
     artifacts = read(workdir)
     summary = summarize(artifacts, config)
@@ -65,7 +65,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _draw(artifacts: Artifacts) -> dict[str, str]:
-    """The figures whose data are there, by name."""
+    """Draws each figure whose data exist; returns SVG by the figure's name."""
     lines = {
         "teacher": [("teacher", artifacts.teacher_metrics)],
         "synthesis": [
@@ -96,7 +96,7 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
 
 
 def _colours(artifacts: Artifacts) -> dict[str, str]:
-    """One colour for each op, whichever drawings it is in."""
+    """Returns one colour for each op, the same in all drawings."""
     found, recorded = artifacts.architecture, artifacts.probabilities
     in_graph = [op for _, _, op in found["graph"]["edges"]] if found else []
     return colours.of_ops([*in_graph, *(recorded["ops"] if recorded else [])])

@@ -1,4 +1,4 @@
-"""The colour of every op, the same in all drawings of a page."""
+"""Colours of ops, the same in all drawings of a page."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,10 @@ COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7c3aed", "#0e7490", "#be185d", "#4
 
 
 def of_ops(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each op by the order of their names; `none` is faint.
+    """Returns a colour for each op, in alphabetical order of the ops; `none` is grey.
 
     Args:
-        names: of all ops on the page; one may occur more than once.
+        names: names of all ops on the page; repeated names are allowed.
     """
     ops = sorted(set(names) - {NONE})
     return {op: COLOURS[i % len(COLOURS)] for i, op in enumerate(ops)} | {NONE: FAINT}

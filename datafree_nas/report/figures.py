@@ -15,16 +15,17 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from datafree_nas.report.artifacts import Row, Rows
 from datafree_nas.report.svg import ACCENT, INK, WIDTH, drawn
 
-LETTERS_ACROSS, LETTERS_OF_MARK = 130, 8  # what a row of a legend holds, and a mark takes of it
+# letters that fit into a row of a legend, and letters that are as wide as the line beside a name
+LETTERS_ACROSS, LETTERS_OF_MARK = 130, 8
 DOTS = "#8da2c0"
-LOG_FROM = 30.0  # an axis is logarithmic where its largest value is so many times its smallest
+LOG_FROM = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
 
 
 def mean_over_batches(batches: Iterable[Rows]) -> Rows:
-    """One curve for several batches.
+    """Averages the curves of several batches.
 
     Args:
-        batches: rows of `step`, `phase` and any terms, a list for each batch.
+        batches: curve of each batch, rows of `step`, `phase` and terms of the loss.
 
     Returns:
         Rows of `step`, `phase` and the mean of every term at that step, sorted by step.
@@ -42,10 +43,11 @@ def mean_over_batches(batches: Iterable[Rows]) -> Rows:
 
 @drawn
 def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
-    """One panel for each term, in it one line for each label, over iterations.
+    """Draws a panel for each term, with a line for each label, over iterations.
 
     Args:
-        lines: label and rows of `step`, `phase` and terms; a row need not have every term.
+        lines: label and curve of each line; a curve is rows of `step`, `phase` and terms, and a row
+            may lack some of the terms.
     """
     terms = _terms([row for _, rows in lines for row in rows])
     columns = min(len(terms), 3)
@@ -71,10 +73,10 @@ def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
 
 @drawn
 def scores(history: Rows) -> Figure:
-    """Every score against order of evaluation, and the best one so far.
+    """Draws the scores in order of evaluation, and the best score so far.
 
     Args:
-        history: rows with `score`, in order; higher is better.
+        history: rows with `score` in order of evaluation; higher is better.
     """
     order, values = range(1, len(history) + 1), _scores(history)
     best = np.fmax.accumulate(values)
@@ -89,18 +91,18 @@ def scores(history: Rows) -> Figure:
 
 @drawn
 def tradeoff(history: Rows, found: Row) -> Figure:
-    """Score against MACs, with the Pareto front, the found architecture and the limit on MACs.
+    """Draws scores against MACs, with Pareto front, found architecture and limit on MACs.
 
     Args:
         history: rows with `score` and `macs`.
-        found: `score`, `macs`, and `max_macs` which may be `None`.
+        found: architecture that was found: `score`, `macs`, and `max_macs`, which may be `None`.
     """
     figure = Figure(figsize=(WIDTH, 3.3))
     axes = figure.subplots()
     macs = [row["macs"] for row in history]
     axes.plot(macs, _scores(history), ".", color=DOTS, markersize=5, label="evaluated")
     if front := pareto(history):
-        costs, best = zip(*front, (max(macs), front[-1][1]), strict=True)  # to the costliest
+        costs, best = zip(*front, (max(macs), front[-1][1]), strict=True)  # up to the largest MACs
         axes.step(costs, best, where="post", color=DOTS, label="Pareto front")
     axes.plot(found["macs"], found["score"], "*", color=ACCENT, markersize=12, label="found")
     if found["max_macs"] is not None:
@@ -112,10 +114,10 @@ def tradeoff(history: Rows, found: Row) -> Figure:
 
 
 def pareto(history: Rows) -> list[tuple[int, float]]:
-    """What the best score is for at most so many MACs.
+    """Returns the Pareto front: the best score for each limit on MACs.
 
     Args:
-        history: rows with `score`, of which one may be not finite, and `macs`.
+        history: rows with `macs` and `score`; a score may be not finite.
 
     Returns:
         MACs and score of every architecture that no other beats or equals at the same MACs or
@@ -130,18 +132,18 @@ def pareto(history: Rows) -> list[tuple[int, float]]:
 
 
 def _terms(rows: Rows) -> list[str]:
-    """The names of the numbers in some rows in order of appearance, the loss before all others."""
+    """Returns the names of the numbers in rows in order of appearance, with the loss first."""
     terms = dict.fromkeys(key for row in rows for key in row if key not in ("step", "phase"))
     return sorted(terms, key=lambda term: term != "loss")
 
 
 def _changes(rows: Rows) -> list[int]:
-    """The steps after which a phase gives way to another."""
+    """Returns the last step of every phase except the last one."""
     return [a["step"] for a, b in pairwise(rows) if a["phase"] != b["phase"]]
 
 
 def _scale(axes: Axes) -> None:
-    """Makes the vertical axis logarithmic where the lines ask for it."""
+    """Makes the vertical axis logarithmic if the values of the lines differ much."""
     values = np.concatenate([line.get_ydata() for line in axes.get_lines()])
     if values.min() > 0 and values.max() > LOG_FROM * values.min():
         axes.set_yscale("log")
@@ -150,11 +152,11 @@ def _scale(axes: Axes) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Names lines above a figure, as many in a row as fit.
+    """Writes a legend above a figure, with as many names in a row as fit.
 
     Args:
-        figure: has a constrained layout.
-        axes: whose lines are named.
+        figure: figure with a constrained layout.
+        axes: panel whose lines are named.
     """
     handles, labels = axes.get_legend_handles_labels()
     columns = int(LETTERS_ACROSS / (max(map(len, labels)) + LETTERS_OF_MARK))
@@ -162,5 +164,5 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def _scores(history: Rows) -> np.ndarray:
-    """The scores in order; what is not finite is not drawn."""
+    """Returns the scores in order; matplotlib does not draw those that are not finite."""
     return np.array([row["score"] for row in history], dtype=float)

@@ -12,13 +12,13 @@ from datafree_nas.report.rows import Edge, rows
 def network(
     name: str, nodes: Sequence[str], edges: Sequence[Edge], colours: Mapping[str, str]
 ) -> str:
-    """Inline SVG, by Graphviz's `dot` where that is installed, else by matplotlib.
+    """Draws an architecture as inline SVG, by Graphviz if `dot` is installed, else by matplotlib.
 
     Args:
-        name: of the figure; no other on the page may have it.
-        nodes: names in topological order.
-        edges: from, to, op.
-        colours: by op.
+        name: name of the figure, different from those of all others on the page.
+        nodes: names of the nodes in topological order.
+        edges: start, end and op of each edge; indices into `nodes`.
+        colours: colour of each op.
     """
     parts = rows(nodes, edges)
     if shutil.which("dot"):
@@ -27,10 +27,10 @@ def network(
 
 
 def left_out(graph: dict[str, Any]) -> list[str]:
-    """The edges that are not drawn, as `from → to`.
+    """Lists the edges that are not drawn because their op is `none`, as `from → to`.
 
     Args:
-        graph: `nodes` (names) and `edges` (from, to, op).
+        graph: `nodes` (names) and `edges` (start, end, op).
     """
     nodes = graph["nodes"]
     return [f"{nodes[a]} → {nodes[b]}" for a, b, op in graph["edges"] if op == NONE]

@@ -1,4 +1,4 @@
-"""How a search makes up its mind: the probability of every op at every position."""
+"""A figure of the probability of each op at each position over a search."""
 
 import math
 from collections.abc import Mapping
@@ -11,17 +11,18 @@ from datafree_nas.report.artifacts import Row
 from datafree_nas.report.figures import legend
 from datafree_nas.report.svg import WIDTH, drawn
 
-COLUMNS = (7, 6, 5, 4)  # what is tried, the first of those that leave the fewest places empty
+# numbers of columns to choose from: the first that leaves the fewest places empty is taken
+COLUMNS = (7, 6, 5, 4)
 
 
 @drawn
 def probabilities(recorded: Row, colours: Mapping[str, str]) -> Figure:
-    """One panel for each position, in it one line for each op; lines show a narrow lead as well.
+    """Draws a panel for each position, with a line for each op; lines show small differences.
 
     Args:
-        recorded: `steps`, names of `ops` and of `positions`, and `values` [steps positions ops] in
-            [0, 1]; an op that a position lacks is 0 throughout, and has no line there.
-        colours: by op.
+        recorded: `steps`, names of `ops` and `positions`, and `values` [steps positions ops] in
+            [0, 1]. An op that a position lacks is 0 at all steps; it gets no line.
+        colours: colour of each op.
     """
     values = np.array(recorded["values"], dtype=float)
     values[:, ~values.any(axis=0)] = np.nan

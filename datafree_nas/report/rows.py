@@ -1,11 +1,11 @@
-"""A graph in rows that fit the page: one for each cell, several for a long chain."""
+"""A graph as rows that fit the page: one for each cell, several for a long chain."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ACROSS = 5  # edges of a chain in one row
-Edge = Sequence[Any]  # from, to, op; a list, as JSON gives it
+ACROSS = 5  # most edges of a chain in one row
+Edge = Sequence[Any]  # start, end, op; a list, because it comes from JSON
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,9 @@ class Row:
     """A part of a graph that is drawn from left to right.
 
     Attributes:
-        title: of the cell; empty if it has none.
-        nodes: names in topological order.
-        edges: from, to, op; indices into `nodes`.
+        title: title of the cell; empty if it has none.
+        nodes: names of the nodes in topological order.
+        edges: start, end and op of each edge; indices into `nodes`.
     """
 
     title: str
@@ -24,16 +24,16 @@ class Row:
 
 
 def rows(nodes: Sequence[str], edges: Sequence[Edge]) -> list[Row]:
-    """Takes a graph apart.
+    """Splits a graph into rows.
 
     Args:
-        nodes: names in topological order; the first line of a name, if all nodes of a cell share
-            it, becomes the title of the cell.
-        edges: from, to, op; indices into `nodes`.
+        nodes: names of the nodes in topological order. If the names of all nodes of a cell have the
+            same first line, it becomes the title of the cell.
+        edges: start, end and op of each edge; indices into `nodes`.
 
     Returns:
-        The connected components from top to bottom. A chain too long for the page is several rows,
-        each of which begins with the node that the one before ends with.
+        The connected components from top to bottom. A chain that is too long for the page becomes
+        several rows; each begins with the last node of the row before.
     """
     return [
         row
@@ -43,8 +43,8 @@ def rows(nodes: Sequence[str], edges: Sequence[Edge]) -> list[Row]:
 
 
 def _components(count: int, edges: Sequence[Edge]) -> list[list[int]]:
-    """The nodes of each connected component; both are in the order of the nodes."""
-    component = list(range(count))  # of every node, called by its first one
+    """Returns the nodes of each connected component, in the order of the nodes."""
+    component = list(range(count))  # component of each node: the index of its first node
     for start, end, _ in edges:
         first, other = sorted((component[start], component[end]))
         component = [first if c == other else c for c in component]

@@ -10,11 +10,11 @@ COLUMNS = ("name", "data", "test_accuracy", "macs", "params", "seed")
 
 
 def summarize(artifacts: Artifacts, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The results without anything that differs between two runs of one config.
+    """Returns those results that are equal in two runs of the same config.
 
     Args:
-        artifacts: of the run.
-        config: its settings; `name` and `seed` are used.
+        artifacts: files of the run.
+        config: settings of the run; `name` and `seed` are used.
 
     Returns:
         `config`, `seed`, `rows` (name, data, test accuracy in [0, 1], MACs, params, seed) and
@@ -32,7 +32,7 @@ def summarize(artifacts: Artifacts, config: Mapping[str, Any]) -> dict[str, Any]
 
 
 def headline(artifacts: Artifacts) -> str:
-    """The furthest result of the run in one sentence."""
+    """Says in one sentence how far the run has come, and its result."""
     accuracy = {folder: result["test_accuracy"] for folder, result in artifacts.results.items()}
     if accuracy.get("synthetic") is not None:
         reached, teacher = percent(accuracy["synthetic"]), accuracy.get("teacher")

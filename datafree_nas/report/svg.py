@@ -1,4 +1,4 @@
-"""A figure as inline SVG: the same bytes for the same data."""
+"""Figures as inline SVG: equal data give equal bytes."""
 
 import io
 import re
@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec
 from matplotlib import style
 from matplotlib.figure import Figure
 
-WIDTH = 9.4  # inches, of every figure at most
+WIDTH = 9.4  # largest width of a figure, in inches
 INK, PALE, PAPER, ACCENT = "#374151", "#d1d5db", "#f3f4f6", "#c2410c"
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -30,7 +30,7 @@ STYLE: dict[str, Any] = {
     "savefig.transparent": True,
     "svg.fonttype": "none",  # text stays text: small, searchable, in the font of the page
     "text.color": INK,
-    "text.parse_math": False,  # a name may hold a dollar
+    "text.parse_math": False,  # a name may contain a dollar sign
     "xtick.color": PALE,
     "xtick.labelcolor": INK,
     "ytick.color": PALE,
@@ -43,11 +43,12 @@ def drawn(paint: Callable[P, Figure]) -> Callable[Concatenate[str, P], str]:
     """Makes a function that paints a figure return it as inline SVG.
 
     Args:
-        paint: called in the report's style, whatever the user's matplotlib is set to.
+        paint: function that draws a figure. It is called with the report's style, whatever the
+            user's settings of matplotlib are.
 
     Returns:
-        The function with one more argument in front, the name of the figure. It must differ from
-        the others on the page, for the ids inside the figure are made from it.
+        The function with one more argument in front, the name of the figure. The ids inside the
+        figure are made from the name, so no other figure on the page may have it.
     """
 
     @wraps(paint)
@@ -61,13 +62,13 @@ def drawn(paint: Callable[P, Figure]) -> Callable[Concatenate[str, P], str]:
 
 
 def inline(document: str) -> str:
-    """An SVG file as a part of HTML, where ids and namespaces of two figures would clash.
+    """Makes an SVG file a part of an HTML page, where ids of two figures could be the same.
 
     Args:
-        document: as matplotlib or Graphviz writes it.
+        document: SVG file that matplotlib or Graphviz wrote.
 
     Returns:
-        Its `<svg>` element without namespaces, metadata, comments, tooltips or ids nobody uses.
+        The `<svg>` element without namespaces, metadata, comments, tooltips and unused ids.
     """
     element = document[document.index("<svg") :]
     element = re.sub(r"<(metadata|title)>.*?</\1>|<!--.*?-->\n?", "", element, flags=re.DOTALL)

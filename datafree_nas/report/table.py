@@ -1,4 +1,4 @@
-"""The last thing a run prints."""
+"""The table of results that a run prints at its end."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,8 +15,8 @@ def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) 
     """Prints one line for each trained network.
 
     Args:
-        rows: `rows` of the summary.
-        console: where to; standard output if not given.
+        rows: trained networks, the `rows` of the summary.
+        console: console to print to; standard output if it is `None`.
     """
     table = Table()
     for title in ("name", "data"):
@@ -25,7 +25,7 @@ def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) 
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            Text(printable(row["name"])),  # a plain string would be read as markup
+            Text(printable(row["name"])),  # rich would read a string as markup
             Text(printable(row["data"])),
             percent(row["test_accuracy"], 2),
             quantity(row["macs"]),

@@ -1,4 +1,4 @@
-"""Numbers and settings as people read them."""
+"""Numbers and settings as text for people."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ PREFIXES = ("", " k", " M", " G", " T", " P")
 
 
 def quantity(count: int | None) -> str:
-    """A count with three digits and an SI prefix: `7.78 M`.
+    """Formats a count with three digits and an SI prefix: `7.78 M`.
 
     Args:
-        count: not negative; `None` for one that is not known.
+        count: number that is not negative; `None` if it is not known.
     """
     if count is None or count < 1000:
         return ABSENT if count is None else str(count)
@@ -21,28 +21,28 @@ def quantity(count: int | None) -> str:
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
-    """A share in per cent: `95.2 %`.
+    """Formats a share in per cent: `95.2 %`.
 
     Args:
-        share: in [0, 1]; `None` for one that was not measured.
-        decimals: after the point.
+        share: number in [0, 1]; `None` if it was not measured.
+        decimals: number of digits after the point.
     """
     return ABSENT if share is None else f"{100 * share:.{decimals}f} %"
 
 
 def number(value: Any) -> str:
-    """A measured value with four digits; anything that is no float as it is."""
+    """Formats a float with four digits; `None` is a dash, other values stay as they are."""
     if value is None:
         return ABSENT
     return f"{value:#.4g}".rstrip(".") if isinstance(value, float) else str(value)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as `("a.b.c", value)`, in their order.
+    """Lists nested settings as `("a.b.c", value)`, in their order.
 
     Args:
-        settings: names to values or to more settings.
-        prefix: what every name begins with.
+        settings: value or nested settings of each name.
+        prefix: text in front of every name.
     """
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:

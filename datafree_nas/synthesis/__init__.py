@@ -1,1 +1,1 @@
-"""Images out of a frozen teacher: DeepInversion's losses, regional update, recursive labels."""
+"""Images made from a frozen teacher: DeepInversion's losses, regional update, recursive labels."""

@@ -1,4 +1,4 @@
-"""The synthesizer: pixels as parameters, and the window of them that the teacher sees."""
+"""The synthesizer: its parameters are pixels, and the teacher sees a window of them."""
 
 import flax.linen as nn
 import jax
@@ -9,12 +9,13 @@ from datafree_nas.synthesis.noise import NOISES
 
 
 class Canvas(nn.Module):
-    """An over-sized canvas whose pixels are learned (regional update).
+    """A batch of images, larger than the teacher's, whose pixels are learned (regional update).
 
     Attributes:
-        shape: `(b, H, W, c)`; each side `margin` pixels longer than the teacher's image.
-        margin: H − h.
-        noise: that it begins with, one of `noise.NOISES`.
+        shape: `(b, H, W, c)`, the shape of the canvas. H and W are `margin` pixels longer than the
+            height h and the width w of the teacher's images.
+        margin: difference H − h = W − w, in pixels.
+        noise: name of the noise that the pixels start from, one of `noise.NOISES`.
     """
 
     shape: tuple[int, int, int, int]
@@ -25,12 +26,16 @@ class Canvas(nn.Module):
     def __call__(
         self, offset: Int[Array, "2"], flip: Bool[Array, ""], pool: int
     ) -> Float[Array, "b i j c"]:
-        """The window of one iteration, shared by the batch as in the release.
+        """Cuts out the window of one iteration, the same for all images as in the release.
 
         Args:
-            offset: of the window's corner, in pooled pixels, each in `[0, margin // pool]`.
+            offset: row and column of the window's upper left corner, in pooled pixels, each in
+                `[0, margin // pool]`.
             flip: whether the window is mirrored.
-            pool: side of the average pooling before the cut; 1 for full resolution.
+            pool: side of the average pooling before the cut, in pixels; 1 for full resolution.
+
+        Returns:
+            Images of sides h / pool and w / pool.
         """
         pixels = self.param("pixels", NOISES[self.noise], self.shape)
         pooled = nn.avg_pool(pixels, (pool, pool), (pool, pool)) if pool > 1 else pixels
@@ -41,6 +46,6 @@ class Canvas(nn.Module):
 
 
 def centre(pixels: Float[Array, "b H W c"], margin: int) -> Float[Array, "b h w c"]:
-    """The middle window of a canvas: what is stored."""
+    """Cuts out the middle of a canvas, the part that is stored."""
     near, far = margin // 2, margin - margin // 2
     return pixels[:, near : pixels.shape[1] - far, near : pixels.shape[2] - far]

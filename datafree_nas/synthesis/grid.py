@@ -1,4 +1,4 @@
-"""A picture of the synthetic set: a row for each round, a column for each class."""
+"""A picture with samples of a synthetic set: rows are rounds, columns are classes."""
 
 import io
 
@@ -7,18 +7,21 @@ from PIL import Image
 
 from datafree_nas.data.images import ImageSet
 
-PER_CELL = 2  # images of a class in a round, side by side below each other
-GAP = 2
+PER_CELL = 2  # largest number of images of one class and round, drawn one below the other
+GAP = 2  # pixels between images, before they are magnified
 MAX_CLASSES = 20
-LEAST_SIDE = 48  # small images are magnified
-MAX_WIDTH = 1600  # pixels; classes that do not fit go below
+LEAST_SIDE = 48  # pixels; images of less height are magnified
+MAX_WIDTH = 1600  # pixels; classes that do not fit beside each other continue below
 
 
 def draw(images: ImageSet) -> bytes:
-    """Samples by class (columns) and round (rows of up to `PER_CELL` images each).
+    """Draws up to `PER_CELL` samples of each class (columns) and round (rows).
+
+    Args:
+        images: a synthetic set, with rounds; its first `MAX_CLASSES` classes are drawn.
 
     Returns:
-        A PNG file's content.
+        Content of a PNG file.
     """
     assert images.rounds is not None
     rounds = np.unique(images.rounds)

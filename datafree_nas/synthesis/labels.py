@@ -1,4 +1,4 @@
-"""Targets: balanced classes in round 0, the teacher's own soft labels afterwards."""
+"""Targets of the synthesis: balanced classes in round 0, the teacher's soft labels afterwards."""
 
 import numpy as np
 import scipy.special
@@ -6,7 +6,10 @@ from jaxtyping import Float, Int
 
 
 def balanced(generator: np.random.Generator, count: int, num_classes: int) -> Int[np.ndarray, "n"]:
-    """Every class equally often (up to one; which of them is random), in random order."""
+    """Draws labels in random order, with every class equally often.
+
+    If `count` is not a multiple of `num_classes`, some classes, chosen at random, get one more.
+    """
     classes = generator.permutation(num_classes)
     return generator.permutation(classes[np.arange(count) % num_classes]).astype(np.int32)
 
@@ -14,15 +17,16 @@ def balanced(generator: np.random.Generator, count: int, num_classes: int) -> In
 def recalibrated(
     labels: Int[np.ndarray, "n"], logits: Float[np.ndarray, "n k"], temperature: float
 ) -> Float[np.ndarray, "n k"]:
-    """Targets of the next round, from the teacher's logits on the stored images of this one.
+    """Returns the targets of the next round, given the teacher's logits on the images of this one.
 
-    A label that left its class, so that the teacher sees another one in the image, starts again as
-    one-hot: otherwise classes drift over the rounds and lose their balance.
+    The target of an image is the teacher's softmax. Where the teacher's top class is not the class
+    that the image was made for, the target is that class as one-hot: otherwise images would drift
+    to other classes over the rounds, and the classes would lose their balance.
 
     Args:
-        labels: the classes that the images were made for.
-        logits: the teacher's.
-        temperature: of the softmax; 1 in the paper.
+        labels: class that each image was made for.
+        logits: the teacher's logits on the images as they are stored.
+        temperature: temperature of the softmax; 1 in the paper.
     """
     soft = scipy.special.softmax(logits / temperature, axis=-1)
     hard = np.eye(logits.shape[-1], dtype=np.float32)[labels]

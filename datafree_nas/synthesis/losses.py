@@ -1,4 +1,4 @@
-"""The terms of the synthesis loss; pure functions. Norms are un-squared, as in the release."""
+"""The terms of the synthesis loss as pure functions. Norms are not squared, as in the release."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,22 @@ from jaxtyping import Array, Float
 
 from datafree_nas.teachers.taps import Tap
 
-_TINY = 1e-8  # below this a norm has gradient zero instead of NaN
+_TINY = 1e-8  # where a norm is smaller, its gradient is zero instead of NaN
 
 
 def cross_entropy(logits: Float[Array, "b k"], targets: Float[Array, "b k"]) -> Float[Array, ""]:
-    """Mean over the batch of `−Σ targets · log softmax(logits)`; one-hot: the hard label."""
+    """Returns the mean over the batch of `−Σ targets · log softmax(logits)`."""
     return jnp.mean(optax.softmax_cross_entropy(logits, targets))
 
 
 def batch_norm_matching(taps: Sequence[Tap], first_weight: float) -> Float[Array, ""]:
-    """`Σ_k w_k (‖mean_k − running_mean_k‖₂ + ‖var_k − running_var_k‖₂)`, mean over groups.
+    """Returns `Σ_k w_k (‖mean_k − running_mean_k‖₂ + ‖var_k − running_var_k‖₂)` over layers k.
+
+    The norms are averaged over the groups of images.
 
     Args:
-        taps: in the order of the calls.
-        first_weight: w of the first layer; the others weigh 1 (10 in the release).
+        taps: statistics of each BatchNorm layer, in the order in which the layers are called.
+        first_weight: w of the first layer, 10 in the release; w is 1 for the others.
     """
     total = jnp.float32(0)
     for layer, tap in enumerate(taps):
@@ -34,7 +36,7 @@ def batch_norm_matching(taps: Sequence[Tap], first_weight: float) -> Float[Array
 
 
 def _neighbour_differences(x: Float[Array, "b h w c"]) -> list[Array]:
-    """To the neighbour on the right, below, and at both lower diagonals."""
+    """Returns differences to the neighbours on the right, below, below right and below left."""
     return [
         x[:, :, 1:] - x[:, :, :-1],
         x[:, 1:] - x[:, :-1],
@@ -44,27 +46,31 @@ def _neighbour_differences(x: Float[Array, "b h w c"]) -> list[Array]:
 
 
 def tv_l1(x: Float[Array, "b h w c"]) -> Float[Array, ""]:
-    """Sum over four directions of the mean absolute difference of neighbours."""
+    """Returns the mean absolute difference of neighbouring pixels, summed over four directions."""
     return sum((jnp.mean(jnp.abs(d)) for d in _neighbour_differences(x)), jnp.float32(0))
 
 
 def tv_l2(x: Float[Array, "b h w c"]) -> Float[Array, ""]:
-    """Sum over four directions of the norm, over the whole batch, of differences of neighbours."""
+    """Returns the norm of the differences of neighbouring pixels, summed over four directions.
+
+    Each norm is taken over the whole batch.
+    """
     return sum((optax.safe_norm(d, _TINY) for d in _neighbour_differences(x)), jnp.float32(0))
 
 
 def l2(x: Float[Array, "b h w c"]) -> Float[Array, ""]:
-    """Mean over images of the norm of an image."""
+    """Returns the mean over the images of the norm of an image."""
     return jnp.mean(optax.safe_norm(x.reshape(x.shape[0], -1), _TINY, axis=-1))
 
 
 def competition(
     teacher_logits: Float[Array, "b k"], student_logits: Float[Array, "b k"], temperature: float
 ) -> Float[Array, ""]:
-    """Adaptive DeepInversion: `1 − JS(teacher, student)`, with its clamps (floor 0.01).
+    """Returns `1 − JS(teacher, student)`, the loss term of Adaptive DeepInversion.
 
-    Both distributions are softened by `temperature`. M is their mean before clamping;
-    `JS = ½ KL(M‖P) + ½ KL(M‖Q)` with M the reference, mean over the batch, clipped to [0, 1].
+    P (student) and Q (teacher) are the softmax of the logits divided by `temperature`, and M is the
+    mean of P and Q. As in the release, all three are then clipped to [0.01, 0.99]. JS is
+    `½ KL(M‖P) + ½ KL(M‖Q)`, averaged over the batch and clipped to [0, 1].
     """
     p = jax.nn.softmax(student_logits / temperature)
     q = jax.nn.softmax(teacher_logits / temperature)

@@ -1,4 +1,4 @@
-"""What a canvas begins with."""
+"""The noise that the pixels of a canvas start from."""
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,15 @@ Shape = tuple[int, int, int, int]
 
 
 def white(key: Key[Array, ""], shape: Shape) -> Float[Array, "b h w c"]:
-    """All frequencies alike, of variance 1, as in DeepInversion."""
+    """Draws noise of variance 1, with all frequencies equally strong, as in DeepInversion."""
     return jax.random.normal(key, shape)
 
 
 def pink(key: Key[Array, ""], shape: Shape) -> Float[Array, "b h w c"]:
-    """Amplitudes that fall as 1 / frequency, as those of natural images do (Field 1987).
+    """Draws noise of amplitude 1 / frequency, like that of natural images (Field 1987).
 
-    Of variance 1 in the mean over the canvas: a cosine transform (orthonormal DCT-II) of white
-    noise, two matrix products.
+    Its variance, averaged over the canvas, is 1. It is white noise, weighted by frequency, times an
+    orthonormal cosine basis (DCT-II): two matrix products.
     """
     height, width = shape[1:3]
     rows, columns = np.arange(height)[:, None] / height, np.arange(width) / width
@@ -29,7 +29,7 @@ def pink(key: Key[Array, ""], shape: Shape) -> Float[Array, "b h w c"]:
 
 
 def _cosines(side: int) -> np.ndarray:
-    """An orthonormal basis, `[place frequency]`."""
+    """Returns the orthonormal basis of the DCT-II, `[position frequency]`."""
     place, frequency = np.arange(side)[:, None] + 0.5, np.arange(side)
     basis = np.sqrt(2 / side) * np.cos(np.pi * place * frequency / side)
     basis[:, 0] /= np.sqrt(2)

@@ -1,4 +1,4 @@
-"""How good synthetic images are, as far as a teacher can tell."""
+"""How good synthetic images are, measured with a teacher."""
 
 from functools import partial
 
@@ -18,7 +18,10 @@ BATCH = 100
 
 @partial(jax.jit, static_argnums=0)
 def _look(teacher_model: object, variables: object, x: Array) -> tuple[Array, Array, Array]:
-    """Logits, BatchNorm loss (unweighted), and the last layer's per-image means as features."""
+    """Returns logits, BatchNorm loss (all weights 1) and features of a batch of images.
+
+    Features are the means of each image at the input of the last BatchNorm layer.
+    """
     logits, taps = apply_with_taps(teacher_model, variables, x)
     if not taps:
         raise UserError("this teacher has no BatchNorm layers")
@@ -27,25 +30,26 @@ def _look(teacher_model: object, variables: object, x: Array) -> tuple[Array, Ar
 
 
 def measure(images: ImageSet, teacher: Teacher, variables: object) -> dict[str, float]:
-    """Looks at images through a teacher, or through a verifier that took no part.
+    """Measures images with the teacher, or with another classifier that was not inverted.
 
     Args:
-        images: with the classes they were made for; resized where who looks has another size.
-        teacher: who looks.
-        variables: its weights.
+        images: images, labelled with the classes that they were made for. They are resized to the
+            image size of `teacher` if they have another.
+        teacher: classifier that measures the images.
+        variables: weights and statistics of `teacher`.
 
     Returns:
-        `images`: how many. `agreement`: the share whose top class is the label, `agreement_top5`:
-        which is among the top five. `confidence`: mean probability of the top class. `batch_norm`:
-        the matching loss, mean over batches of 100. `pixel_diversity` and `feature_diversity`: mean
-        distance of two images of the same class, root mean square over pixels in [0, 1], and over
-        the per-image means at the last BatchNorm.
+        `images`: number of images. `agreement` and `agreement_top5`: share of images whose label is
+        the top class, or one of the top five. `confidence`: mean probability of the top class.
+        `batch_norm`: mean over batches of 100 images of the BatchNorm loss. `pixel_diversity` and
+        `feature_diversity`: mean distance of two images of the same class; the distance is the root
+        mean square difference of pixels in [0, 1], or of features (see `look`).
     """
     logits, batch_norm, features = look(images, teacher, variables)
     flat = np.asarray(images.images, np.float32).reshape(images.size, -1) / 255
     labels = np.asarray(images.labels)
     of_label = np.take_along_axis(logits, labels[:, None], axis=-1)
-    rank = np.sum(logits > of_label, axis=-1)  # of the label among the classes
+    rank = np.sum(logits > of_label, axis=-1)  # number of classes above the label
     return {
         "images": images.size,
         "agreement": float(np.mean(rank == 0)),
@@ -60,11 +64,11 @@ def measure(images: ImageSet, teacher: Teacher, variables: object) -> dict[str, 
 def look(
     images: ImageSet, teacher: Teacher, variables: object
 ) -> tuple[np.ndarray, float, Float[np.ndarray, "n d"]]:
-    """What a teacher makes of images; the arguments are those of `measure`.
+    """Computes a teacher's outputs on images; the arguments are those of `measure`.
 
     Returns:
-        Logits `[n k]`; the BatchNorm loss, mean over batches of 100; features `[n d]`, the
-        per-image means at the last BatchNorm.
+        Logits `[n k]`; mean over batches of 100 images of the BatchNorm loss; features `[n d]`,
+        the means of each image at the input of the last BatchNorm layer.
     """
     logits, losses_, features = [], [], []
     for start in range(0, images.size, BATCH):
@@ -80,7 +84,7 @@ def look(
 
 
 def _spread(points: Float[np.ndarray, "n d"], labels: np.ndarray) -> float:
-    """Mean root-mean-square distance of two different points with the same label."""
+    """Returns the mean root mean square distance of pairs of points with the same label."""
     total, pairs = 0.0, 0
     for label in np.unique(labels):
         mine = points[labels == label].astype(np.float64)

@@ -1,6 +1,6 @@
-"""Synthetic images on disk: a standard TFDS directory, one ArrayRecord shard a work unit.
+"""Synthetic images on disk: a standard TFDS directory with one ArrayRecord shard per work unit.
 
-Needs no TensorFlow, neither to write nor to read.
+Neither writing nor reading needs TensorFlow.
 """
 
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds  # before there are threads, see runtime/behind.py
+import tensorflow_datasets as tfds  # before any thread starts, see runtime/behind.py
 from array_record.python import array_record_module
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from PIL import Image
@@ -32,11 +32,11 @@ CHECKSUMS = "checksums.json"
 
 
 class Layout(NamedTuple):
-    """Where the shards of a synthetic set lie.
+    """The paths of the shards of a synthetic set.
 
     Attributes:
-        root: the stage's directory.
-        shards: how many there will be.
+        root: folder of the synthesis stage.
+        shards: number of shards of the finished set.
     """
 
     root: Path
@@ -48,13 +48,13 @@ class Layout(NamedTuple):
         return self.root / VERSION
 
     def shard(self, index: int) -> Path:
-        """The file of one work unit."""
+        """Returns the path of the shard of one work unit."""
         name = f"{NAME}-{SPLIT}.array_record-{index:05d}-of-{self.shards:05d}"
         return self.directory / name
 
 
 def features(teacher: Teacher) -> Any:
-    """The TFDS features of one example."""
+    """Returns the TFDS features of one example."""
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=teacher.image_size, encoding_format="png"),
@@ -74,13 +74,13 @@ def _png(image: np.ndarray) -> io.BytesIO:
 
 
 def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> None:
-    """Writes one work unit under a temporary name, then renames.
+    """Writes the shard of one work unit under a temporary name, then renames it.
 
     Args:
-        path: from `Layout.shard`.
-        images: with logits and rounds.
-        batch: the unit's number within its round.
-        teacher: gives the features' shapes.
+        path: path of the shard, from `Layout.shard`.
+        images: images of the work unit, with logits and rounds.
+        batch: number of the work unit's batch within its round.
+        teacher: teacher with the image size and the number of classes of the images.
     """
     kinds = features(teacher)
     partial = replacing(path)
@@ -106,13 +106,16 @@ def write_shard(path: Path, images: ImageSet, batch: int, teacher: Teacher) -> N
 
 
 def _serialized(kinds: Any, example: dict[str, Any]) -> bytes:
-    """An example as bytes, the same ones in every process: protobuf's order of fields is random."""
+    """Returns an example as bytes.
+
+    They are the same in every process, though protobuf's own order of fields is random.
+    """
     written = kinds.serialize_example(kinds.encode_example(example))
     return tf_example_pb2.Example.FromString(written).SerializeToString(deterministic=True)
 
 
 def read_shard(path: Path, teacher: Teacher) -> ImageSet:
-    """Reads back one work unit.
+    """Reads the images of one work unit.
 
     Raises:
         UserError: the shard is damaged.
@@ -125,7 +128,7 @@ def _rows(path: Path, kinds: Any) -> list[dict[str, Any]]:
         reader = array_record_module.ArrayRecordReader(str(path))
         rows = [kinds.deserialize_example_np(record) for record in reader.read_all()]
         reader.close()
-    except Exception as error:  # the reader raises whatever its C++ side likes
+    except Exception as error:  # the C++ reader raises exceptions of many types
         raise _damaged(path, error) from None
     return rows
 
@@ -139,14 +142,14 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def remove_damaged(layout: Layout, teacher: Teacher) -> list[str]:
-    """Removes shards that cannot be used, so that they are made again.
+    """Removes damaged shards, so that they are made again.
 
     Args:
-        layout: of a set that need not be finished.
-        teacher: gives the features' shapes.
+        layout: layout of a synthetic set, finished or not.
+        teacher: teacher with the image size and the number of classes of the images.
 
     Returns:
-        Names of the shards that were removed, and of a finished set also of those that are missing.
+        Names of the shards that were removed; if the set was finished, also of missing shards.
     """
     known = _checksums(layout.root)
     removed = []
@@ -161,7 +164,7 @@ def remove_damaged(layout: Layout, teacher: Teacher) -> list[str]:
 
 
 def _is_whole(path: Path, checksum: str | None, teacher: Teacher) -> bool:
-    """Whether a shard is the one that was written; if that is not known, whether it can be read."""
+    """Tells whether a shard has its checksum or, if none is known, whether it can be read."""
     if checksum:
         return fingerprint(path) == checksum
     try:
@@ -172,7 +175,7 @@ def _is_whole(path: Path, checksum: str | None, teacher: Teacher) -> bool:
 
 
 def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -> None:
-    """Makes a data set out of finished shards; TFDS finds it from here on."""
+    """Writes the metadata with which TFDS can open finished shards as a data set."""
     template = tfds.core.ShardedFileTemplate(
         dataset_name=NAME,
         split=SPLIT,
@@ -196,13 +199,13 @@ def write_metadata(layout: Layout, teacher: Teacher, shard_lengths: list[int]) -
 
 
 def write_checksums(layout: Layout) -> None:
-    """Writes `checksums.json`: of every shard of a finished set, by its name."""
+    """Writes `checksums.json`: the checksum of every shard of a finished set by its name."""
     shards = [layout.shard(index) for index in range(layout.shards)]
     write_json(layout.root / CHECKSUMS, {shard.name: fingerprint(shard) for shard in shards})
 
 
 def _checksums(root: Path) -> dict[str, str]:
-    """The checksum of every shard of a finished set; empty if the set is not finished, or old."""
+    """Reads the checksum of every shard by its name; empty if there is no `checksums.json`."""
     file = root / CHECKSUMS
     return records.read(file, records.CHECKSUMS) if file.exists() else {}
 
@@ -211,7 +214,7 @@ def load(root: Path) -> ImageSet:
     """Reads a finished synthetic set into memory.
 
     Args:
-        root: the stage's directory, the parent of the TFDS directory.
+        root: folder of the synthesis stage, the parent of the TFDS directory.
 
     Raises:
         UserError: there is no finished data set, or a shard is damaged.
@@ -225,17 +228,25 @@ def load(root: Path) -> ImageSet:
 
 
 def load_up_to(root: Path, gigabytes: float) -> Images:
-    """As `load`; a set whose pixels take more than that is only opened."""
+    """Reads a finished synthetic set into memory, or only opens it if it is large.
+
+    Args:
+        root: folder of the synthesis stage.
+        gigabytes: most memory that the pixels may take, in units of 10^9 bytes.
+
+    Raises:
+        UserError: see `load`.
+    """
     records = open_records(root)
     return records if is_large(records, gigabytes) else load(root)
 
 
 def open_records(root: Path) -> Records:
-    """A finished synthetic set, to be read image by image; arguments and errors as of `load`."""
+    """Opens a finished synthetic set to read it image by image; see `load`."""
     shards, kinds = _finished(root)
     try:
         source = ArrayRecordDataSource([str(shard) for shard in shards])
-    except Exception as error:  # as above
+    except Exception as error:  # see `_rows`
         raise _damaged(shards[0].parent, error) from None
     each = len(source) // len(shards)
 
@@ -250,13 +261,13 @@ def open_records(root: Path) -> Records:
 
 
 def _finished(root: Path) -> tuple[list[Path], Any]:
-    """The shards of a finished set, and the features of its examples."""
+    """Returns the shards of a finished set and the features of its examples."""
     directory = root / VERSION
     tfds_metadata.check(directory)
     try:
         info = tfds.builder_from_directory(directory).info
         shards = sorted(Path(file) for file in info.splits[SPLIT].filepaths)
-    except Exception as error:  # TFDS and protobuf have many kinds for files that are not theirs
+    except Exception as error:  # TFDS and protobuf raise exceptions of many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"no finished synthetic data set at {directory} ({reason}); run the stage synthesize, "

@@ -1,8 +1,9 @@
-"""The synthesis stage: rounds of work units, each one shard, each resumable.
+"""The synthesis stage: rounds of work units, each of which can be resumed and becomes one shard.
 
-Unit (r, b) is the b-th batch of round r. Its key is `fold_in(seed, r, b)`, its targets come from
-the shard of unit (r − 1, b), and a shard that is there is never made again. Of several processes
-each makes the batches b of its own, in all rounds, so none waits for another before the end.
+Work unit (r, b) is batch b of round r. Its random key is made from the seed, r and b; its targets
+are made from the shard of unit (r − 1, b). A shard that exists is not made again. If there are
+several processes, each makes its own batches b in all rounds, so that none waits for another before
+the end.
 """
 
 import itertools
@@ -49,19 +50,20 @@ def run(
     """Synthesizes what is missing, then writes the data set's metadata, numbers and picture.
 
     Args:
-        directory: of the stage.
-        teacher: that is inverted.
-        variables: its weights and statistics.
-        config: `config.synthesis`.
-        seed: the run's.
-        competitor: the student of the adaptive term, if `config.competition` is not 0.
+        directory: folder of the synthesis stage.
+        teacher: teacher that is inverted.
+        variables: weights and statistics of the teacher.
+        config: settings of the synthesis, `config.synthesis`.
+        seed: seed of the run.
+        competitor: student of the adaptive term with its weights and statistics; needed if
+            `config.competition` is not 0.
 
     Returns:
-        All images of all rounds.
+        The images of all rounds.
 
     Raises:
         UserError: the config does not fit the teacher or the devices.
-        Interrupted: a signal came; finished units and the state of the current one are saved.
+        Interrupted: a signal came; finished units and the state of the current unit are saved.
     """
     batches = check(teacher, variables, config, competitor is not None)
     layout = layout_of(directory, config)
@@ -76,18 +78,21 @@ def run(
 
 
 def layout_of(directory: Path, config: Config) -> store.Layout:
-    """Lists where the shards of a set lie, one for each batch of each round.
+    """Returns the paths of the shards of a set, one for each batch of each round.
 
     Args:
-        directory: folder of the stage.
-        config: `config.synthesis`.
+        directory: folder of the synthesis stage.
+        config: settings of the synthesis, `config.synthesis`.
     """
     return store.Layout(directory, config.rounds * (config.images // config.batch_size))
 
 
 @contextmanager
 def _metrics(layout: store.Layout) -> Iterator[MetricsWriter | None]:
-    """The rows of finished units, which the first process appends of its own; see `_finish_set`."""
+    """Opens `metrics.jsonl` in the first process, which appends a row for each of its own units.
+
+    `_gather_metrics` adds the units of other processes at the end.
+    """
     if not processes.primary():
         yield None
         return
@@ -105,7 +110,7 @@ def _make_units(
     competitor: tuple[Teacher, Any] | None,
     metrics: MetricsWriter | None,
 ) -> None:
-    """The missing units of these batches."""
+    """Makes the missing units of the batches `mine`."""
     mesh.check_divisible(config.batch_size, "config.synthesis.batch_size")
     batches = config.images // config.batch_size
     first_labels = labels.balanced(
@@ -120,7 +125,7 @@ def _make_units(
             if not path.exists():
                 made_for, targets = first_labels[batch], first_labels[batch]
                 if round_:
-                    behind.wait()  # with a single batch, for the shard that is read next
+                    behind.wait()  # with one batch, the shard read next may still be being written
                     before = store.read_shard(layout.shard((round_ - 1) * batches + batch), teacher)
                     assert before.logits is not None
                     targets = labels.recalibrated(
@@ -131,7 +136,7 @@ def _make_units(
 
 
 def _finish_set(layout: store.Layout, teacher: Teacher, variables: Any, config: Config) -> None:
-    """Makes a data set of all units, with its numbers and its picture; one process does."""
+    """Makes a data set of the shards of all units, and writes its measurements and its picture."""
     store.write_metadata(layout, teacher, [config.batch_size] * layout.shards)
     store.write_checksums(layout)
     _gather_metrics(layout.root)
@@ -140,7 +145,7 @@ def _finish_set(layout: store.Layout, teacher: Teacher, variables: Any, config: 
 
 
 def _gather_metrics(directory: Path) -> None:
-    """Writes `metrics.jsonl` anew, with a row for each unit, whichever process has made it."""
+    """Writes `metrics.jsonl` again, with a row for each unit of each process."""
     units = [read_json(file) for file in (directory / "units").glob("*.json")]
     units.sort(key=lambda unit: (unit["round"], unit["batch"]))
     rows = [
@@ -151,21 +156,24 @@ def _gather_metrics(directory: Path) -> None:
 
 
 def _last(curves: list[dict[str, Any]]) -> dict[str, float]:
-    """The terms of the loss at the end of a unit."""
+    """Returns the terms of the loss at the end of a unit."""
     return {name: value for name, value in curves[-1].items() if name not in ("step", "phase")}
 
 
 def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool = False) -> int:
-    """The number of batches a round has, if the config fits the teacher.
+    """Checks that the config fits the teacher.
 
     Args:
-        teacher: that is to be inverted.
-        variables: its weights and statistics, or their shapes.
-        config: `config.synthesis`.
-        has_competitor: whether there is a student for the adaptive term.
+        teacher: teacher that is to be inverted.
+        variables: weights and statistics of the teacher, or their shapes.
+        config: settings of the synthesis, `config.synthesis`.
+        has_competitor: true if there is a student for the adaptive term.
+
+    Returns:
+        The number of batches of a round.
 
     Raises:
-        UserError: it does not fit.
+        UserError: the config does not fit the teacher.
     """
     if config.images % config.batch_size or not config.images:
         raise UserError(
@@ -203,7 +211,7 @@ def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool
 
 
 class _UnitMaker:
-    """Makes work units; holds what they share: compiled steps and variables on the devices."""
+    """Makes work units with what they share: compiled steps, and variables on the devices."""
 
     def __init__(
         self,
@@ -247,7 +255,7 @@ class _UnitMaker:
     def make(
         self, path: Path, round_: int, batch: int, made_for: np.ndarray, targets: np.ndarray
     ) -> None:
-        """Synthesizes one unit, and leaves its files to be written while the next one begins."""
+        """Synthesizes one unit. Its files are written in a thread while the next unit begins."""
         name = f"round-{round_:02d}-batch-{batch:03d}"
         key = seeds.key_for(self._seed, "synthesize", round_, batch)
         state = synthesizer.init(key, jnp.asarray(targets), self._teacher, self._config)
@@ -266,7 +274,7 @@ class _UnitMaker:
         self._behind.do(self._write, path, working, round_, batch, made)
 
     def _write(self, path: Path, working: Path, round_: int, batch: int, made: ImageSet) -> None:
-        """A unit's curves and its row, then its shard, which says that it is done."""
+        """Writes curves and metrics of a unit, then its shard, which marks the unit as finished."""
         curves = read_jsonl(working / "log" / "metrics.jsonl")
         self._record(working.name, round_, batch, curves)
         store.write_shard(path, made, batch, self._teacher)
@@ -283,7 +291,7 @@ class _UnitMaker:
 def _finish(
     teacher: Teacher, margin: int, variables: Any, pixels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The images as they are stored, and the teacher's logits on just these."""
+    """Returns the images as they are stored, and the teacher's logits on these rounded images."""
     pixels = centre(pixels, margin) * jnp.array(teacher.std) + jnp.array(teacher.mean)
     images = jnp.clip(jnp.round(pixels * 255), 0, 255).astype(jnp.uint8)
     x = normalize(images, teacher.mean, teacher.std)

@@ -1,4 +1,4 @@
-"""One iteration of synthesis, as a pure step on one state."""
+"""One iteration of the synthesis, as a pure function of a state."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,14 +20,14 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class SynthesisState(NamedTuple):
-    """All that changes while a batch is synthesized.
+    """Everything that changes while a batch is synthesized.
 
     Attributes:
-        key: of the whole work unit; iteration i uses `fold_in(key, i)`.
-        iteration: since the current resolution began.
-        params: the synthesizer's, for a canvas `{"pixels": [b H W c]}`, normalized.
-        optimizer: Adam's state.
-        targets: `[b k]`, probabilities.
+        key: random key of the work unit; iteration i uses `fold_in(key, i)`.
+        iteration: number of iterations since the current resolution began.
+        params: parameters of the synthesizer; for a canvas `{"pixels": [b H W c]}`, normalized.
+        optimizer: state of Adam.
+        targets: probabilities of the classes, `[b k]`.
     """
 
     key: Key[Array, ""]
@@ -38,14 +38,19 @@ class SynthesisState(NamedTuple):
 
 
 class Frozen(NamedTuple):
-    """Variables that a step reads: the teacher's, and those of a competing student if any."""
+    """Variables that a step reads and does not change.
+
+    Attributes:
+        teacher: weights and statistics of the teacher.
+        student: weights and statistics of the competing student; `None` if there is none.
+    """
 
     teacher: Any
     student: Any = None
 
 
 def canvas(teacher: Teacher, batch: int, config: Config) -> Canvas:
-    """The synthesizer of a batch."""
+    """Builds the synthesizer of a batch."""
     height, width, channels = teacher.image_size
     margin = config.margin
     return Canvas((batch, height + margin, width + margin, channels), margin, config.noise)
@@ -57,13 +62,13 @@ def init(
     teacher: Teacher,
     config: Config,
 ) -> SynthesisState:
-    """Fresh noise for a batch, spread over the devices.
+    """Returns the first state of a batch, split over the devices; its pixels are noise.
 
     Args:
-        key: of the work unit.
-        targets: labels, or soft labels as probabilities.
-        teacher: gives image size and classes.
-        config: `config.synthesis`.
+        key: random key of the work unit.
+        targets: class of each image, or probabilities of the classes.
+        teacher: teacher that is inverted; its image size and number of classes are used.
+        config: settings of the synthesis, `config.synthesis`.
     """
     if targets.ndim == 1:
         targets = jax.nn.one_hot(targets, teacher.num_classes)
@@ -82,7 +87,7 @@ def init(
 
 
 def restart(state: SynthesisState) -> SynthesisState:
-    """The same pixels with a fresh Adam at iteration 0: the start of a resolution."""
+    """Returns a state with the same pixels, a new Adam and iteration 0, for the next resolution."""
     on_all = mesh.replicated()
     zero = mesh.put(jnp.zeros((), jnp.int32), on_all)
     moments = optax.scale_by_adam().init(state.params)._replace(count=zero)
@@ -90,7 +95,12 @@ def restart(state: SynthesisState) -> SynthesisState:
 
 
 def learning_rate(config: Config, iterations: int) -> optax.Schedule:
-    """Linear warm-up, then half a cosine to zero over what is left of the resolution."""
+    """Returns a schedule: linear warm-up, then half a cosine down to zero.
+
+    Args:
+        config: settings of the synthesis, `config.synthesis`.
+        iterations: number of iterations of the resolution, warm-up included.
+    """
     warmup = min(config.warmup, iterations)
 
     def schedule(i: Array | int) -> Array:
@@ -113,16 +123,16 @@ def make_step(
     """Builds the step of one resolution.
 
     Args:
-        teacher: that is inverted.
-        config: `config.synthesis`.
-        batch: images.
-        pool: of the resolution: 1 for full size.
-        iterations: that the resolution will take, for the learning rate's schedule.
-        student: competes with the teacher if `config.competition` is not 0.
+        teacher: teacher that is inverted.
+        config: settings of the synthesis, `config.synthesis`.
+        batch: number of images.
+        pool: side of the average pooling, in pixels; 1 for full resolution.
+        iterations: number of iterations of the resolution, for the learning rate's schedule.
+        student: student that competes with the teacher; used if `config.competition` is not 0.
 
     Returns:
-        Pure `(state, variables) -> (state, metrics)`; to be jitted by `backend.repeat`. Gradients
-        are taken with respect to pixels only.
+        A pure function `(state, variables) -> (state, metrics)` for `backend.repeat`. It takes
+        gradients with respect to the pixels only.
     """
     synthesizer = canvas(teacher, batch, config)
     schedule = learning_rate(config, iterations)
@@ -165,7 +175,11 @@ def _terms(
     student: nn.Module | None,
     config: Config,
 ) -> tuple[Metrics, Array]:
-    """The loss terms by the names of their weights in the config; a weight of 0 drops its term."""
+    """Returns the terms of the loss, and the teacher's mean confidence.
+
+    A term has the name of its weight in the config. Terms of weight 0 are left out, except the
+    cross-entropy.
+    """
     groups = window.shape[0] // config.batch_norm_group if config.batch_norm_group else 1
     dtype = jnp.dtype(config.dtype)
     seen = window.astype(dtype)
