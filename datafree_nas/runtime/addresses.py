@@ -1,4 +1,4 @@
-"""Where process 0 listens: on the address that the others know it by, and on no other."""
+"""Addresses of process 0: it listens where the other processes expect it, and nowhere else."""
 
 import errno
 import ipaddress
@@ -10,7 +10,7 @@ from datafree_nas.runtime.errors import UserError
 
 
 def split(address: str) -> tuple[str, int] | None:
-    """Host and port of `HOST:PORT` or `[IPV6]:PORT`; None of anything else."""
+    """Splits `HOST:PORT` or `[IPV6]:PORT` into host and port; returns None for anything else."""
     host, _, port = address.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     bracketed = host == f"[{bare}]"
@@ -20,19 +20,19 @@ def split(address: str) -> tuple[str, int] | None:
 
 
 def join(host: str, port: int) -> str:
-    """`HOST:PORT`, with brackets around an IPv6 address."""
+    """Joins host and port to `HOST:PORT`, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def to_listen_on(host: str) -> str:
-    """Where process 0 has to listen for the others to reach it as `host`.
+    """Finds the host on which process 0 has to listen so that the others reach it as `host`.
 
     Returns:
-        `host` itself, or all interfaces where this machine knows its own name only as a loopback
-        address, as Debian's /etc/hosts has it: the others know it as another one.
+        `host` itself; or all interfaces, if `host` is a name for which this machine knows only a
+        loopback address, as in Debian's /etc/hosts: the others know another address for it.
 
     Raises:
-        UserError: no such host.
+        UserError: the host is unknown.
     """
     found = [ipaddress.ip_address(info[4][0].partition("%")[0]) for info in _resolve(host, 0)]
     if host == "localhost" or _is_literal(host) or not all(each.is_loopback for each in found):
@@ -44,7 +44,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     """Listens on `port` of every address that `host` stands for.
 
     Raises:
-        UserError: it cannot; says why.
+        UserError: it cannot listen; the message says why.
     """
     servers: list[socket.socket] = []
     failure = OSError()

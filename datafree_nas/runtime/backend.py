@@ -1,8 +1,8 @@
 """The choices that depend on the backend, all in one place.
 
-XLA:CPU runs the gradients of a convolution inside `scan`, `while` or `switch` on a slow path
-(jax-ml/jax#12868, here up to 50 times slower), and is quick with the same at the top level of a
-program. GPU and TPU want the opposite: long loops inside of it, and any control flow.
+XLA:CPU computes the gradients of a convolution up to 50 times slower inside `scan`, `while` or
+`switch` than at the top level of a program (jax-ml/jax#12868). GPU and TPU are fastest with long
+loops inside the program, and slowed down by no control flow.
 """
 
 import ctypes
@@ -18,38 +18,39 @@ from typing import Any, Literal
 
 import jax
 
-_for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # `stated_for`
+_for_cpu: ContextVar[bool | None] = ContextVar("for_cpu", default=None)  # see `stated_for`
 
-# of glibc's malloc.h, see `keep_memory`
+# constants of glibc's malloc.h, see `keep_memory`
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
-_SMALL = 32 * 32  # pixels, see `keep_memory`
-_SPLIT_PIXELS = 16 * 32 * 32  # of a batch, see `worth_splitting`
-_DENSE_CHANNELS = 64  # up to here its useless products cost nothing
+_SMALL = 32 * 32  # pixels of an image, see `keep_memory`
+_SPLIT_PIXELS = 16 * 32 * 32  # pixels of a batch, see `worth_splitting`
+_DENSE_CHANNELS = 64  # up to this number, a dense convolution's products with 0 cost nothing
 Depthwise = Literal["grouped", "dense", "shifts"]
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def on_cpu() -> bool:
-    """Whether computations run on XLA:CPU."""
+    """Tells whether computations run on XLA:CPU."""
     return jax.default_backend() == "cpu"
 
 
 def keep_memory(image_size: Sequence[int] = ()) -> None:
-    """Has the C library keep the memory that XLA:CPU frees for its next program, on Linux.
+    """Makes glibc keep the memory that XLA:CPU frees, for the next program; on Linux only.
 
-    Else the temporaries of every step are fresh pages, which Linux clears one by one: a fifth of
-    the time of a small supernet's step. glibc keeps large blocks for the main thread only, so it is
-    the one that has to run programs, and calls of steps no longer overlap with them. To be called
-    before the first of them.
+    Otherwise the temporary arrays of every step are new pages, which Linux clears one by one. That
+    takes a fifth of the time of a small supernet's step. glibc keeps large blocks for the main
+    thread only, so programs have to run in that thread, and a call no longer returns before its
+    program has ended (no asynchronous dispatch). Call this function before the first program runs.
 
     Args:
-        image_size: `(h, w, c)`. Nothing is done for less than 32x32, where steps take milliseconds
-            and need the overlap more than the pages. Empty: not known, so not small.
+        image_size: shape `(h, w, c)` of the images. Nothing is done below 32x32 pixels, where steps
+            take milliseconds and gain more from asynchronous dispatch than from kept pages. Empty
+            if the size is unknown; it then counts as large.
     """
     if image_size and math.prod(image_size[:2]) < _SMALL:
         return
-    # other C libraries of Linux have no such function
+    # other C libraries on Linux have no such function
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -62,20 +63,21 @@ class Repeated:
     """Many iterations of a step: `(state, data, n) -> (state, metrics of the last iteration)`.
 
     Attributes:
-        advance: that function. The state is donated.
-        lower: `(state, data) -> ` its programs, lowered; the arguments may be abstract.
+        advance: function that does the iterations; its state is donated.
+        lower: function `(state, data) -> list of the lowered programs`; its arguments may be
+            abstract.
     """
 
     advance: Callable[[Any, Any, int], tuple[Any, Any]]
     lower: Callable[[Any, Any], list[jax.stages.Lowered]]
 
     def __call__(self, state: Any, data: Any, n: int) -> tuple[Any, Any]:
-        """See the class."""
+        """Calls `advance`."""
         return self.advance(state, data, n)
 
 
 def _cores() -> int:
-    """Of the CPU, that XLA may use; macOS has no affinity."""
+    """Counts the CPU cores that XLA may use; all cores on macOS, which has no affinity."""
     affinity = getattr(os, "sched_getaffinity", None)
     seen = len(affinity(0)) if affinity else os.cpu_count() or 1
     return int(os.environ.get("NPROC") or seen)
@@ -87,10 +89,10 @@ def _jit_for_cpu(step: Callable[[Any, Any], Any]) -> Any:
 
 @functools.cache
 def _compiler_options() -> dict[str, str]:
-    """Of programs that have several cores for one device: convolutions on all of them.
+    """Returns compiler options that let a convolution use all cores, if they serve one device.
 
-    XLA leaves products, reductions and convolutions to YNNPACK. Its convolutions, quicker than
-    XLA's own, stay on one core; it keeps the others.
+    XLA hands matrix products, reductions and convolutions to YNNPACK. YNNPACK's convolutions are
+    faster than XLA's own but use one core, so these options leave YNNPACK only the other two.
     """
     if _cores() == 1 or jax.local_device_count() > 1:
         return {}
@@ -98,32 +100,32 @@ def _compiler_options() -> dict[str, str]:
     options = {"xla_cpu_experimental_ynn_fusion_type": kept}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:  # another version's XLA, which does not know the option
+    except jax.errors.JaxRuntimeError:  # an XLA of another version, without this option
         return {}
     return options
 
 
 def worth_splitting(batch_size: int, image_size: Sequence[int]) -> bool:
-    """Whether processes should split each batch, or each compute all of it.
+    """Tells whether processes should split each batch; otherwise each computes all of it.
 
     Processes that split a batch add up their gradients and BatchNorm statistics in every step. On
-    CPUs each of these arrays is a message of its own, as XLA:CPU hands them to gloo one by one: 46
-    in a step of the digits teacher, about a millisecond each. A step on fewer pixels than 16
-    images of 32x32 have takes less time than its messages. Accelerators send all gradients of a
-    step as one message, within microseconds.
+    CPUs each of these arrays is a message of its own, because XLA:CPU hands them to gloo one by
+    one: a step of the digits teacher sends 46, each of which takes about a millisecond. A step on
+    fewer pixels than 16 images of 32x32 have takes less time than its messages. Accelerators send
+    all gradients of a step as one message, within microseconds.
 
     Args:
-        batch_size: in images.
-        image_size: `(h, w, c)`.
+        batch_size: number of images in a batch.
+        image_size: shape `(h, w, c)` of an image.
     """
     return not on_cpu() or batch_size * math.prod(image_size[:2]) >= _SPLIT_PIXELS
 
 
 def repeat(step: Step) -> Repeated:
-    """Makes many iterations out of one.
+    """Makes a loop of many iterations out of a step.
 
     Args:
-        step: pure `(state, data) -> (state, metrics)`, one iteration.
+        step: pure function `(state, data) -> (state, metrics)`, one iteration.
 
     Returns:
         On an accelerator one program, compiled once for every n; on a CPU n calls of one iteration.
@@ -151,12 +153,12 @@ def repeat(step: Step) -> Repeated:
 def alternate(
     step: Step, other: Callable[[Any, Any], Any], due: Callable[[Any], jax.Array]
 ) -> Repeated:
-    """Like `repeat`, with something else now and then.
+    """Makes a loop as `repeat` does, with another step after some of the iterations.
 
     Args:
-        step: pure `(state, data) -> (state, metrics)`, one iteration.
-        other: pure `(state, data) -> state`.
-        due: pure, `state after an iteration -> whether other comes next`.
+        step: pure function `(state, data) -> (state, metrics)`, one iteration.
+        other: pure function `(state, data) -> state`, the other step.
+        due: pure function `state after an iteration -> whether the other step comes next`.
     """
     if on_cpu():
         one, two = _jit_for_cpu(step), _jit_for_cpu(other)
@@ -181,7 +183,7 @@ def alternate(
 
 @contextmanager
 def stated_for(cpu: bool) -> Iterator[None]:
-    """Inside, layers are stated for a CPU or for an accelerator, whatever runs here."""
+    """Builds the layers in this block for a CPU or for an accelerator, whatever runs here."""
     token = _for_cpu.set(cpu)
     try:
         yield
@@ -190,7 +192,7 @@ def stated_for(cpu: bool) -> Iterator[None]:
 
 
 def stated_plainly() -> AbstractContextManager[None]:
-    """Inside, every layer is stated as the one operation that it is, as accelerators have it."""
+    """Builds every layer in this block as the one operation that it is, as for accelerators."""
     return stated_for(cpu=False)
 
 
@@ -200,39 +202,41 @@ def _stated_for_cpu() -> bool:
 
 
 def canonical_in_switch() -> bool:
-    """Whether gradients of a convolution inside `lax.switch` should be stated as convolutions of
-    the one form, NHWC and HWIO, that XLA:CPU brings them into at the top level of a program only.
+    """Tells whether gradients of convolutions in `lax.switch` should be in NHWC and HWIO layout.
+
+    XLA:CPU brings them into that layout by itself only at the top level of a program.
     """
     return _stated_for_cpu()
 
 
 def sums_by_rows() -> bool:
-    """Whether statistics over pixels should be taken of a matrix, a row a pixel.
+    """Tells whether statistics over pixels should be sums over a matrix with a row per pixel.
 
-    XLA:CPU adds up the rows of a matrix two to three times quicker than the places of an image.
+    XLA:CPU adds up the rows of a matrix two to three times faster than the pixels of an image.
     """
     return _stated_for_cpu()
 
 
 def sums_by_shifts() -> bool:
-    """Whether a sum over windows should be stated as a sum of shifted images, axis by axis.
+    """Tells whether a sum over windows should be a sum of shifted images, axis by axis.
 
-    XLA:CPU takes more than twice as long for the window's own operation.
+    XLA:CPU takes more than twice as long for the operation on windows.
     """
     return _stated_for_cpu()
 
 
 def depthwise(channels: int, in_switch: bool) -> Depthwise:
-    """How a depthwise convolution should be stated.
+    """Chooses the form of a depthwise convolution.
 
     XLA:CPU takes 10 to 60 times longer for the grouped convolution itself than for a sum of shifted
-    products. For few channels a dense convolution, whose kernel is 0 between channels, is as quick
-    as that sum or up to three times quicker, and one operation where the sum is dozens: of the
-    hundreds in a search network of DARTS, XLA would compile for ten minutes and take as many GB.
+    products. For few channels a dense convolution, whose kernel is 0 between different channels, is
+    as fast as that sum or up to three times faster. It is also one operation, where the sum is
+    dozens: with sums for the hundreds of depthwise convolutions in a search network of DARTS, XLA
+    would compile for ten minutes and take ten GB.
 
     Args:
-        channels: of the image.
-        in_switch: whether it is in control flow, where convolutions are slow.
+        channels: number of channels of the image.
+        in_switch: whether the convolution is in control flow, where convolutions are slow.
     """
     if not _stated_for_cpu():
         return "grouped"

@@ -1,4 +1,4 @@
-"""Work that is done behind the caller's back: files are written while devices go on."""
+"""Work in the background: files are written while the devices go on computing."""
 
 import contextvars
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class Behind:
-    """One piece of work at a time, in a thread, in the order it was given.
+    """Runs work in a thread, one piece at a time, in the order in which the pieces were given.
 
-    Left as a context manager, nothing is under way any more; what failed is raised by the next
-    call, or on leaving.
+    At the end of a `with` block no work is running any more. If the work fails, its exception is
+    raised by the next call, or at the end of the block.
 
-    Packages that the work needs are imported before, and so are those that the caller might import
-    meanwhile: some (TFDS, by etils) exchange `builtins.__import__` for as long as they are being
-    imported, and another thread's import then gets a lazy module instead of what it asked for.
+    Import the packages that the work needs before it begins, and also those that the caller might
+    import meanwhile: some (TFDS, through etils) replace `builtins.__import__` while they are being
+    imported, and an import in another thread then gets a lazy module instead of the real one.
     """
 
     def __init__(self) -> None:
@@ -22,23 +22,23 @@ class Behind:
         self._under_way: Future[Any] | None = None
 
     def do(self, work: Callable[..., Any], *arguments: Any) -> None:
-        """Waits for the piece before, then begins this one."""
+        """Waits for the previous piece of work, then begins this one."""
         self.wait()
         here = contextvars.copy_context()
         self._under_way = self._thread.submit(here.run, work, *arguments)
 
     def wait(self) -> None:
-        """Until nothing is under way.
+        """Waits until no work is running.
 
         Raises:
-            Exception: what the work has raised.
+            Exception: the exception that the work has raised.
         """
         under_way, self._under_way = self._under_way, None
         if under_way:
             under_way.result()
 
     def close(self) -> None:
-        """Waits until nothing is under way, and ends the thread; raises what `wait` raises."""
+        """Waits until no work is running, and ends the thread; raises what `wait` raises."""
         with self._thread:
             self.wait()
 

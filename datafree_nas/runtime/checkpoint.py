@@ -1,8 +1,8 @@
-"""Orbax behind a few verbs; nothing else imports it.
+"""Checkpoints: saves and loads arrays with Orbax, which no other file imports.
 
-What is saved is the same in every process, or belongs to one of them: the first of those who work
-together writes, as arrays of the host. So a run may go on with another number of devices or
-processes.
+What is saved is the same in every process, or belongs to one of them. The first of the processes
+that work together writes it, as arrays of the host. So a run may go on with another number of
+devices or processes.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import check_space, make_directory, write_json, writing
 
-KEEP = 2  # the newest, and the one before it in case that one is damaged
-_PATTERN = "[]*?\\"  # characters of a path that Orbax takes for those of a pattern
-_SEAL = "seal.json"  # checksums of a checkpoint's files, written when it was read back
+KEEP = 2  # checkpoints: the newest, and the one before it in case the newest is damaged
+_PATTERN = "[]*?\\"  # characters of a path that Orbax takes for parts of a pattern
+_SEAL = "seal.json"  # checksums of a checkpoint's files, written once it was read back
 _STATE = "state.json"  # what a loop's checkpoint holds, see `records.STATE`
 _CHUNK = 1 << 22
-_stage: ContextVar[tuple[Path, str] | None] = ContextVar("stage", default=None)  # `of_stage`
+_stage: ContextVar[tuple[Path, str] | None] = ContextVar("stage", default=None)  # see `of_stage`
 _FILE_BYTES = 1 << 10
-# it repeats every failure to write, at its leisure, that Orbax has raised before
+# asyncio logs failures to write once more, some time after Orbax has raised them
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _by_itself() -> ocp.options.MultiprocessingOptions:
-    """Orbax would wait for all processes else."""
+    """Returns options that make Orbax work in this process alone; it would wait for all others."""
     me = jax.process_index()
     return ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
@@ -49,7 +49,7 @@ def check_place(directory: Path) -> None:
     """Refuses the path of a checkpoint that could not be read back.
 
     Raises:
-        UserError: the path has a character that Orbax takes for one of a pattern.
+        UserError: the path has a character that Orbax takes for part of a pattern.
     """
     wrong = sorted(set(_PATTERN) & set(str(directory.absolute())))
     if wrong:
@@ -60,10 +60,10 @@ def check_place(directory: Path) -> None:
 
 
 def save_variables(directory: Path, variables: Any) -> None:
-    """Writes a pytree of arrays; an earlier one there is removed first.
+    """Writes a pytree of arrays; first removes an earlier one from the same folder.
 
     Raises:
-        UserError: the place cannot be written, or what was written cannot be read back.
+        UserError: the folder cannot be written, or what was written cannot be read back.
     """
     check_place(directory)
     arrays = mesh.on_host(variables)
@@ -102,7 +102,7 @@ def load_variables(directory: Path, card: Mapping[str, Any] | None = None) -> An
 
 
 def digest(variables: Any) -> str:
-    """Computes a checksum of all weights and statistics, which does not depend on their place."""
+    """Computes a checksum of the paths and values of all weights and statistics."""
     total = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         total.update(jax.tree_util.keystr(path).encode())
@@ -111,10 +111,10 @@ def digest(variables: Any) -> str:
 
 
 def _read_back(directory: Path) -> Any:
-    """What Orbax has written, or one line that it cannot be read."""
+    """Reads what Orbax has written; raises `UserError` with one line if that fails."""
     try:
         return _read(directory)
-    except Exception as error:  # TensorStore has its own, and each of Orbax's layers
+    except Exception as error:  # TensorStore and each layer of Orbax have their own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"the checkpoint at {directory} cannot be read: {reason[:300]}") from error
 
@@ -127,13 +127,13 @@ def _read(directory: Path) -> Any:
 
 
 def _size(tree: Any) -> int:
-    """Bytes of arrays, with what a file takes beside them."""
+    """Adds up the bytes of arrays, with what their files take besides."""
     return sum(leaf.nbytes + _FILE_BYTES for leaf in jax.tree.leaves(tree))
 
 
 @contextlib.contextmanager
 def of_stage(directory: Path, made_from: str) -> Iterator[None]:
-    """Marks the checkpoints that loops write inside, and refuses those of other runs.
+    """Marks the checkpoints that loops write in this block, and refuses those of other runs.
 
     Args:
         directory: folder of the stage.
@@ -149,8 +149,8 @@ def of_stage(directory: Path, made_from: str) -> Iterator[None]:
 class Progress:
     """The resumable state of one loop: its newest checkpoints.
 
-    The first process of a run writes them, in the background. One counts as soon as it was read
-    back and sealed; one that is not sealed, or whose files have changed since, is left out with a
+    The first process of a run writes them, in the background. A checkpoint counts once it was read
+    back and sealed. One that is not sealed, or whose files have changed since, is removed with a
     warning.
     """
 
@@ -168,10 +168,14 @@ class Progress:
         )
 
     def restore(self, state: Any) -> tuple[int, Any]:
-        """The newest good state and its iteration, or `(0, state)` if there is none.
+        """Returns the iteration and the state of the newest good checkpoint.
 
         Args:
-            state: a state of the same structure, shapes, dtypes and shardings.
+            state: state of the same structure, shapes, dtypes and shardings as the saved one.
+
+        Returns:
+            Number of finished iterations, and the state after them; `(0, state)` if there is no
+            good checkpoint.
 
         Raises:
             UserError: the newest good state is of another run, or of another structure.
@@ -197,13 +201,13 @@ class Progress:
         return latest, jax.tree.unflatten(structure, found)
 
     def _description(self, folder: Path) -> dict[str, Any]:
-        """What a checkpoint holds. Versions before 2026-11-28 did not say it."""
+        """Reads what a checkpoint holds; versions before 2026-11-28 did not write it."""
         if not (folder / _STATE).exists():
             return {"belongs_to": self._belongs_to, "leaves": None}
         return records.read(folder / _STATE, records.STATE)
 
     def _newest(self) -> int | None:
-        """The newest good one; those that are not are removed."""
+        """Returns the iteration of the newest good checkpoint; removes newer damaged ones."""
         for step in sorted(self._manager.all_steps(), reverse=True):
             if _is_sealed(self.directory / str(step)):
                 return step
@@ -216,9 +220,9 @@ class Progress:
         return None
 
     def save(self, iteration: int, state: Any) -> None:
-        """Begins to save, once the save before is done; drops all but the newest `KEEP`."""
+        """Begins to save once the previous save is done; keeps only the newest `KEEP`."""
         if not processes.primary() or jax.process_index():
-            return  # Orbax writes NumPy arrays in process 0 alone; see docs/scale.md, Stopping
+            return  # Orbax writes NumPy arrays only in process 0; see docs/scale.md, Stopping
         self._behind.wait()
         mirror.flush()
         leaves = jax.tree.leaves(mesh.on_host(state))
@@ -235,7 +239,7 @@ class Progress:
         folder = self.directory / str(iteration)
         try:
             _read_back(folder / "default")
-        except UserError as error:  # it does not count; the one before it does
+        except UserError as error:  # this checkpoint does not count; the one before it does
             print(f"warning: {error}", file=sys.stderr, flush=True)
             return
         write_json(folder / _STATE, {"belongs_to": self._belongs_to, "leaves": paths})
@@ -246,13 +250,13 @@ class Progress:
         self._pushed = {*self._manager.all_steps()}
 
     def close(self) -> None:
-        """Leaves the files for the next start."""
+        """Waits for the last save; the files stay for the next start."""
         self._behind.close()
         self._manager.close()
 
 
 def _paths(state: Any) -> list[str]:
-    """The path of every leaf of a state, in words."""
+    """Lists the path of every leaf of a state, as text."""
     return [
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, _ in jax.tree_util.tree_leaves_with_path(state)
@@ -260,12 +264,12 @@ def _paths(state: Any) -> list[str]:
 
 
 def _names(count: int) -> list[str]:
-    """Names that leaves have in a checkpoint: numbers, which no file system minds."""
+    """Lists the names of leaves in a checkpoint: numbers, which every file system allows."""
     return [f"{i:05d}" for i in range(count)]
 
 
 def _owner(directory: Path) -> str:
-    """What a loop of a stage belongs to; empty outside of stages."""
+    """Returns the stage's fingerprint and the loop's folder in it; empty outside of stages."""
     stage = _stage.get()
     return f"{stage[1]} {directory.relative_to(stage[0]).as_posix()}" if stage else ""
 
@@ -273,7 +277,7 @@ def _owner(directory: Path) -> str:
 def _by_path(
     folder: Path, saved: dict[str, np.ndarray], before: list[str] | None, paths: list[str]
 ) -> dict[str, Any]:
-    """The leaves of a checkpoint by their paths, which have to be those of a loop's state.
+    """Maps paths to the leaves of a checkpoint; the paths have to be those of the loop's state.
 
     Args:
         folder: folder of the checkpoint.
@@ -303,7 +307,7 @@ def _checksums(folder: Path) -> dict[str, int]:
 
 
 def _checksum(path: Path) -> int:
-    """CRC-32, which finds what disks and networks do to files."""
+    """Computes the CRC-32 of a file, which shows damage by disks and networks."""
     total = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -323,7 +327,7 @@ def _is_sealed(folder: Path) -> bool:
 
 
 def is_intact(directory: Path) -> bool:
-    """Whether a directory holds what was saved there, unchanged, and nothing else."""
+    """Tells whether a directory holds what was saved there, unchanged, and nothing else."""
     if directory.is_symlink() or not _is_sealed(directory):
         return False
     sealed = {directory / name for name in json.loads((directory / _SEAL).read_text())}

@@ -1,7 +1,7 @@
-"""Where compiled programs are kept, so that the next start need not compile them again.
+"""Compiled programs are kept on disk, so that the next start need not compile them again.
 
-They are machine code, which whoever can write there could replace by his own. So they are kept with
-the user's files and not in the workdir, which may come from somebody else.
+They are machine code, and whoever can write to their folder could put other code there. So they are
+kept with the user's files and not in a workdir on a disk, which may come from somebody else.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ IN_BUCKET = ".compiled"
 
 
 def keep(bucket: str = "") -> None:
-    """Keeps compiled programs between runs, unless JAX has been told a place by the user.
+    """Keeps compiled programs between runs, unless the user has told JAX where to keep them.
 
     Args:
-        bucket: URL of the workdir, if it is in a bucket: machines there come and go, and the bucket
-            is all that they have in common. Empty for a workdir on a disk.
+        bucket: URL of the workdir if it is in a bucket, where the programs are then kept, because
+            such runs change machines and share nothing else. Empty for a workdir on a disk.
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
@@ -41,13 +41,16 @@ def keep(bucket: str = "") -> None:
 
 
 def _user_cache() -> Path:
-    """The folder that the system has for such files of a user."""
+    """Returns the folder for compiled programs among the user's cached files."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base) / "datafree_nas" / "compiled"
 
 
 def _cpu() -> str:
-    """Tells kinds of CPUs apart: JAX does not, and a program for another kind may not run."""
+    """Returns a checksum that differs between kinds of CPUs.
+
+    JAX does not tell them apart, and a program compiled for another kind may not run.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""What the rooms ask of a block of the config: no more than a few of `ConfigDict`'s verbs."""
+"""The type of a block of the config: a few methods of `ConfigDict`, all that this package uses."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
@@ -9,10 +9,10 @@ class Config(Protocol):
     """Fields by attribute and by name, as in `ml_collections.ConfigDict`."""
 
     def __getattr__(self, name: str) -> Any:
-        """The field `config.name`."""
+        """Returns the field `config.name`."""
 
     def __getitem__(self, name: str) -> Any:
-        """The field `config["name"]`."""
+        """Returns the field `config["name"]`."""
 
     def keys(self) -> Iterable[str]:
-        """The names of the fields."""
+        """Returns the names of the fields."""

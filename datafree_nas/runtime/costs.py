@@ -1,4 +1,4 @@
-"""What programs cost: multiply-accumulates of a model, collectives between devices."""
+"""Costs of programs: multiply-accumulates of a model, collectives between devices."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from datafree_nas.runtime import backend
 
 _COLLECTIVE = re.compile(
     r" = (.+?) (all-gather|all-reduce|all-to-all|collective-broadcast|collective-permute|"
-    r"ragged-all-to-all|reduce-scatter)(?:-done)?\("  # of an asynchronous pair, the second
+    r"ragged-all-to-all|reduce-scatter)(?:-done)?\("  # the second op of an asynchronous pair
 )
 _ARRAY = re.compile(r"([a-z]+\d*)\w*\[([\d,]*)\]")
 
@@ -20,8 +20,8 @@ class Traffic(NamedTuple):
     """Collectives of one kind in a program.
 
     Attributes:
-        ops: how many; one on several arrays is one.
-        bytes: of their results on one device, all together.
+        ops: number of collectives; one on several arrays counts once.
+        bytes: size of all their results on one device, in bytes.
     """
 
     ops: int
@@ -29,14 +29,14 @@ class Traffic(NamedTuple):
 
 
 def collectives(hlo: str) -> dict[str, Traffic]:
-    """What the devices of a compiled program tell each other.
+    """Counts the collectives between the devices of a compiled program.
 
     Args:
-        hlo: the program's text, `compiled.as_text()`. What is in a loop counts once, and of a
-            switch all branches count.
+        hlo: text of the program, `compiled.as_text()`. The body of a loop counts once, and all
+            branches of a switch count.
 
     Returns:
-        By kind, e.g. `{"all-reduce": ...}`; empty on one device.
+        Traffic of each kind, e.g. `{"all-reduce": ...}`; empty on one device.
     """
     found: dict[str, Traffic] = {}
     for result, kind in _COLLECTIVE.findall(hlo):
@@ -47,17 +47,17 @@ def collectives(hlo: str) -> dict[str, Traffic]:
 
 
 def _bytes(kind: str, shape: str) -> int:
-    """Of an array such as `f32[3,4]`."""
+    """Returns the size of an array such as `f32[3,4]`, in bytes."""
     bits = int(re.sub(r"\D", "", kind) or 8)  # `pred` takes a byte
     return math.prod(int(side) for side in shape.split(",") if side) * bits // 8
 
 
 def macs(function: Any, *args: Any) -> int:
-    """Multiply-accumulates of all convolutions and matrix products in `function(*args)`.
+    """Counts multiply-accumulates of all convolutions and matrix products in `function(*args)`.
 
     Args:
-        function: traceable by JAX; nothing is computed.
-        *args: arrays or `jax.ShapeDtypeStruct`s.
+        function: function that JAX can trace; it is not computed.
+        *args: arrays or `jax.ShapeDtypeStruct`s for the function.
     """
     with backend.stated_plainly():
         return _count(jax.make_jaxpr(function)(*args).jaxpr)

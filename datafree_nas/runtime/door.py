@@ -1,4 +1,4 @@
-"""How the processes of a run find each other: process 0 opens a door, the others knock.
+"""How the processes of a run connect: process 0 opens a door, and the others knock on it.
 
     process 0                                  another one
                                            <-  connects
@@ -6,8 +6,8 @@
                                            <-  ["here", index, count, proof]
     ["welcome"] or ["refused", reason]     ->
 
-Whoever knows the token, the environment variable DATAFREE_NAS_TOKEN, proves it without saying it.
-Port scanners, and connections on which nobody speaks, are closed and hold up nobody.
+A process proves that it knows the token, the environment variable DATAFREE_NAS_TOKEN, without
+sending it. Connections of port scanners, and those that send nothing, are closed and delay nobody.
 """
 
 import hmac
@@ -23,8 +23,8 @@ from datafree_nas.runtime.line import Line
 
 TOKEN = "DATAFREE_NAS_TOKEN"
 HELLO_BYTES = 1024
-HELLO_SECONDS = 5.0  # from the connection to its whole hello
-MOST_WAITING = 64  # connections without a hello; of more, the oldest is closed
+HELLO_SECONDS = 5.0  # from the connection to the end of its hello
+MOST_WAITING = 64  # connections without a hello; if there are more, the oldest is closed
 _POLL_SECONDS = 0.05
 REFUSALS = {
     "number": "that number is taken or too large; check --process_id and --num_processes",
@@ -40,12 +40,13 @@ def _proof(nonce: str, index: int, count: int) -> str:
 
 
 class Door:
-    """Process 0's side; every connection says its hello to a thread of its own.
+    """Process 0's side; every connection has a thread of its own for its hello.
 
     Args:
-        servers: sockets that listen; closed at the end.
-        count: of processes.
-        take: `(index, line)`, whether that place was free. Then it is taken, and the process knows.
+        servers: sockets that listen; they are closed at the end.
+        count: number of processes in the run.
+        take: function `(index, line) -> whether the place of that index was free`. If so, it takes
+            the place and tells the process.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Door:
         self._changing = threading.Lock()
 
     def stay_open(self, complete: Callable[[], bool], deadline: float) -> None:
-        """Lets processes in until all are there or, by `time.monotonic()`, it is time."""
+        """Lets processes in until `complete()`, or until `time.monotonic()` is `deadline`."""
         with selectors.DefaultSelector() as ready:
             for server in self._servers:
                 server.setblocking(False)
@@ -73,7 +74,7 @@ class Door:
     def _open(self, server: socket.socket, deadline: float) -> None:
         try:
             line = Line(server.accept()[0])
-        except OSError:  # it has gone again
+        except OSError:  # the other end has already gone
             return
         with self._changing:
             self._waiting.append(line)
@@ -87,7 +88,7 @@ class Door:
         line.send("who", nonce)
         hello = line.receive(HELLO_BYTES, deadline)
         with self._changing:
-            if line not in self._waiting:  # closed, to make room
+            if line not in self._waiting:  # it was closed to make room for newer ones
                 return
             self._waiting.remove(line)
         match hello:
@@ -111,11 +112,11 @@ class Door:
 
 
 def knock(line: Line, index: int, count: int, deadline: float) -> str | None:
-    """Another process's side: says who it is.
+    """Tells process 0 who this process is; the side of all other processes.
 
     Returns:
-        Why it was refused, "" if it is welcome, None if there was no answer: the door may have
-        been crowded, or somebody else listens there.
+        Reason of a refusal; "" if this process is welcome; None if there was no answer, because
+        too many others were knocking, or another program listens there.
     """
     deadline = min(deadline, time.monotonic() + HELLO_SECONDS)
     match line.receive(HELLO_BYTES, deadline):

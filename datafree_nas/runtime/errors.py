@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and the way they are shown."""
+"""Errors that a user can fix, and how they are shown."""
 
 import difflib
 import signal
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from datafree_nas.runtime import terminal
 from datafree_nas.runtime.terminal import printable
 
-LOST = 75  # exit status: nothing wrong here, run the same command again
+LOST = 75  # exit status: nothing is wrong with this process, run the same command again
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that says what is wrong, where, and what to do.
+    """Something the user can fix: one line that says what is wrong, where, and what to do.
 
     Attributes:
         status: exit status of a program that ends with this error.
@@ -23,7 +23,7 @@ class UserError(Exception):
 
 
 class LostError(UserError):
-    """Another process of the run was lost: there is nothing to mend, all have to start again."""
+    """Another process of the run was lost: there is nothing to fix, all have to start again."""
 
     status = LOST
 
@@ -37,14 +37,14 @@ class Interrupted(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error line about an unknown name: near names, or all of them.
+    """Returns the end of an error line about an unknown name: similar names, or all known ones.
 
     Args:
-        name: what the user wrote.
-        known: what would have been right.
+        name: name that the user wrote.
+        known: names that would have been right.
 
     Returns:
-        `; did you mean 'a' or 'b'?`, or `; known: a, b, c` where nothing is near.
+        `; did you mean 'a' or 'b'?`, or `; known: a, b, c` if no name is similar.
     """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
@@ -54,7 +54,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
-    """A library's thread that cannot write says so in a line; the main thread will hear of it."""
+    """Prints one line if a library's thread cannot write; the main thread gets the error, too."""
     if isinstance(failure.exc_value, OSError):
         print(f"warning: {printable(failure.exc_value)}", file=sys.stderr)
     else:
@@ -66,17 +66,18 @@ def exit_cleanly(
     resume: str = "",
     leave: Callable[[int, str], None] = lambda status, line: None,
 ) -> None:
-    """Runs `body` and turns what a user can mend or asked for into one line and an exit status.
+    """Runs `body`; turns user errors and interruptions into one line and an exit status.
 
     Args:
-        body: the program.
-        resume: how to go on after an interruption, said in its line.
-        leave: `(status, line)`, called at the very end, whatever it was.
+        body: program without arguments.
+        resume: advice how to go on, which ends the line about an interruption.
+        leave: function `(exit status, error line)` that is called at the very end, with `(0, "")`
+            after a success.
 
     Raises:
-        SystemExit: the status of a `UserError`, 128 + signal after an interruption; the same where
-            the program has ended well but what it printed has not arrived. Any other exception is
-            a bug and passes with its traceback.
+        SystemExit: status of a `UserError`, or 128 + signal after an interruption. A program that
+            succeeded, but whose output was not written or not read, ends with 2 or 128 + SIGPIPE.
+            Any other exception is a bug and passes with its traceback.
     """
     threading.excepthook = _thread_failed
     try:

@@ -1,4 +1,4 @@
-"""What a loop's steps read: the same all the time, or a new part of a stream every so often."""
+"""Data for the steps of a loop that changes every few iterations: the next part of a stream."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +9,11 @@ from typing import Any
 class Feed:
     """A stream of parts, each for a number of iterations; the next one is fetched meanwhile.
 
-    Where the stream is depends on the iteration alone, so that a loop goes on with it from any.
+    The place in the stream depends on the iteration alone, so a loop can resume at any iteration.
 
     Args:
-        parts: `first -> iterator` over the parts, on the devices, from number `first` on.
-        length: iterations that a part is for.
+        parts: function `first -> iterator` over the parts, on the devices, from number `first` on.
+        length: number of iterations that each part is for.
     """
 
     def __init__(self, parts: Callable[[int], Iterator[Any]], length: int):
@@ -24,7 +24,7 @@ class Feed:
         self._pool = ThreadPoolExecutor(1, "feed")
 
     def at(self, iteration: int) -> tuple[Any, float]:
-        """The part for an iteration, and for how many seconds it had to be waited for."""
+        """Returns the part for an iteration, and the seconds that were spent waiting for it."""
         number = iteration // self.length
         began = time.monotonic()
         if number != self._number:
@@ -36,9 +36,9 @@ class Feed:
         return self._part, time.monotonic() - began
 
     def left(self, iteration: int) -> int:
-        """Iterations that the part has left, this one included."""
+        """Counts the iterations that the part has left, this one included."""
         return self.length - iteration % self.length
 
     def close(self) -> None:
-        """Fetches no more."""
+        """Stops fetching parts."""
         self._pool.shutdown(cancel_futures=True)

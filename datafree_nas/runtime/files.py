@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whenever the process dies."""
+"""Files that are either whole or absent, whenever the process dies."""
 
 import contextlib
 import errno
@@ -18,15 +18,15 @@ MEND = "What was finished is kept; mend that and run the same command again"
 
 
 def as_path(place: str | Path) -> Path:
-    """The path that a user wrote; `~` is the home directory."""
+    """Returns the path that a user wrote; `~` is the home directory."""
     return Path(os.path.expanduser(place))
 
 
 def check_space(path: Path, size: int) -> None:
     """Raises `UserError` if the disk of `path` has less room than `size` bytes and a tenth more.
 
-    Or if files may not become so large; libraries that meet either in the middle say it in
-    tracebacks.
+    Also raises it if a file may not become so large. Libraries that reach either limit while they
+    write end in a traceback.
     """
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and limit < 1.1 * size:
@@ -43,7 +43,7 @@ def check_space(path: Path, size: int) -> None:
         )
 
 
-# in the words of the system, which libraries pass on inside of their own
+# messages of the system, which libraries quote in their own
 _FAILURES = [
     os.strerror(number)
     for number in (
@@ -55,16 +55,18 @@ _FAILURES = [
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, libraries write to `path`; each has its own exception for a disk that is full.
+    """Raises `UserError` if libraries in this block fail to write to `path`.
+
+    Each library has its own exception for a full disk.
 
     Raises:
-        UserError: the file system does not let them.
+        UserError: the file system does not let them write.
     """
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
         reasons = [reason for reason in _FAILURES if reason in str(error)]
-        if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore leaves the reason out at times
+        if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore sometimes leaves the reason out
             reasons.append(os.strerror(errno.ENOSPC))
         if not reasons:
             raise
@@ -72,12 +74,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def replacing(path: Path) -> Path:
-    """The temporary name beside `path` under which its new content is written; see `publish`."""
+    """Returns the temporary path beside `path` for its new content; see `publish`."""
     return path.with_name(f".{path.name}.partial")
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Gives a whole file its name, once it is on the disk: after a power failure, too."""
+    """Gives a whole file its final name, once it is on the disk and survives a power failure."""
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)
@@ -101,7 +103,7 @@ def read_json(path: Path) -> Any:
     """Reads JSON.
 
     Raises:
-        UserError: the file is missing, cannot be read or is no JSON.
+        UserError: the file is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text())
@@ -114,15 +116,17 @@ def read_json(path: Path) -> Any:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes one JSON object a line, the whole file or nothing."""
+    """Writes one JSON object per line, the whole file or nothing."""
     write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file, none if there is no file; a torn last line is left.
+    """Reads the whole lines of a JSON-lines file, none if there is no file.
+
+    A last line that is not whole, because the process died while writing it, is left out.
 
     Raises:
-        UserError: a line is no JSON object.
+        UserError: a line is not a JSON object.
     """
     if not path.exists():
         return []
@@ -142,7 +146,7 @@ def make_directory(path: Path) -> Path:
     """Creates a directory with its parents.
 
     Raises:
-        UserError: the system does not let us.
+        UserError: the directory cannot be created, or no file can be written there.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -155,11 +159,12 @@ def make_directory(path: Path) -> Path:
 
 
 def fingerprint(*paths: Path) -> str:
-    """Tells files and folders from others by what they hold, wherever they lie.
+    """Computes a checksum of files and folders that depends on what they hold, not on their place.
 
     Args:
-        paths: files, of which the content counts; and folders, of which the relative names and the
-            sizes of all visible files count, since a data set may be too large to be read twice.
+        paths: files, whose content counts; and folders, of which the relative names and the sizes
+            of all files that are not hidden count, since a data set may be too large to be read
+            twice.
 
     Returns:
         A checksum in hexadecimal digits, with the name of its algorithm.
@@ -176,14 +181,14 @@ def fingerprint(*paths: Path) -> str:
 
 
 def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
-    """The relative name and the size of every visible file below a folder, links followed."""
+    """Yields relative name and size of each file in a folder; follows links, skips hidden files."""
     for directory, inner, names in os.walk(folder, followlinks=True):
         above = os.path.realpath(directory)
         inner[:] = [
             name
             for name in inner
             if not name.startswith(".")
-            and not above.startswith(os.path.realpath(os.path.join(directory, name)))  # a circle
+            and not above.startswith(os.path.realpath(os.path.join(directory, name)))  # a loop
         ]
         for name in names:
             path = os.path.join(directory, name)

@@ -1,4 +1,4 @@
-"""Command lines: a mistake ends in one line and status 2, before anything is touched."""
+"""Command lines: a mistake ends the program with one line and status 2, before it does anything."""
 
 import re
 import traceback
@@ -17,13 +17,13 @@ def parse(argv: list[str], default_config: str = "") -> list[str]:
     """Parses absl and config flags; for `app.run(main, flags_parser=parse)`.
 
     Args:
-        argv: the command line.
-        default_config: the file that `--config` means if it is not given; a program without that
-            flag leaves it out. (Given to the flag's definition, it would be read with all its
-            overrides before anybody could catch their mistakes.)
+        argv: command line, with the program's name first.
+        default_config: config file to use if `--config` is not given; empty for a program without
+            that flag. (As the default in the flag's definition, it would be read with all its
+            overrides before their mistakes could be caught.)
 
     Raises:
-        SystemExit: 2, after one line on stderr that names the flag.
+        SystemExit: status 2, after one line on stderr that names the flag.
     """
     rest: list[str] = []
 
@@ -37,12 +37,12 @@ def parse(argv: list[str], default_config: str = "") -> list[str]:
 
     exit_cleanly(body)
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell of every step they take
+        logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log every step they take
     return rest
 
 
 def _with_config(argv: list[str], default: str) -> list[str]:
-    """The command line with its config said in it, which is there and has every field named."""
+    """Adds `--config` to a command line without it; checks that all overridden fields exist."""
     if not default:
         return argv
     following = zip(argv, [*argv[1:], ""], strict=True)
@@ -55,17 +55,17 @@ def _with_config(argv: list[str], default: str) -> list[str]:
 
 
 def _read(file: str) -> Any:
-    """The config of a file; whatever goes wrong in the file is told with its line."""
+    """Reads the config of a file; raises `UserError` with the file's line if that fails."""
     try:
         config: Any = flags.FLAGS["config"].parser.parse(file)
-        config.keys()  # a file that cannot be read is told of only now
+        config.keys()  # a file that cannot be read raises its error only here
     except OSError:
         raise UserError(f"--config: cannot read {file}") from None
     except (ValueError, UserError):
-        raise  # an option after the colon, or words of its own
+        raise  # about an option after the colon, or with a message of the file's own
     except SyntaxError as error:
         raise UserError(f"--config: {file}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:  # the file is a program, in which anything may go wrong
+    except Exception as error:  # the file is a program, which may raise anything
         path = file.partition(":")[0]
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if path in f.filename]
         where = f", line {lines[-1]}" if lines else ""
@@ -90,10 +90,10 @@ def check_field(config: Config, name: str) -> None:
 
 
 def stages_from(text: str, known: list[str]) -> list[str]:
-    """The stages that `--stages` names, in the pipeline's order.
+    """Returns the stages that `--stages` names, in the pipeline's order; all if it is empty.
 
     Raises:
-        UserError: an unknown stage.
+        UserError: a stage is unknown.
     """
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:

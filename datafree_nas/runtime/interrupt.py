@@ -1,7 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal, turned into a question that a loop asks between two steps.
+"""Ctrl-C, SIGTERM and a closed terminal: a loop asks between two steps if such a signal has come.
 
-`processes.check_stop` asks it, for all processes of a run. Before the loop, a signal ends the
-program.
+`processes.check_stop` asks, for all processes of a run. Before the loop, a signal ends the program.
 """
 
 import contextlib
@@ -13,19 +12,19 @@ from types import FrameType
 Handler = Callable[[int, FrameType | None], None]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_received: list[int] = []  # signals belong to the process, and so does this
+_received: list[int] = []  # global, because signals go to the whole process
 
 
 def _listened() -> list[signal.Signals]:
-    """Those of `SIGNALS` that are to be heard; `nohup` has had SIGHUP ignored, and so it stays."""
+    """Lists the signals to handle: `SIGNALS`, but not SIGHUP if `nohup` has it ignored."""
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [signum for signum in SIGNALS if not (nohup and signum == signal.SIGHUP)]
 
 
 def end_at_signals() -> None:
-    """From here on a signal ends the program with a line, wherever it is.
+    """Makes a signal end the program with one line, wherever the program is.
 
-    An exception would not do: some libraries go on when one of their imports has failed.
+    An exception would not be enough: some libraries go on after a failed import.
     """
 
     def end(signum: int, _frame: FrameType | None) -> None:
@@ -48,7 +47,7 @@ def _handled(handler: Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def raised_signals() -> Iterator[None]:
-    """Within this block a first signal raises `SystemExit`, so that what is half done goes."""
+    """Makes a first signal in this block raise `SystemExit`, so that unfinished work is removed."""
 
     def end(signum: int, _frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
@@ -61,7 +60,7 @@ def raised_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Within this block a first signal is remembered; a second one stops at once."""
+    """Remembers a first signal in this block; a second one stops the program at once."""
 
     own: list[int] = []
 
@@ -83,16 +82,16 @@ def deferred_signals() -> Iterator[None]:
 
 def tell(line: str) -> None:
     """Prints on standard error in a signal handler, which may interrupt a `print`."""
-    with contextlib.suppress(OSError):  # the terminal was closed, or whoever read has gone
+    with contextlib.suppress(OSError):  # the terminal was closed, or the reader has gone
         os.write(2, f"{line}\n".encode())
 
 
 def request(signum: int) -> None:
-    """Asks for a stop, as a signal does; one that came to another process, for instance."""
+    """Asks this process to stop, as a signal does; e.g. after a signal to another process."""
     if signum not in _received:
         _received.append(signum)
 
 
 def received() -> int:
-    """The signal that has asked this process to stop, 0 if none has."""
+    """Returns the signal that has asked this process to stop, 0 if none has."""
     return _received[0] if _received else 0

@@ -1,8 +1,9 @@
-"""One run at a time in a bucket, which has no locks: a file there says who is at work.
+"""One run at a time in a bucket, which has no locks: a file there says which run is at work.
 
-The holder renews it. Whoever finds the file of another run watches it: if it is renewed, that run
-is alive; if it is not for long enough, that run has died, and its file is replaced. A run that was
-paused for so long finds another holder, and has to stop: `check` is asked before every write.
+The run that holds the lease renews the file. A run that finds the file of another run watches it:
+if the file is renewed, that run is alive; if not for long enough, that run has died, and the file
+is replaced. A run that was paused for so long finds another holder, and has to stop: `check` is
+called before every write.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ FILE = ".lock"
 _RENEW_SECONDS = 15.0
 _DEAD_SECONDS = 4 * _RENEW_SECONDS
 _LOOK_SECONDS = 1.0  # between two looks at the file of another run
-_SETTLE_SECONDS = 2.0  # in which two runs that begin at once see each other
+_SETTLE_SECONDS = 2.0  # time after which two runs that begin together have seen each other
 
 
 class Lease:
@@ -42,7 +43,7 @@ class Lease:
         self._renewals, self._ended = 0, threading.Event()
 
     def check(self) -> None:
-        """Sees that the lease is still this run's.
+        """Checks that this run still holds the lease.
 
         Raises:
             UserError: another run has taken over.
@@ -55,7 +56,7 @@ class Lease:
             )
 
     def acquire(self) -> None:
-        """Takes the lease; waits until that of a run that has died is void.
+        """Takes the lease; waits until the lease of a run that has died is void.
 
         Raises:
             UserError: another run is at work, or the bucket cannot be written.
@@ -68,7 +69,7 @@ class Lease:
             holder = self._holder()
         except UserError:
             raise
-        except Exception as error:  # of whatever kind the file system has
+        except Exception as error:  # every kind of file system has its own
             raise UserError(
                 f"cannot work in {self._remote} ({type(error).__name__}: {error}); check its name "
                 "and your permissions (for gs:// install the extra gcs)"
@@ -102,7 +103,7 @@ class Lease:
         )
 
     def release(self) -> None:
-        """Gives the lease back, if it is still this run's."""
+        """Gives the lease back, if this run still holds it."""
         self._ended.set()
         with contextlib.suppress(Exception):
             if self._holder().get("run") == self._run:
@@ -110,7 +111,8 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(_RENEW_SECONDS):
-            with contextlib.suppress(Exception):  # it is tried again; whoever took over is left be
+            # after a failure it is tried again; after a takeover `check` prevents the write
+            with contextlib.suppress(Exception):
                 self.check()
                 self._write()
 
@@ -126,7 +128,7 @@ class Lease:
         self._file.write_text(json.dumps(content))
 
     def _holder(self) -> dict[str, Any]:
-        """What the file says; empty where there is none, or none that can be understood."""
+        """Reads the file: empty if there is none, an unknown host if it makes no sense."""
         if not self._file.exists():
             return {}
         try:
@@ -137,7 +139,10 @@ class Lease:
 
 
 def _this_machine() -> str:
-    """Tells within which start of which system a process number counts; empty if unknown."""
+    """Returns the boot and the process namespace in which numbers of processes are unique.
+
+    It is empty if unknown.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -146,7 +151,7 @@ def _this_machine() -> str:
 
 
 def _has_died(holder: dict[str, Any]) -> bool:
-    """Whether it was a process of this machine that is no more."""
+    """Tells whether the holder was a process of this machine that has ended."""
     machine, process = holder.get("machine"), holder.get("process")
     if not machine or machine != _this_machine() or type(process) is not int or process <= 0:
         return False
@@ -161,7 +166,7 @@ def _has_died(holder: dict[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def held(remote: epath.Path) -> Iterator[Lease]:
-    """Holds the lease of a folder in a bucket, so that this run is the only one there.
+    """Holds the lease of a folder in a bucket in this block, so that no other run works there.
 
     Raises:
         UserError: see `Lease.acquire`.

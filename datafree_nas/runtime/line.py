@@ -1,8 +1,8 @@
 """A connection between two processes that carries messages: lines of JSON, `[kind, ...]`.
 
-Anybody may be at the other end, so whatever comes in is limited in size and in time, and no bytes
-raise an exception. Once both ends know each other they send a beat every few seconds: a process
-from which nothing comes any more is stopped, or its machine is gone without a word.
+Anybody may be at the other end, so what comes in is limited in size and in time, and no bytes raise
+an exception. Once both ends know each other, they send a beat every few seconds. If no beat comes
+any more, the other process is stopped, or its machine has gone without closing the connection.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ import time
 from typing import Any
 
 BEAT_SECONDS = 5.0
-SILENT_BEATS = 8  # so many beats that do not come mean that a process is lost
-MESSAGE_BYTES = 1 << 28  # of the longest message
+SILENT_BEATS = 8  # number of missing beats after which a process is lost
+MESSAGE_BYTES = 1 << 28  # size of the longest message
 _CHUNK_BYTES = 1 << 16
 
 
 def silence() -> str:
-    """What is said of a process that was `silent`."""
+    """Returns what error lines say of a process that was `silent`."""
     return f"has been silent for {BEAT_SECONDS * SILENT_BEATS:.0f} s"
 
 
 class Line:
-    """A connection that carries messages; `silent` once the other end has been so for too long.
+    """A connection that carries messages; `silent` once nothing has come for too long.
 
-    Silence is counted in waits, not in seconds: if it was this process that was paused, it has to
-    hear nothing for as long after it wakes before it calls another one silent.
+    Silence is counted in waits, not in seconds. So a process that was itself paused waits for the
+    full time after it wakes before it calls the other one silent.
     """
 
     def __init__(self, connection: socket.socket):
@@ -39,7 +39,7 @@ class Line:
         connection.settimeout(BEAT_SECONDS)
 
     def keep_alive(self) -> None:
-        """Sends beats from now on, from a thread of its own."""
+        """Sends beats from now on, in a thread of its own."""
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
@@ -47,7 +47,7 @@ class Line:
             self.send("beat")
 
     def send(self, *message: Any) -> None:
-        """Sends a message; of a connection that is lost it is `receive` that tells."""
+        """Sends a message; if the connection is lost, only `receive` reports it."""
         data = memoryview(json.dumps(message).encode() + b"\n")
         if len(data) > MESSAGE_BYTES:
             raise ValueError(f"a message of {len(data)} bytes; at most {MESSAGE_BYTES} are read")
@@ -64,7 +64,7 @@ class Line:
         return None
 
     def receive(self, limit: int = MESSAGE_BYTES, deadline: float = math.inf) -> list[Any]:
-        """The next message that is no beat, `[]` when none can come any more.
+        """Returns the next message that is not a beat, `[]` if none can come any more.
 
         Args:
             limit: largest number of bytes that a message may have.
@@ -99,7 +99,7 @@ class Line:
         return line if end <= limit else b""
 
     def close(self) -> None:
-        """Hangs up; whoever waits for a message here gets none."""
+        """Closes the connection; whoever waits for a message here gets none."""
         self._closed.set()
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
@@ -107,7 +107,7 @@ class Line:
 
 
 def _parse(line: bytes) -> list[Any]:
-    """A message, `[]` for anything else."""
+    """Parses a message; returns `[]` for anything else."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):  # bad UTF-8 is a ValueError

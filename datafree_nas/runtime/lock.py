@@ -12,13 +12,15 @@ from datafree_nas.runtime.errors import UserError
 
 @contextlib.contextmanager
 def one_run(directory: Path) -> Iterator[None]:
-    """Inside, no other run works there; the system takes the lock from a process that dies.
+    """Keeps other runs out of a directory in this block.
+
+    The system releases the lock of a process that dies.
 
     Args:
-        directory: which exists.
+        directory: directory that already exists.
 
     Raises:
-        UserError: another run is at work.
+        UserError: another run is at work there.
     """
     lock = filelock.FileLock(directory / ".lock")
 

@@ -1,4 +1,4 @@
-"""The one loop of the project: many iterations of a pure step, shown, saved, resumed, stopped."""
+"""The one loop of the project: repeats a pure step, shows progress, saves, resumes and stops."""
 
 import math
 import time
@@ -16,19 +16,20 @@ from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.progress import ProgressBar
 
 CHECKPOINT_SECONDS = 20.0
-LOOK_SECONDS = 2.0  # of work between two looks at signals, about
+LOOK_SECONDS = 2.0  # approximate time of work between two checks for signals
 
 
 class Phase(NamedTuple):
     """A stretch of a loop in which every iteration does the same.
 
     Attributes:
-        name: said in progress lines and metrics.
-        iterations: how many.
-        advance: `(state, data, n) -> (state, metrics)`, n iterations; see `backend.repeat`.
-        every: iterations between two rows of metrics.
-        enter: what happens to the state when the phase begins, e.g. a fresh optimizer.
-        unit: what an iteration is called.
+        name: name of the phase in progress lines and metrics.
+        iterations: number of iterations in the phase.
+        advance: function `(state, data, n) -> (state, metrics)` that does n iterations; see
+            `backend.repeat`.
+        every: number of iterations between two rows of metrics.
+        enter: function that changes the state when the phase begins, e.g. resets the optimizer.
+        unit: name of the iterations in progress lines.
         at_once: smallest number of iterations in one call, e.g. the number of processes if each of
             them does one.
     """
@@ -54,20 +55,20 @@ def run(
     """Runs the phases one after another on one state, going on from the last checkpoint.
 
     Args:
-        phases: what to do; their order and lengths must be those of an interrupted run.
-        state: one pytree, everything that changes.
-        data: what the steps read and never change, or a `Feed` of it.
-        label: what progress lines begin with.
-        directory: where the state is kept between processes; the caller removes it with
+        phases: phases to run; to resume a run, they need the same order and lengths as before.
+        state: one pytree of everything that changes.
+        data: arrays that the steps read and never change, or a `Feed` of such arrays.
+        label: text at the beginning of progress lines.
+        directory: folder of the loop's checkpoints; the caller removes it with
             `checkpoint.discard(directory)` once the result is safe.
-        writer: opens the metrics for a given first iteration.
+        writer: function `first iteration -> writer` that opens the metrics; None for no metrics.
 
     Returns:
         The final state.
 
     Raises:
         Interrupted: after a signal, with the state saved.
-        UserError: a metric is not finite; names phase, iteration and every term.
+        UserError: a metric is not finite; the message names phase, iteration and all metrics.
     """
     progress = Progress(directory)
     done, state = progress.restore(state)
@@ -91,9 +92,9 @@ def run(
 
 
 class _Pace:
-    """How many iterations are done between two looks at signals: about `LOOK_SECONDS` of them.
+    """Number of iterations between two checks for signals, which take about `LOOK_SECONDS`.
 
-    It begins with few, because nobody knows how long they take, and at most doubles each time. The
+    The number begins small, because their time is not known, and at most doubles each time. The
     first process decides, because all have to do the same number.
     """
 
@@ -102,7 +103,7 @@ class _Pace:
         self.iterations = at_once
 
     def look(self, done: int) -> float:
-        """Takes note that so many iterations were done, and returns the seconds they took."""
+        """Adapts the number after `done` iterations; returns the seconds that they took."""
         now = time.monotonic()
         seconds, self._looked = max(now - self._looked, 1e-9), now
         fitting = min(int(done * LOOK_SECONDS / seconds), 2 * self.iterations)

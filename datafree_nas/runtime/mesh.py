@@ -1,7 +1,7 @@
 """The one mesh of the project: a `data` axis over all devices, of size 1 on one device.
 
-It has only the devices of this process inside `processes.alone()`, and inside `for_batches` of a
-size that is not worth splitting.
+Inside `processes.alone()`, and inside `for_batches` with a batch that is not worth splitting, it
+has only the devices of this process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,15 +25,15 @@ _split: ContextVar[bool] = ContextVar("split", default=True)
 
 @contextmanager
 def for_batches(batch_size: int, image_size: Sequence[int]) -> Iterator[None]:
-    """Inside, processes split batches of this size, or each computes all of every batch.
+    """Sets for this block whether processes split each batch, or each computes all of it.
 
-    `backend.worth_splitting` decides. In the second case all processes do the same work, so that
-    their states are equal without a message; `from_first` makes sure of it. Of a batch that is not
-    split over the processes, the devices of each process still take a part each.
+    `backend.worth_splitting` decides. If batches are not split, all processes do the same work, so
+    their states are equal without a message; `from_first` makes sure of it. The devices within a
+    process split the batch in both cases.
 
     Args:
-        batch_size: in images.
-        image_size: `(h, w, c)`.
+        batch_size: number of images in a batch.
+        image_size: shape `(h, w, c)` of an image.
     """
     token = _split.set(backend.worth_splitting(batch_size, image_size))
     try:
@@ -43,37 +43,37 @@ def for_batches(batch_size: int, image_size: Sequence[int]) -> Iterator[None]:
 
 
 def devices() -> Sequence[jax.Device]:
-    """Those that a batch is split over."""
+    """Returns the devices that a batch is split over."""
     here = processes.is_alone() or not _split.get()
     return jax.local_devices() if here else jax.devices()
 
 
 def part() -> tuple[int, int]:
-    """Which part of a batch this process takes, counted from 0, and how many parts there are."""
+    """Returns which part of a batch this process takes, from 0, and the number of parts."""
     return (processes.index(), processes.count()) if _split.get() else (0, 1)
 
 
 def data_mesh() -> jax.sharding.Mesh:
-    """All devices along `data`; Auto axes, which Linen needs."""
+    """Builds the mesh of all devices along `data`; its axis is of type Auto, which Linen needs."""
     return jax.sharding.Mesh(np.array(devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
 def split_over_data() -> NamedSharding:
-    """Leading axis split over the devices."""
+    """Returns the sharding that splits the leading axis over the devices."""
     return NamedSharding(data_mesh(), PartitionSpec("data"))
 
 
 def replicated() -> NamedSharding:
-    """The same on every device."""
+    """Returns the sharding of arrays that are the same on every device."""
     return NamedSharding(data_mesh(), PartitionSpec())
 
 
 def put(tree: Any, sharding: Any) -> Any:
-    """Arrays on the devices, as `jax.device_put` has it, and on those of other processes too.
+    """Puts arrays on the devices as `jax.device_put` does, also on those of other processes.
 
     Args:
-        tree: arrays that are the same in every process.
-        sharding: of all of them.
+        tree: pytree of arrays that are the same in every process.
+        sharding: sharding of all the arrays.
     """
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
@@ -81,12 +81,12 @@ def put(tree: Any, sharding: Any) -> Any:
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether this is an array of random keys."""
+    """Tells whether a leaf is an array of random keys."""
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def on_host(tree: Any) -> Any:
-    """NumPy arrays; of random keys, their data."""
+    """Converts arrays to NumPy arrays; random keys become their data."""
 
     def leaf(value: Any) -> np.ndarray:
         return np.asarray(jax.random.key_data(value) if is_key(value) else value)
@@ -95,11 +95,11 @@ def on_host(tree: Any) -> Any:
 
 
 def placed_like(value: np.ndarray, leaf: jax.Array) -> jax.Array:
-    """An array of the host, on the devices that another array is on; for a random key, a key.
+    """Puts an array of the host on the devices of another array; makes it a key if that is a key.
 
     Args:
-        value: as `on_host` gives it.
-        leaf: of the same shape and dtype.
+        value: array as `on_host` returns it.
+        leaf: array on the wanted devices, of the same shape and dtype.
 
     Raises:
         ValueError: the shapes or dtypes differ.
@@ -124,14 +124,13 @@ def _spread(leaf: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def from_first(tree: T) -> T:
-    """The first process's arrays, where every process has computed the whole of each batch.
+    """Returns the first process's arrays, if every process has computed the whole of each batch.
 
     CPUs of different models round differently, and training makes large differences out of small
-    ones. Where processes split batches, or there is one process, the arrays are returned as they
-    are.
+    ones. If processes split batches, or there is one process, the arrays are returned as they are.
 
     Args:
-        tree: arrays of the same shapes in every process.
+        tree: pytree of arrays, of the same shapes in every process.
     """
     if _split.get() or processes.count() == 1:
         return tree
@@ -145,9 +144,9 @@ def from_first(tree: T) -> T:
 
 
 def replicated_here(tree: T) -> T:
-    """Arrays that are the same on all devices of all processes, as arrays of this process alone.
+    """Turns arrays that are the same on all devices into arrays of this process alone.
 
-    No byte is moved.
+    No data is moved.
     """
     here = NamedSharding(
         jax.sharding.Mesh(np.array(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,)),
@@ -164,12 +163,12 @@ def replicated_here(tree: T) -> T:
 
 
 def constrain_batch(batch: T) -> T:
-    """Inside a jitted step: every leaf `[b ...]` is split over the devices."""
+    """Splits every leaf `[b ...]` of a batch over the devices, inside a jitted step."""
     return jax.lax.with_sharding_constraint(batch, split_over_data())
 
 
 def check_divisible(batch_size: int, what: str) -> None:
-    """Raises `UserError`, which begins with `what`, unless the batch divides over the devices."""
+    """Raises a `UserError` that begins with `what`, unless the devices divide the batch size."""
     if batch_size % len(devices()):
         raise UserError(
             f"{what}={batch_size} does not divide over {len(devices())} devices; "

@@ -1,11 +1,11 @@
-"""Numbers over time: `metrics.jsonl` beside the artifact, and TensorBoard events."""
+"""Metrics over time: `metrics.jsonl` beside the artifact, and TensorBoard events."""
 
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter  # SummaryWriter's, without its thread
+from tensorboardX.event_file_writer import EventsWriter  # as in SummaryWriter, without its thread
 from tensorboardX.proto import event_pb2
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
@@ -15,12 +15,12 @@ from datafree_nas.runtime.files import make_directory, read_jsonl, write_jsonl, 
 
 
 class MetricsWriter:
-    """Writes one row a call; rows past a resumed iteration are taken back first.
+    """Writes one row per call, after removing the rows that a resumed loop will write again.
 
     Args:
-        directory: gets `metrics.jsonl`, and TensorBoard's files in `tensorboard/`.
-        resume_at: rows with a larger `step` are dropped; the loop will write them again.
-        events: whether TensorBoard is written at all.
+        directory: folder for `metrics.jsonl`, and TensorBoard's files in `tensorboard/`.
+        resume_at: iteration at which the loop resumes; rows with a larger `step` are removed.
+        events: whether TensorBoard's files are written.
     """
 
     def __init__(self, directory: Path, resume_at: int = 0, events: bool = True):
@@ -36,7 +36,7 @@ class MetricsWriter:
             self._add(Event(step=resume_at + 1, session_log=taken_back))
 
     def write(self, step: int, values: Mapping[str, float], **labels: int | str) -> None:
-        """One row: `step`, the labels, and the values."""
+        """Writes one row: `step`, the labels, and the values."""
         row = {"step": step, **labels, **{k: float(v) for k, v in values.items()}}
         with writing(self._directory):
             self._file.write(json.dumps(row) + "\n")
@@ -52,11 +52,11 @@ class MetricsWriter:
             self._events.write_event(event)
 
     def save(self) -> None:
-        """Keeps what was written so far, where a checkpoint of now is kept."""
+        """Copies the rows so far to the bucket, if the workdir is in one, as checkpoints are."""
         mirror.push(self._directory / "metrics.jsonl")
 
     def close(self) -> None:
-        """Flushes both."""
+        """Closes the files, with all rows in them."""
         with writing(self._directory):
             self._file.close()
             if self._events:

@@ -1,8 +1,8 @@
-"""A workdir in a bucket (`gs://…`): the run works in a folder of this machine, a mirror of it.
+"""A workdir in a bucket (`gs://…`): the run works in a local folder, which is a mirror of it.
 
-Every finished file is copied to the bucket, in the order in which files are finished, by a thread;
-at the start, and where processes need each other's files, the folder is filled from the bucket. So
-all libraries see nothing but local files, and what is in the bucket is what was finished.
+A thread copies every finished file to the bucket, in the order in which files are finished. At the
+start, and where processes need each other's files, the folder is filled from the bucket. So all
+libraries see only local files, and the bucket holds only finished files.
 """
 
 import contextlib
@@ -21,23 +21,23 @@ from etils import epath
 from datafree_nas.runtime import lease, processes
 from datafree_nas.runtime.errors import UserError
 
-_PREFIX = "datafree_nas_"  # of the temporary folders
-_OWNED = ".owned"  # a file in them, locked as long as their process lives
-_NEW_SECONDS = 60.0  # in which a folder may not be locked yet
+_PREFIX = "datafree_nas_"  # start of the temporary folders' names
+_OWNED = ".owned"  # file in each of them, locked as long as the folder's process lives
+_NEW_SECONDS = 60.0  # age up to which a folder may not be locked yet
 
-_mirror: "Mirror | None" = None  # of the process: it has one workdir
+_mirror: "Mirror | None" = None  # global, because a process has one workdir
 
 
 class Mirror:
     """A local folder and its counterpart in a bucket.
 
-    What is to be copied and removed waits in a queue, which stops at its first failure: what was to
-    be removed may be all there is, if that which replaces it was not copied.
+    Copies and removals wait in a queue, which stops at its first failure: if a file was not copied,
+    the older one, which was to be removed after it, may be the only one.
 
     Args:
-        local: the folder.
-        remote: the counterpart.
-        check: called before everything that is written; raises `UserError` if it must not be.
+        local: folder on this machine.
+        remote: folder in the bucket.
+        check: function that is called before every write; raises `UserError` to forbid it.
     """
 
     def __init__(self, local: Path, remote: epath.Path, check: Callable[[], None]):
@@ -49,11 +49,11 @@ class Mirror:
         self._copied: dict[str, tuple[int, int]] = {}  # size and time of change, when copied
 
     def push(self, path: Path) -> None:
-        """Has a file copied, or those of a folder that have changed; hidden ones are not."""
+        """Queues a file, or the changed files of a folder, to be copied; skips hidden files."""
         self._queue(self._push, path)
 
     def remove(self, path: Path) -> None:
-        """Has a file or folder removed from the bucket."""
+        """Queues a file or folder to be removed from the bucket."""
         self._queue(self._remove, path)
 
     def _queue(self, work: Callable[[Path], None], path: Path) -> None:
@@ -96,7 +96,7 @@ class Mirror:
         """Waits until the bucket has everything.
 
         Raises:
-            UserError: it could not be written.
+            UserError: the bucket could not be written.
         """
         with self._lock:
             queued, self._queued = self._queued, []
@@ -112,7 +112,7 @@ class Mirror:
                 ) from error
 
     def pull(self, path: Path) -> None:
-        """Fetches what the bucket has below this place and the folder has not."""
+        """Fetches the files at or below `path` that the bucket has and the local folder has not."""
         there = self.remote / self._name(path)
         if there.is_dir():
             path.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ class Mirror:
             self._copied[self._name(path)] = (path.stat().st_size, path.stat().st_mtime_ns)
 
     def close(self) -> None:
-        """Ends the thread, when the bucket has everything."""
+        """Ends the thread once the bucket has everything."""
         try:
             self.flush()
         finally:
@@ -138,10 +138,10 @@ class Mirror:
 
 @contextlib.contextmanager
 def workdir(place: str) -> Iterator[Path]:
-    """The folder to work in for a `--workdir`: itself, or a mirror of a bucket's.
+    """Yields the folder to work in for a `--workdir`: itself, or the mirror of one in a bucket.
 
     Args:
-        place: a path, or a URL that `etils.epath` knows.
+        place: path, or URL that `etils.epath` knows.
 
     Raises:
         UserError: the bucket cannot be reached, or another run is at work there.
@@ -163,9 +163,9 @@ def workdir(place: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A folder of this process alone. Those of processes that were killed are removed first."""
+    """Makes a folder for this process alone; first removes those of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # of another user
+        with contextlib.suppress(OSError):  # the folder of another user
             if time.time() - folder.stat().st_mtime > _NEW_SECONDS and _is_abandoned(folder):
                 shutil.rmtree(folder)
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
@@ -176,7 +176,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether the process that had a folder is no more; the system took its lock away."""
+    """Tells whether the process that made a folder has ended; the system released its lock."""
     if folder.is_symlink() or not (folder / _OWNED).exists():
         return False
     lock = filelock.FileLock(folder / _OWNED)
@@ -189,13 +189,13 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def push(path: Path) -> None:
-    """Has a finished file, or a folder's, copied to the bucket if the workdir is in one."""
+    """Queues a finished file, or the files of a folder, to be copied if there is a bucket."""
     if _mirror is not None:
         _mirror.push(path)
 
 
 def remove(path: Path) -> None:
-    """Has a file or folder removed from the bucket if the workdir is in one."""
+    """Queues a file or folder to be removed from the bucket if there is one."""
     if _mirror is not None:
         _mirror.remove(path)
 
@@ -207,12 +207,12 @@ def flush() -> None:
 
 
 def bucket() -> str:
-    """The URL of the workdir if it is in a bucket, else empty."""
+    """Returns the URL of the workdir if it is in a bucket, else an empty text."""
     return "" if _mirror is None else str(_mirror.remote)
 
 
 def exchange(path: Path) -> None:
-    """All processes have each other's files below this place from here on; they wait for it."""
+    """Copies all processes' files below `path` to each other through the bucket; waits for all."""
     if _mirror is not None:
         _mirror.push(path)
         _mirror.flush()

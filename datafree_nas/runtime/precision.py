@@ -1,7 +1,7 @@
-"""The type that layers compute in; weights are kept, and statistics and losses taken, in float32.
+"""The dtype that layers compute in. Weights, statistics and losses are in float32.
 
-Linen's layers compute in the type of their input and weights, and its BatchNorm takes statistics in
-float32 whatever that is.
+Linen's layers compute in the dtype of their input and weights. Its BatchNorm computes statistics in
+float32, whatever that dtype is.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ DTYPES = ("float32", "bfloat16")
 
 
 def weights_in(dtype: Any, params: Any) -> Any:
-    """The collection `params`, of that type; gradients come back in their own.
+    """Converts the collection `params` to a dtype; gradients come back in the dtype of `params`.
 
     Args:
-        dtype: of the images.
-        params: of a network.
+        dtype: dtype of the images.
+        params: collection `params` of a network.
     """
     return jax.tree.map(lambda weight: weight.astype(jnp.dtype(dtype)), params)
 
 
 def network_in(dtype: Any, variables: Any) -> Any:
-    """A network's variables, with `params` of that type and statistics as they are."""
+    """Converts `params` of a network's variables to a dtype, and keeps statistics as they are."""
     return {**variables, "params": weights_in(dtype, variables["params"])}

@@ -1,7 +1,8 @@
-"""Who works on a run: one process, or the hosts of a pod, which all run the same program.
+"""The processes of a run: one, or one on each host of a pod; all run the same program.
 
-What the processes compute together goes over JAX's mesh; what they say to each other (numbers,
-decisions, that one of them is lost) over `rollcall`. Inside `alone()` a process works on its own.
+What the processes compute together goes over JAX's mesh. What they tell each other (numbers,
+decisions, that one of them is lost) goes over `rollcall`. Inside `alone()` a process works on its
+own.
 """
 
 import contextlib
@@ -24,26 +25,26 @@ from datafree_nas.runtime.terminal import printable
 
 T = TypeVar("T")
 
-PORT_BELOW = 1000  # the roll call's port lies so far below JAX's
+PORT_BELOW = 1000  # the roll call's port is JAX's port minus this number
 _BIND_ADDRESS = "JAX_COORDINATOR_BIND_ADDRESS"  # JAX's own name for where process 0 listens
-_GRACE_SECONDS = 2.0  # for a process to tell by itself what the others tell of, too
-_HEARTBEAT_SECONDS = 100  # JAX's own, which the roll call is quicker than
+_GRACE_SECONDS = 2.0  # time for a process to report its own error before others report it
+_HEARTBEAT_SECONDS = 100  # for JAX's own heartbeats; the roll call is quicker
 _SHUTDOWN_SECONDS = 20
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
-_rollcall: RollCall | None = None  # of the process, as JAX's runtime is
-_ending = threading.Lock()  # the first reason to end is the one that is told
+_rollcall: RollCall | None = None  # global, as JAX's runtime is
+_ending = threading.Lock()  # so that only the first reason to end is reported
 
 
 @dataclass(frozen=True)
 class Place:
-    """Of a process among all of a run; `count` is 1 where there is only one.
+    """The place of a process among all processes of a run; `count` is 1 if there is only one.
 
     Attributes:
         coordinator: `host:port` that process 0 will listen on.
-        count: of processes.
-        index: of this one.
-        local_devices: the devices it may use, None for all that it sees.
+        count: number of processes in the run.
+        index: number of this process, from 0.
+        local_devices: numbers of the devices that it may use, None for all that it sees.
     """
 
     coordinator: str
@@ -53,10 +54,12 @@ class Place:
 
 
 def find(coordinator: str, num_processes: int | None, process_id: int | None) -> Place:
-    """What the flags say, or else the cluster: a TPU pod, GKE, SLURM, Open MPI.
+    """Finds this process's place by the flags, or else by the cluster.
+
+    Clusters that JAX detects are TPU pods, GKE, SLURM and Open MPI.
 
     Raises:
-        UserError: half of the flags, or numbers that make no sense.
+        UserError: only some of the flags are given, or their values make no sense.
     """
     given = [bool(coordinator), num_processes is not None, process_id is not None]
     if any(given) and not all(given):
@@ -79,15 +82,15 @@ def find(coordinator: str, num_processes: int | None, process_id: int | None) ->
 
 
 def initialize(place: Place, timeout: float) -> None:
-    """Meets the other processes, if there are any; before anything else is done with JAX.
+    """Connects to the other processes, if there are any; has to come before any use of JAX.
 
     Args:
-        place: of this process.
+        place: place of this process in the run.
         timeout: seconds to wait for the others.
 
     Raises:
-        UserError: not everyone came; names the coordinator and who is missing. Or process 0 cannot
-            listen on one of its two ports.
+        UserError: not all processes came, and the message names the coordinator and the missing
+            ones; or process 0 cannot listen on one of its two ports.
     """
     global _rollcall
     if place.count == 1:
@@ -119,7 +122,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _where_to_listen(host: str, port: int) -> tuple[str, int]:
-    """Of process 0: the coordinator's address, unless the environment says another one."""
+    """Returns where process 0 listens: the coordinator's address, or that of the environment."""
     if given := os.environ.get(_BIND_ADDRESS):
         return _host_and_port(given)
     bind_host = addresses.to_listen_on(host)
@@ -129,18 +132,18 @@ def _where_to_listen(host: str, port: int) -> tuple[str, int]:
 
 
 def _check_is_free(host: str, port: int) -> None:
-    """JAX would end in a segmentation fault on a port that is taken."""
+    """Raises `UserError` if a port is taken; JAX would end in a segmentation fault on it."""
     for server in addresses.listen(host, port):
         server.close()
 
 
 def _end_with_them(process: int, status: int | None, line: str) -> None:
-    """Without one of its processes a run cannot go on; in a collective, it would wait for ever."""
+    """Ends this process after another one has failed; a collective would wait for it for ever."""
     if status == 0:
         return
     with _ending:
         time.sleep(_GRACE_SECONDS if status else 0)
-        if _rollcall is not None and _rollcall.left:  # with a line of its own
+        if _rollcall is not None and _rollcall.left:  # it ends already, with its own line
             return
         told = f"process {process} ended with status {status}: {line}"
         lost = f"process {process} {line}; everything saved so far is kept."
@@ -150,17 +153,17 @@ def _end_with_them(process: int, status: int | None, line: str) -> None:
 
 
 def _tell_of_bug(*exception: Any) -> None:
-    """What an exception that nobody expected ends with, in a run of several processes."""
-    time.sleep(_GRACE_SECONDS)  # if another one is lost, that is the reason, and told by `events`
+    """Shows an exception that nobody expected, and ends this process of several."""
+    time.sleep(_GRACE_SECONDS)  # if another process is lost, `_end_with_them` reports that reason
     sys.__excepthook__(*exception)
     leave(1, f"{exception[0].__name__}: {exception[1]}")
 
 
 def leave(status: int, line: str) -> None:
-    """Ends this process, in a run of several, in such a way that the others know why.
+    """Leaves a run of several processes, so that the others know why; ends after a failure.
 
-    After a success everyone waits for everyone. A process that failed must not: JAX's own goodbye
-    would wait for the others, and then abort.
+    After a success all processes wait for each other. A process that failed must not wait: JAX's
+    own shutdown would wait for the others, and then abort.
     """
     if _rollcall is None:
         return
@@ -172,13 +175,13 @@ def leave(status: int, line: str) -> None:
     _rollcall.leave(status, line)
     sys.stdout.flush()
     sys.stderr.flush()
-    time.sleep(_GRACE_SECONDS)  # the coordinator's end aborts whoever has not ended yet
+    time.sleep(_GRACE_SECONDS)  # the coordinator's end aborts processes that still run
     os._exit(status)
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Inside, this process works on its own: on its devices, for itself, at its own pace."""
+    """Makes this process work on its own in this block: on its own devices, at its own pace."""
     token = _alone.set(True)
     try:
         yield
@@ -187,30 +190,30 @@ def alone() -> Iterator[None]:
 
 
 def is_alone() -> bool:
-    """Whether this process has nobody to keep step with."""
+    """Tells whether this process works on its own."""
     return _alone.get() or _rollcall is None
 
 
 def count() -> int:
-    """How many processes work together here."""
+    """Returns the number of processes that work together here."""
     return 1 if is_alone() else _rollcall.count  # type: ignore[union-attr]
 
 
 def index() -> int:
-    """Which of them this is, 0 to `count() - 1`."""
+    """Returns the number of this process among them, 0 to `count() - 1`."""
     return 0 if is_alone() else _rollcall.index  # type: ignore[union-attr]
 
 
 def primary() -> bool:
-    """Whether it is this process that writes what they have in common, and shows progress."""
+    """Tells whether this process is the one that writes common files and shows progress."""
     return index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """Everyone's value, by process; it waits for everyone.
+    """Collects a value from every process, in their order; waits for all processes.
 
     Args:
-        value: that JSON can carry; floats arrive bit for bit.
+        value: value that JSON can carry; floats arrive bit for bit.
     """
     if is_alone() or _rollcall is None:
         return json.loads(json.dumps([value]))
@@ -218,21 +221,21 @@ def gather(value: Any) -> list[Any]:
 
 
 def as_first(value: T) -> T:
-    """What the first process has seen, for decisions that all must take alike."""
+    """Returns the first process's value, for decisions that must be the same in all processes."""
     return gather(value if primary() else None)[0]
 
 
 def say(line: str) -> None:
-    """One line on standard output, from the first process."""
+    """Prints one line on standard output, in the first process only."""
     if primary():
         print(printable(line), flush=True)
 
 
 def once(action: Callable[[], Any]) -> None:
-    """The first process does it; all go on when it is done.
+    """Runs an action in the first process; all processes go on when it is done.
 
     Raises:
-        UserError: it failed, everywhere.
+        UserError: the action failed; raised in all processes.
     """
     failure = None
     if primary():
@@ -245,11 +248,11 @@ def once(action: Callable[[], Any]) -> None:
 
 
 def share(items: Sequence[T], work: Callable[[T], Any]) -> list[Any]:
-    """`[work(item) for item in items]`, each item done by one process, on its own devices.
+    """Returns `[work(item) for item in items]`; each item is done by one process on its devices.
 
     Args:
-        items: the same ones everywhere.
-        work: whose results JSON can carry.
+        items: inputs of the work, the same in every process.
+        work: function whose results JSON can carry.
     """
     here, everyone = index(), count()
     with alone():
@@ -259,14 +262,14 @@ def share(items: Sequence[T], work: Callable[[T], Any]) -> list[Any]:
 
 
 def stop_requested() -> int:
-    """The signal that has asked any of those who work together to stop, 0 if none has."""
+    """Returns the signal that has asked any of these processes to stop, 0 if none has."""
     mine = interrupt.received()
     if mine and _rollcall is not None:
-        _rollcall.stop(mine)  # some of them may work alone
+        _rollcall.stop(mine)  # `gather` does not reach the others if they work alone
     return max(gather(mine))
 
 
 def check_stop() -> None:
-    """Between two pieces of finished work: raises `Interrupted` if a signal has come."""
+    """Raises `Interrupted` if a signal has come; for use between two pieces of finished work."""
     if signum := stop_requested():
         raise Interrupted(signum)

@@ -1,4 +1,4 @@
-"""Progress: a bar with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress: a bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -23,11 +23,11 @@ class ProgressBar:
     """Shows how far a loop is.
 
     Args:
-        label: what is being done.
-        total: iterations in all.
-        unit: what one iteration is called in the rate.
-        start: iterations done before, by an earlier process.
-        quiet: shows nothing; of several processes one tells.
+        label: name of the loop.
+        total: number of iterations in all.
+        unit: name of the iterations, in the plural.
+        start: number of iterations that an earlier process has done.
+        quiet: whether to show nothing, as in all processes but the first.
     """
 
     def __init__(self, label: str, total: int, unit: str, start: int = 0, quiet: bool = False):
@@ -53,7 +53,7 @@ class ProgressBar:
             self._line("resumed")
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
-        """Says that `done` iterations are finished, with the newest numbers."""
+        """Shows that `done` iterations are finished, with the newest metrics."""
         self._done = done
         shown = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:4])
         if self._bar is not None:
@@ -75,6 +75,6 @@ class ProgressBar:
         print(f"{head}  {rate:.3g} {self._unit}/s  {left}  {rest}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leaves the terminal in order."""
+        """Stops the bar, and restores the terminal."""
         if self._bar is not None:
             self._bar.stop()

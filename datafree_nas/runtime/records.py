@@ -1,7 +1,8 @@
-"""The JSON files that stages leave, and what their fields may be.
+"""The JSON files that stages write, and the values that their fields may have.
 
-A file of a workdir may be of another version, edited by hand, or from a stranger. It is data: every
-field is checked by type and range when the file is read, and no field names code to be run.
+A file of a workdir may come from another version or from a stranger, or may be edited by hand. It
+is only data: the type and range of every field are checked when the file is read, and no field
+names code to be run.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,8 +29,8 @@ class Record(NamedTuple):
     """The fields of a JSON object.
 
     Attributes:
-        fields: values of each field.
-        others: values of fields of other names, which other versions may write.
+        fields: allowed values of each field, by its name.
+        others: allowed values of fields with other names, which other versions may write.
     """
 
     fields: Mapping[str, Values]
@@ -40,7 +41,7 @@ _ANY_LENGTH = range(10**9)
 _COUNT = integer(0, 10**18)
 _NUMBER = number(-1e300, 1e300)
 _SHARE = number(0, 1)
-_MEASURED = Values(  # of a path through which nothing passes
+_MEASURED = Values(  # not finite for a network through which no signal passes
     "a number, which may be NaN or infinite",
     lambda value: isinstance(value, int | float) and not isinstance(value, bool),
 ).or_none()
@@ -74,7 +75,7 @@ CARD = Record(
     }
 )
 _NEEDED = ("arch", "num_classes", "image_size", "mean", "std")
-# what of it a teacher is built from; the rest is for people
+# the card, with only those fields required that a teacher is built from
 DESCRIPTION = Record(
     {field: kind if field in _NEEDED else kind.or_absent() for field, kind in CARD.fields.items()}
 )
@@ -178,7 +179,7 @@ def read(path: Path, record: Record, mend: str = "") -> dict[str, Any]:
 
 
 def read_lines(path: Path, record: Record) -> list[dict[str, Any]]:
-    """Reads a JSON-lines file, none if there is no file; see `read`."""
+    """Reads the objects of a JSON-lines file, none if there is no file; see `read`."""
     mend = made_again(path)
     rows: list[dict[str, Any]] = _parsed(read_jsonl, path, mend)
     for place, row in enumerate(rows, start=1):
@@ -196,7 +197,7 @@ def read_list(path: Path, record: Record) -> list[dict[str, Any]]:
 
 
 def _parsed(parse: Callable[[Path], Any], path: Path, mend: str) -> Any:
-    """The content of a file, or an error line that ends with what to do."""
+    """Parses a file; if that fails, adds advice to the end of the error line."""
     try:
         return parse(path)
     except UserError as error:
@@ -233,5 +234,5 @@ def check(found: Any, record: Record, place: str, mend: str) -> dict[str, Any]:
 
 
 def made_again(path: Path) -> str:
-    """Advises what to do about a damaged file in a stage's folder; ends an error line."""
+    """Returns advice about a damaged file in a stage's folder, for the end of an error line."""
     return f"restore the file, or remove {path.parent} and run the same command again"

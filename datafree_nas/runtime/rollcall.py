@@ -1,9 +1,9 @@
-"""The processes of one run know of each other: who is missing, who is lost, who has to stop.
+"""The processes of a run know of each other: which are missing, which are lost, which must stop.
 
-Process 0 listens until all are there, and every other one holds a connection to it as long as it
-lives. The kernel closes the connection of a process that dies, so a loss is known at once; JAX's
-own heartbeats take minutes to tell, and then abort. `line` has the form of messages, `door` the
-first ones of a connection.
+Process 0 listens until all are there, and every other process holds a connection to it as long as
+it lives. The kernel closes the connection of a process that dies, so a loss is known at once. JAX's
+own heartbeats take minutes to notice it, and then abort. `line` defines the form of messages,
+`door` the first messages of a connection.
 """
 
 import json
@@ -19,17 +19,17 @@ from datafree_nas.runtime.line import Line, silence
 
 _RETRY_SECONDS = 0.2
 _CONNECT_SECONDS = 5.0
-_RELEASE_SECONDS = 0.5  # in which the end of a process is seen here, when it comes a second time
+_RELEASE_SECONDS = 0.5  # to notice that a process has ended, when it comes a second time
 
 
 class Events(NamedTuple):
-    """What happens to the others; called from a thread of its own.
+    """Functions that are called when something happens to another process, in their own thread.
 
     Attributes:
-        stopped: `(signal)`, another process was asked to stop.
-        ended: `(process, status, line)`, a process is no more. The status is None if it could not
-            say one, and the line then what was seen of it. It may be this very process, if it was
-            paused so long that the others have given it up.
+        stopped: function `(signal)` for a signal that has asked another process to stop.
+        ended: function `(process, status, line)` for a process that has ended. The status is None
+            if the process could not report it, and the line then says what was seen of it. It may
+            be this very process, if it was paused so long that the others have given it up.
     """
 
     stopped: Callable[[int], None]
@@ -40,15 +40,15 @@ class RollCall:
     """All processes of a run, once every one of them is there; `left` when this one has gone.
 
     Args:
-        address: host and port that process 0 listens on.
-        count: of processes.
-        index: of this one.
+        address: host and port at which the others reach process 0.
+        count: number of processes in the run.
+        index: number of this process, from 0.
         timeout: seconds to wait for the others.
-        events: what to do when something happens to one of them.
-        listen_on: the host whose addresses process 0 listens on, that of `address` if None.
+        events: functions to call when something happens to another process.
+        listen_on: host whose addresses process 0 listens on, that of `address` if None.
 
     Raises:
-        UserError: not everyone came in time; names the coordinator and who is missing.
+        UserError: not all came in time; the message names the coordinator and the missing ones.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class RollCall:
         self._answers: dict[int, list[Any]] = {}
         self._calls, self.left = 0, False
         self._lines: dict[int, Line] = {}
-        self._meeting = index == 0  # until then a loss is a place that is free again
+        self._meeting = index == 0  # as long as it is true, a lost process may come again
         if index == 0:
             self._listen(addresses.listen(listen_on or address[0], address[1]), timeout)
         else:
             self._join(timeout)
 
     def gather(self, value: Any) -> list[Any]:
-        """Everyone's value, in the order of processes; comes back when everyone has called it.
+        """Collects a value from every process, in their order; waits until all have called it.
 
         Args:
-            value: that JSON can carry; floats arrive bit for bit.
+            value: value that JSON can carry; floats arrive bit for bit.
         """
         number = self._calls = self._calls + 1
         if self.index:
@@ -92,18 +92,18 @@ class RollCall:
             del self._values[number]
         everyone = [values[i] for i in range(self.count)]
         self._tell("answer", number, everyone)
-        return json.loads(json.dumps(everyone))  # as the others see it
+        return json.loads(json.dumps(everyone))  # the same as the others get
 
     def stop(self, signum: int) -> None:
         """Tells the others that a signal has asked this process to stop."""
         self._tell("stop", signum)
 
     def leave(self, status: int = 0, line: str = "") -> None:
-        """Says goodbye; what becomes of the others from here on is of no interest.
+        """Says goodbye; what happens to the others from now on is ignored.
 
         Args:
-            status: of this process, for the shell.
-            line: what it has to say of it.
+            status: exit status of this process.
+            line: reason of the exit status, in one line.
         """
         self.left = True
         self._tell("ended", self.index, status, line)
@@ -115,7 +115,7 @@ class RollCall:
             line.send(*message)
 
     def _listen(self, servers: list[socket.socket], timeout: float) -> None:
-        """Process 0 waits for the others."""
+        """Waits for the others, in process 0."""
         entrance = door.Door(servers, self.count, self._take)
         entrance.stay_open(self._is_complete, time.monotonic() + timeout)
         with self._arrived:
@@ -146,7 +146,7 @@ class RollCall:
             return not self._meeting
 
     def _is_free_again(self, index: int) -> bool:
-        """Whether a process was lost before the run has begun: it may come once more."""
+        """Frees a lost process's place if the run has not begun, and tells whether it did."""
         with self._arrived:
             if self._meeting:
                 self._lines.pop(index).close()
@@ -161,7 +161,7 @@ class RollCall:
         )
 
     def _join(self, timeout: float) -> None:
-        """Every other process goes to process 0, and waits with it."""
+        """Connects to process 0, and waits with it for the others."""
         line = self._lines[0] = self._reach(timeout)
         line.keep_alive()
         match line.receive():
@@ -179,7 +179,7 @@ class RollCall:
         raise error
 
     def _reach(self, timeout: float) -> Line:
-        """Tries until process 0 welcomes this one."""
+        """Tries to connect until process 0 welcomes this process."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -203,10 +203,10 @@ class RollCall:
             time.sleep(_RETRY_SECONDS)
 
     def _read(self, other: int, line: Line) -> None:
-        """Hears what another process says until it says no more, or nothing that makes sense."""
+        """Handles the messages of another process until none comes, or one that makes no sense."""
         while True:
             message = line.receive()
-            match [] if self._meeting else message:  # before "go" there is nothing to say
+            match [] if self._meeting else message:  # before "go" no message makes sense
                 case ["gather", int(number), value]:
                     with self._arrived:
                         self._values.setdefault(number, {})[other] = value
@@ -228,12 +228,12 @@ class RollCall:
         if not self.left and not self._is_free_again(other):
             said = silence() if line.silent else "was lost"
             self._pass_on(other, ["ended", other, None, said])
-            line.send("ended", other, None, said)  # it may only be paused, and wake up
+            line.send("ended", other, None, said)  # it may be paused, and learn this when it wakes
             self._events.ended(other, None, said)
         return None
 
     def _pass_on(self, source: int, message: list[Any]) -> None:
-        """The coordinator is the only one who knows everybody."""
+        """Sends a message on to the others, in the coordinator, which alone is connected to all."""
         for other, line in self._lines.items():
             if self.index == 0 and other != source:
                 line.send(*message)

@@ -1,4 +1,4 @@
-"""Random keys by name, so that adding a consumer moves nobody else's numbers."""
+"""Random keys by name, so that a new use of random numbers does not change those of other uses."""
 
 import zlib
 
@@ -7,10 +7,10 @@ import numpy as np
 
 
 def key_for(seed: int, *path: str | int) -> jax.Array:
-    """The key of one use, e.g. `key_for(0, "synthesize", round, batch)`.
+    """Returns the random key of one use, e.g. `key_for(0, "synthesize", round, batch)`.
 
     Args:
-        seed: the run's seed.
+        seed: seed of the run.
         path: names (hashed with CRC-32) and indices, folded in one after another.
     """
     key = jax.random.key(seed)
@@ -21,5 +21,5 @@ def key_for(seed: int, *path: str | int) -> jax.Array:
 
 
 def numpy_generator(key: jax.Array) -> np.random.Generator:
-    """A NumPy generator for decisions taken on the host, determined by a JAX key."""
+    """Makes a NumPy generator out of a JAX key, for random decisions on the host."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))

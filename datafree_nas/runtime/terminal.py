@@ -1,7 +1,7 @@
-"""What a command prints, and what it prints to.
+"""The standard streams of a command, and the text that it prints.
 
-`prepare` is the first thing that a command does: the rest of its imports takes seconds, in which
-there are signals too, and libraries that print.
+A command calls `prepare` first: its other imports take seconds, in which signals may come, too, and
+libraries may print.
 """
 
 import errno
@@ -12,12 +12,12 @@ import sys
 
 from datafree_nas.runtime import interrupt
 
-_NO_READER = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal that was closed
-_failures: list[OSError] = []  # of writing to the standard streams, which belong to the process
+_NO_READER = (errno.EPIPE, errno.EIO)  # of a pipe without reader, of a terminal that was closed
+_failures: list[OSError] = []  # of writing to the standard streams; global, as these are
 
 
 def prepare() -> None:
-    """Makes the standard streams such that printing never fails, and a signal end this quietly."""
+    """Makes printing never fail, and signals end the program without a traceback."""
     interrupt.end_at_signals()
     for descriptor in range(3):
         _fill(descriptor)
@@ -26,11 +26,11 @@ def prepare() -> None:
 
 
 def _fill(descriptor: int) -> None:
-    """Opens what was closed, or the next file would get that number, and what libraries print."""
+    """Opens a descriptor that was closed; a file could get its number, and libraries' output."""
     try:
         os.fstat(descriptor)
     except OSError:
-        null = os.open(os.devnull, os.O_RDWR)  # becomes the lowest number that is free
+        null = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
         os.set_inheritable(null, True)
 
 
@@ -38,10 +38,10 @@ class _Output(io.FileIO):
     """A standard stream that drops what cannot be written, and remembers why.
 
     Nobody reads what goes to `head -1` after its first line, or to `tee` after a Ctrl-C, which ends
-    it as well. A run shall not fail at that, but save and stop.
+    `tee` as well. A run should not fail then, but save its state and stop.
     """
 
-    def write(self, content, /):  # a memoryview of the buffer above
+    def write(self, content, /):  # `content` is a memoryview of the buffer above this stream
         try:
             return super().write(content)
         except OSError as error:
@@ -53,7 +53,7 @@ class _Output(io.FileIO):
 
 
 def _stream(before: io.TextIOWrapper | None, descriptor: int) -> io.TextIOWrapper:
-    """A text stream like the one before, None if it was closed; any character can be written."""
+    """Builds a text stream that accepts any character, like the one before (None if closed)."""
     immediate = descriptor == 2 or getattr(before, "write_through", False)  # PYTHONUNBUFFERED
     return io.TextIOWrapper(
         io.BufferedWriter(_Output(descriptor, "w", closefd=False)),
@@ -64,23 +64,23 @@ def _stream(before: io.TextIOWrapper | None, descriptor: int) -> io.TextIOWrappe
 
 
 def failure() -> OSError | None:
-    """Why something that was printed has not arrived; None if all of it has."""
+    """Returns why something that was printed has not arrived; None if all of it has."""
     sys.stdout.flush()
     return _failures[0] if _failures else None
 
 
 def nobody_reads(error: OSError) -> bool:
-    """Whether the reader of the output has gone, rather than that there is no room for it."""
+    """Tells whether the reader of the output has gone; if not, e.g. the disk is full."""
     return error.errno in _NO_READER
 
 
 def printable(text: object) -> str:
-    r"""A text as one line that a terminal shows as it is.
+    r"""Turns a text into one line that a terminal shows as it is.
 
     Names in files may hold line breaks, escape sequences that overwrite other lines, or characters
-    that turn the direction of writing; these become `\n`, `\x1b`, `\u202e`.
+    that reverse the direction of writing; these become `\n`, `\x1b`, `\u202e`.
 
     Args:
-        text: anything; its `str` counts.
+        text: any object, of which `str(text)` is shown.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))

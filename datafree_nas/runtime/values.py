@@ -1,4 +1,4 @@
-"""Kinds of values that a field may have, of a config or of a file: said in words, and tested."""
+"""The values that a field of a config or a file may have: described in words, and tested."""
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -25,7 +25,7 @@ class Values:
     required: bool = True
 
     def or_empty(self, meaning: str) -> "Values":
-        """The same values, and an empty list or text, which has a meaning of its own."""
+        """Allows the empty list or text besides the same values, with a meaning of its own."""
         return Values(
             f"{self.words}; or empty: {meaning}",
             lambda value: value in ("", (), []) or self.holds(value),
@@ -33,7 +33,7 @@ class Values:
         )
 
     def or_none(self) -> "Values":
-        """The same values, and None."""
+        """Allows None besides the same values."""
         return replace(
             self,
             words=f"{self.words}, or null",
@@ -41,17 +41,17 @@ class Values:
         )
 
     def or_absent(self) -> "Values":
-        """The same values, of a field that need not be there: an older version did not write it."""
+        """Allows the field to be absent, because an older version did not write it."""
         return replace(self, required=False)
 
 
 def integer(least: int, most: int) -> Values:
-    """Whole numbers of a range, both ends included."""
+    """Allows the whole numbers of a range, both ends included."""
     return Values(f"an integer from {_short(least)} to {_short(most)}", _integers(least, most))
 
 
 def zero_or_integer(least: int, most: int) -> Values:
-    """Zero, which a field gives a meaning of its own, and whole numbers of a range."""
+    """Allows 0, with a meaning of its own, and the whole numbers of a range."""
     within = _integers(least, most)
     return Values(
         f"0, or an integer from {_short(least)} to {_short(most)}",
@@ -60,11 +60,11 @@ def zero_or_integer(least: int, most: int) -> Values:
 
 
 def number(least: float, most: float, *, above: bool = False, below: bool = False) -> Values:
-    """Finite numbers of a range.
+    """Allows the finite numbers of a range.
 
     Args:
-        least: smallest value.
-        most: largest value.
+        least: smallest allowed value.
+        most: largest allowed value.
         above: whether the smallest value itself is excluded.
         below: whether the largest value itself is excluded.
     """
@@ -80,22 +80,22 @@ def number(least: float, most: float, *, above: bool = False, below: bool = Fals
 
 
 def boolean() -> Values:
-    """True and False."""
+    """Allows True and False."""
     return Values("True or False", lambda value: isinstance(value, bool))
 
 
 def text() -> Values:
-    """Any text, also an empty one."""
+    """Allows any text, also an empty one."""
     return Values("text", lambda value: isinstance(value, str))
 
 
 def name() -> Values:
-    """Text that is not empty."""
+    """Allows text that is not empty."""
     return Values("text that is not empty", lambda value: isinstance(value, str) and bool(value))
 
 
 def one_of(known: Iterable[str]) -> Values:
-    """The names of a list."""
+    """Allows the names of a list."""
     names = tuple(known)
     return Values(
         " or ".join(f"'{each}'" for each in names),
@@ -105,7 +105,7 @@ def one_of(known: Iterable[str]) -> Values:
 
 
 def some_of(known: Iterable[str]) -> Values:
-    """Lists of different names, in any order; also an empty one."""
+    """Allows lists of different names, in any order; also an empty list."""
     names = tuple(known)
 
     def unknown(value: Any) -> str:
@@ -121,10 +121,10 @@ def some_of(known: Iterable[str]) -> Values:
 
 
 def list_of(each: Values, lengths: Container[int], what: str) -> Values:
-    """Lists whose entries are all of one kind.
+    """Allows lists whose entries are all of one kind.
 
     Args:
-        each: values of an entry.
+        each: allowed values of an entry.
         lengths: numbers of entries that a list may have.
         what: noun phrase for messages, e.g. `(least, greatest) share of the area`.
     """
@@ -136,7 +136,7 @@ def list_of(each: Values, lengths: Container[int], what: str) -> Values:
 
 
 def mapping_of(each: Values) -> Values:
-    """Objects of JSON, whose names are free and whose values are all of one kind."""
+    """Allows objects of JSON with any names, whose values are all of one kind."""
     return Values(
         f"an object whose values are each {each.words}",
         lambda value: isinstance(value, dict) and all(map(each.holds, value.values())),
@@ -144,16 +144,16 @@ def mapping_of(each: Values) -> Values:
 
 
 def anything() -> Values:
-    """Values of every kind."""
+    """Allows values of every kind."""
     return Values("anything", lambda value: True)
 
 
 def object_of(fields: Mapping[str, Values], others: Values | None = None) -> Values:
-    """Objects of JSON with certain fields.
+    """Allows objects of JSON with certain fields.
 
     Args:
-        fields: values of each field.
-        others: values of fields of other names. Default: anything.
+        fields: allowed values of each field, by its name.
+        others: allowed values of fields with other names. Default: anything.
     """
     rest = others or anything()
 
@@ -184,7 +184,7 @@ def _integers(least: int, most: int) -> Callable[[Any], bool]:
 
 
 def _short(value: float) -> str:
-    """A number as people write it: 100000000 as 1e8."""
+    """Writes a number as people do: 100000000 as 1e8."""
     power = round(math.log10(value)) if value >= 1e5 else 0
     return f"1e{power}" if power and value == 10**power else f"{value}"
 
