@@ -17,7 +17,17 @@ from datafree_nas.data.pixels import Size
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.terminal import printable
+from datafree_nas.runtime.values import Values, name, number, text
 
+# values of the fields of `config.data`
+FIELDS: dict[str, Values] = {
+    "source": text(),
+    "data_dir": text(),
+    "memory_gb": number(0, 1e6),
+    "classes": text(),
+    "train_split": name(),
+    "test_split": name(),
+}
 FILE = "data.json"  # file in the workdir with the result of `inspect`
 DIGITS_TRAIN = 1297  # of 1797 images; the other 500 are held out for testing
 SHOWN = 20  # classes that a line lists

@@ -180,7 +180,7 @@ class Progress:
         Raises:
             UserError: the newest good state is of another run, or of another structure.
         """
-        latest = processes.as_first(self._newest() if processes.primary() else None)
+        latest = processes.from_first(self._newest() if processes.primary() else None)
         if latest is None:
             return 0, state
         folder = self.directory / str(latest)

@@ -171,7 +171,7 @@ def held(remote: epath.Path) -> Iterator[Lease]:
     Raises:
         UserError: see `Lease.acquire`.
     """
-    lease = Lease(remote, processes.as_first(uuid.uuid4().hex))
+    lease = Lease(remote, processes.from_first(uuid.uuid4().hex))
     processes.once(lease.acquire)
     try:
         yield lease

@@ -107,7 +107,7 @@ class _Pace:
         now = time.monotonic()
         seconds, self._looked = max(now - self._looked, 1e-9), now
         fitting = min(int(done * LOOK_SECONDS / seconds), 2 * self.iterations)
-        self.iterations = processes.as_first(max(self._at_once, fitting))
+        self.iterations = processes.from_first(max(self._at_once, fitting))
         return seconds
 
 

@@ -220,7 +220,7 @@ def gather(value: Any) -> list[Any]:
     return _rollcall.gather(value)
 
 
-def as_first(value: T) -> T:
+def from_first(value: T) -> T:
     """Returns the first process's value, for decisions that must be the same in all processes."""
     return gather(value if primary() else None)[0]
 

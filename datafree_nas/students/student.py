@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from datafree_nas import spaces
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime import checkpoint, records
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import as_path
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.training.trainer import Preprocessing
 
 CARD = "student.json"
 
@@ -22,26 +22,26 @@ class Student(NamedTuple):
     """A network with its weights.
 
     Attributes:
-        space: of the architecture.
-        architecture: of the network.
-        preprocess: of bytes.
-        variables: `params` and `batch_stats`.
+        space: search space of the architecture.
+        architecture: option taken at every choice of the space.
+        preprocessing: normalization of the images.
+        variables: collections `params` and `batch_stats`.
     """
 
     space: Space
     architecture: Architecture
-    preprocess: Preprocessing
+    preprocessing: Preprocessing
     variables: Any
 
     def logits(self, images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
-        """Of a batch of bytes; jittable."""
+        """Computes the logits of a batch of bytes; jittable."""
         with jax.ensure_compile_time_eval():  # some spaces compute what network it is
             network = self.space.network(self.architecture)
-        return network.apply(self.variables, self.preprocess(images), train=False)
+        return network.apply(self.variables, self.preprocessing(images), train=False)
 
 
 def card(student: Student) -> dict[str, Any]:
-    """What `load` needs beside the variables, ready for JSON.
+    """Returns what `load` needs beside the variables, ready for JSON.
 
     Returns:
         `space`: its name and settings, `image_size` and `num_classes` among them. `architecture`:
@@ -53,7 +53,7 @@ def card(student: Student) -> dict[str, Any]:
     return {
         "space": {"name": space.name, **dataclasses.asdict(space)},
         "architecture": space.encode(student.architecture),
-        **student.preprocess._asdict(),
+        **student.preprocessing._asdict(),
         "weights": checkpoint.digest(student.variables),
     }
 
@@ -62,7 +62,7 @@ def load(directory: str | Path) -> Student:
     """Reads a student that the train stage left.
 
     Args:
-        directory: e.g. `runs/digits_spos/student/synthetic`.
+        directory: folder such as `runs/digits_spos/student/synthetic`.
 
     Raises:
         UserError: there is none, or its card is damaged.
@@ -72,15 +72,15 @@ def load(directory: str | Path) -> Student:
     try:
         space = spaces.create_space(**{name: _hashable(v) for name, v in found["space"].items()})
         architecture = space.decode(found["architecture"])
-        preprocess = Preprocessing(tuple(found["mean"]), tuple(found["std"]))
+        preprocessing = Preprocessing(tuple(found["mean"]), tuple(found["std"]))
     except UserError as error:
         raise UserError(f"{directory / CARD} is no card of a student: {error}") from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / CARD} is no card of a student: {error!r}") from None
     variables = checkpoint.load_variables(directory / "variables", found)
-    return Student(space, architecture, preprocess, jax.tree.map(jnp.asarray, variables))
+    return Student(space, architecture, preprocessing, jax.tree.map(jnp.asarray, variables))
 
 
 def _hashable(value: Any) -> Any:
-    """Tuples for JSON's lists: Linen modules want settings that hash."""
+    """Turns JSON's lists into tuples, as Linen modules need settings that hash."""
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

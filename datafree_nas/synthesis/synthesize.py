@@ -22,7 +22,7 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import backend, checkpoint, loop, mesh, mirror, processes, seeds
 from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.config import Config
-from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import (
     make_directory,
     read_json,
@@ -33,13 +33,58 @@ from datafree_nas.runtime.files import (
 )
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.precision import DTYPES
+from datafree_nas.runtime.values import (
+    BATCH_SIZE,
+    BETAS,
+    COUNT,
+    COUNT_OR_NONE,
+    LEARNING_RATE,
+    TEMPERATURE,
+    WEIGHT,
+    Values,
+    boolean,
+    integer,
+    list_of,
+    one_of,
+    text,
+)
 from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
 from datafree_nas.synthesis.canvas import centre
 from datafree_nas.synthesis.noise import NOISES
 from datafree_nas.teachers import Teacher, apply_with_taps
 
 
-def run(
+# values of the fields of `config.synthesis`
+FIELDS: dict[str, Values] = {
+    "images": integer(1, 10**8),
+    "batch_size": BATCH_SIZE,
+    "rounds": integer(1, 10**4),
+    "label_temperature": TEMPERATURE,
+    "margin": integer(0, 1024),
+    "resolutions": list_of(
+        list_of(COUNT, (2,), "(pooling, iterations)"), range(1, 17), "one to 16 pairs"
+    ),
+    "noise": one_of(NOISES),
+    "flip": boolean(),
+    "dtype": one_of(DTYPES),
+    "learning_rate": LEARNING_RATE,
+    "warmup": COUNT_OR_NONE,
+    "betas": BETAS,
+    "cross_entropy": WEIGHT,
+    "batch_norm": WEIGHT,
+    "first_batch_norm": WEIGHT,
+    "batch_norm_group": integer(0, 10**5),
+    "tv_l1": WEIGHT,
+    "tv_l2": WEIGHT,
+    "l2": WEIGHT,
+    "competition": WEIGHT,
+    "competition_temperature": TEMPERATURE,
+    "competitor": text(),
+    "log_every": COUNT,
+}
+
+
+def synthesize(
     directory: Path,
     teacher: Teacher,
     variables: Any,
@@ -185,10 +230,6 @@ def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool
             f"config.synthesis.batch_size={config.batch_size} is not a multiple of "
             f"config.synthesis.batch_norm_group={config.batch_norm_group}"
         )
-    for field, known in (("noise", NOISES), ("dtype", DTYPES)):
-        if config[field] not in known:
-            hint = did_you_mean(config[field], known)
-            raise UserError(f"config.synthesis.{field}={config[field]} is unknown{hint}")
     sides = (*teacher.image_size[:2], config.margin)
     for pool, _ in config.resolutions:
         if any(side % pool for side in sides):

@@ -10,6 +10,7 @@ from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, records, seeds
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.spaces.space import REGULARIZERS
 from datafree_nas.stage import Stage
 from datafree_nas.teachers import configured, store
 from datafree_nas.teachers.teacher import Teacher
@@ -36,7 +37,7 @@ def _check_config(config: ConfigDict) -> None:
             f"config.teacher.train.labels={config.teacher.train.labels!r}: a teacher is trained on "
             "the labels of its data; set it to 'hard'"
         )
-    recipe.check_unused(config.teacher.train, "teacher.train", recipe.REGULARIZERS)
+    recipe.check_unused(config.teacher.train, "teacher.train", REGULARIZERS)
 
 
 def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:

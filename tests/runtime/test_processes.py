@@ -54,7 +54,7 @@ def test_one_process_is_the_first_and_the_last():
     with processes.alone():
         assert (processes.count(), processes.is_alone()) == (1, True)
     assert processes.gather((1, "a")) == [[1, "a"]]
-    assert processes.as_first(None) is None
+    assert processes.from_first(None) is None
     assert processes.share([3, 1, 2], lambda x: {"twice": 2 * x}) == [
         {"twice": 2 * x} for x in (3, 1, 2)
     ]
