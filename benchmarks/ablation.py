@@ -1,4 +1,5 @@
 r"""Measures what each part of synthesis is worth, on images made without it.
+
     python -m benchmarks.ablation --checkpoint=cifar10_resnet20.th --verifier=cifar10_resnet56.th \
         --table=nas_bench_201_cifar10.json --data=tfds:cifar10 --out=DIR
 
@@ -42,6 +43,7 @@ ROOT = Path(__file__).parents[1]
 
 class Variant(NamedTuple):
     """Settings that differ from those of the base.
+
     Attributes:
         changes: changed fields of the config and their values.
         rounds: number of rounds of recursion, over which the images are spread.

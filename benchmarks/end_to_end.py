@@ -1,4 +1,5 @@
 r"""Measures the time and the memory that each stage of a run takes.
+
     python -m benchmarks.end_to_end --json=FILE [--workdir=DIR] [-- FLAGS]
 
 Runs `python -m datafree_nas.main FLAGS`, by default the digits, in a directory of its own, and

@@ -1,4 +1,5 @@
 """The shortest time that an iteration can take on a device, from its work and the device's speed.
+
 This module is not a command.
 """
 
@@ -16,6 +17,7 @@ _CALLS, _REPEATS = 5, 4
 
 class Rates(NamedTuple):
     """Speed of a device.
+
     Attributes:
         flops: floating-point operations per second, in a large matrix product.
         bytes: bytes read and written per second, in a pass over a large array.
@@ -27,6 +29,7 @@ class Rates(NamedTuple):
 
 class Work(NamedTuple):
     """Work of a program.
+
     Attributes:
         flops: floating-point operations of the program before it is compiled.
         bytes: bytes that the compiled program reads and writes, as XLA counts them; if convolutions
@@ -52,6 +55,7 @@ def rates(dtype: str) -> Rates:
 
 def _seconds(function: Callable[[Any], Any], x: Any) -> float:
     """Measures the seconds of a call; the best of a few repeats counts.
+
     Each call takes the result of the one before.
     """
     x = jax.block_until_ready(function(x))
@@ -76,6 +80,7 @@ def work(function: Callable[..., Any], *arguments: Any) -> Work:
 
 def _for_the_host(function: Callable[..., Any], arguments: Any) -> jax.stages.Lowered:
     """Lowers a function for the CPU, because only there XLA counts before it compiles.
+
     Layers keep the form that they have for the device.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)

@@ -1,4 +1,5 @@
 """Measures how far synthetic images are from real ones in features: density and coverage.
+
 The measures are those of Naeem et al. 2020, computed by the authors' package, which needs only
 NumPy and scikit-learn.
 """
@@ -16,6 +17,7 @@ _NEIGHBOURS = 5
 
 def measure(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
     """Computes density and coverage of features `[m d]` among those of real images, `[n d]`.
+
     Raises:
         UserError: there are too few images to have so many neighbours.
     """

@@ -24,6 +24,7 @@ _NOISE = 5000  # images, if the number is not given
 
 class Inputs(NamedTuple):
     """Images, and the teacher that labels them.
+
     Attributes:
         images: images to search on; all with the teacher's logits if the recipe uses stored ones.
         teacher: labelling function and its variables.
@@ -37,6 +38,7 @@ class Inputs(NamedTuple):
 
 def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
     """Loads what a `--data` flag names.
+
     Args:
         data: value of the flag: `synthetic:WORKDIR`, `real` (from `config.data`) or `noise`.
         directory: directory of the teacher; empty: WORKDIR/teacher.
@@ -78,6 +80,7 @@ def space(config: ConfigDict) -> Space:
 
 def check_settings(directory: Path, config: ConfigDict, chosen: list[flags.FlagHolder]) -> None:
     """Writes the settings of a directory's results, or checks that they are still the same.
+
     Args:
         directory: directory of the results.
         config: config of the experiment, whose seed, data and search matter.

@@ -1,4 +1,5 @@
 r"""Measures how long every op of a search space takes on this device: a table for the search.
+
     python -m benchmarks.latency --config=configs/cifar10_spos.py --out=table.json
 
 Give the same `--config` and overrides as to the search: they set the space, the image size and the

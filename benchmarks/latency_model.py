@@ -23,6 +23,7 @@ def build(
     space: Space, measure: Measure, batch: int, dtype: str, checks: int
 ) -> tuple[Cost, list[dict[str, Any]]]:
     """Measures all ops and some whole networks.
+
     The cost of an op is the cost of calling it minus that of calling nothing, times a scale,
     because on several cores a device runs ops of a network at once. The scale and `fixed`, the cost
     of a network outside of its ops, are fitted to a few random networks. Predictions are checked on
@@ -65,6 +66,7 @@ def build(
 
 def _calibrated(space: Space, ops: Cost, whole: list[tuple[Architecture, float]]) -> Cost:
     """Fits the cost outside of the ops, and the scale of the ops, some of which run at once.
+
     The fit is `fixed + scale · Σ ops` with the least squared relative error. Noise alone could make
     `fixed` negative or the scale 0, which is prevented.
     """

@@ -1,4 +1,5 @@
 r"""Measures how good a synthetic data set is, for its teacher and for a verifier.
+
     python -m benchmarks.quality --dataset=WORKDIR/synthetic --teacher=DIR --verifier=DIR \
         --json=FILE
 
@@ -41,6 +42,7 @@ def rows(
     images: ImageSet, looker: str, directory: Path, real: ImageSet | None = None
 ) -> list[results.Row]:
     """Returns one row for each round and, if there are several, one for all images.
+
     Args:
         images: images with rounds and the synthesis teacher's logits.
         looker: name of the classifier in the table: `teacher` or `verifier`.

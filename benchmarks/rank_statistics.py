@@ -10,6 +10,7 @@ Interval = tuple[float, float]
 
 def measure(scores: np.ndarray, truth: np.ndarray, everyone: np.ndarray) -> dict[str, float]:
     """Computes all figures of one row of scores; of equal scores the first counts as better.
+
     Args:
         scores: scores of the architectures, `[n]`, higher is better.
         truth: true accuracies in per cent, `[n]`.
@@ -37,6 +38,7 @@ def measure(scores: np.ndarray, truth: np.ndarray, everyone: np.ndarray) -> dict
 
 def tau_interval(scores: np.ndarray, truth: np.ndarray, seed: int = 0) -> Interval:
     """Computes a 95 % bootstrap interval of Kendall's tau: architectures drawn with replacement.
+
     Args:
         scores: scores of the architectures, `[n]`.
         truth: true accuracies of the architectures, `[n]`.

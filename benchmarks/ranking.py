@@ -1,4 +1,5 @@
 r"""Measures how well architectures are ranked, against a table of their true accuracies.
+
     python -m benchmarks.ranking --space=nasbench201 --table=nas_bench_201_cifar10.json \
         --data=synthetic:WORKDIR --out=DIR
 

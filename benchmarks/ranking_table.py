@@ -1,4 +1,5 @@
 r"""Makes tables and plots of rankings, from the raw scores alone.
+
     python -m benchmarks.ranking_table --space=nasbench201 --table=nas_bench_201_cifar10.json \
         --scores=benchmarks/results --out=DIR [--combine=spos_synthetic+synflow]
 
@@ -45,6 +46,7 @@ Scores = Mapping[str, float]  # by encoded architecture
 
 def read(directory: Path, space: str) -> dict[str, dict[int, Scores]]:
     """Reads all scores of a space, by name and seed.
+
     Raises:
         UserError: there are none, or a line has no architecture and score.
     """
@@ -64,6 +66,7 @@ def read(directory: Path, space: str) -> dict[str, dict[int, Scores]]:
 
 def combined(found: Mapping[str, Mapping[int, Scores]], names: list[str]) -> dict[int, Scores]:
     """Combines several rankings by their log ranks, seed by seed.
+
     If a ranking lacks a seed, its first one is taken instead. Seeds are left out if the rankings
     have not scored the same architectures.
 
@@ -89,6 +92,7 @@ def combined(found: Mapping[str, Mapping[int, Scores]], names: list[str]) -> dic
 
 def row(name: str, by_seed: Mapping[int, Scores], table: tabular.Table) -> results.Row:
     """Builds one row: means over seeds, and the interval of tau.
+
     Args:
         name: name of the ranking.
         by_seed: scores of the ranking, by seed.

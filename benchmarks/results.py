@@ -1,4 +1,5 @@
 """Output of a benchmark: a table on the screen and a JSON file.
+
 The file is `{command, commit, device, rows: [{name, ...}]}`. This module is not a command; every
 benchmark ends with `report`.
 """
@@ -27,6 +28,7 @@ Row = dict[str, Any]
 
 def destination(text: str, flag: str = "json") -> Path | None:
     """Returns the path in a flag, checked before hours of work would be lost.
+
     Args:
         text: value of the flag; empty: no file is wanted.
         flag: name of the flag.
@@ -47,6 +49,7 @@ def report(
     rows: Sequence[Row], settings: Row, path: Path | None, console: Console | None = None
 ) -> None:
     """Prints a table and writes the file.
+
     Args:
         rows: rows with the same fields, of which the first is `name`.
         settings: fields of every row, printed once below the table.
@@ -83,6 +86,7 @@ def _shown(value: Any) -> str:
 
 def commit(directory: Path) -> str:
     """Returns the short hash of the checked-out commit, with `-dirty` if files have changed.
+
     Outside of git it is `unknown`.
     """
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]

@@ -1,4 +1,5 @@
 r"""Measures time and memory of a search step, for each strategy on one space.
+
     python -m benchmarks.search --config=configs/nasbench201_darts.py --json=FILE
 
 Steps are those of the search stage on stored labels, so that no teacher is in them; the strategies
@@ -43,6 +44,7 @@ _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 
 def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) -> list[results.Row]:
     """Returns one row for each side, a strategy with its settings.
+
     Args:
         config: config of an experiment; its teacher gives image size and classes only.
         names: names of the sides.

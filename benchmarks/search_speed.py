@@ -1,4 +1,5 @@
 """Compares the speed of search steps with the same steps in PyTorch, on one machine.
+
     python -m benchmarks.search_speed --json=FILE
 
 The spaces, recipes and strategies are those of experiments on NAS-Bench-201's cells, on random
@@ -59,6 +60,7 @@ _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=
 
 def scored_per_second(search: Search, config: Config, space: Space, repeats: int) -> float:
     """Measures how many random architectures a search scores in a second, one after another.
+
     Args:
         search: search whose supernet scores them.
         config: block `config.search` of an experiment.
@@ -78,6 +80,7 @@ def scored_per_second(search: Search, config: Config, space: Space, repeats: int
 
 def compare(config: ConfigDict, iterations: int, repeats: int, kind: str) -> results.Row:
     """Compares both sides on one experiment; rates are in steps per second.
+
     Args:
         config: config of an experiment, see `search_step.experiment`.
         iterations: number of iterations of a turn.

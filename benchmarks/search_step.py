@@ -1,4 +1,5 @@
 """The search stage's step on random images with stored labels, for benchmarks that time it.
+
 This module is not a command.
 """
 
@@ -31,6 +32,7 @@ IMAGES = 1024  # number of random images
 
 def experiment(name: str, cells: int, batch: int) -> ConfigDict:
     """Builds an experiment's config, with stored labels.
+
     Args:
         name: one of `EXPERIMENTS`.
         cells: number of cells of a stage.
@@ -65,6 +67,7 @@ def preprocessing(space: Space) -> Preprocessing:
 
 class Search:
     """A search before its first step.
+
     Args:
         config: block `config.search` of an experiment, with stored labels.
         space: space to search in.

@@ -1,4 +1,5 @@
 r"""Runs one search on a tabular space, and looks up the true accuracy of what it finds.
+
     python -m benchmarks.searched --space=nasbench201 --table=nas_bench_201_cifar10.json \
         --config=configs/nasbench201_darts.py --data=synthetic:WORKDIR --out=DIR
 

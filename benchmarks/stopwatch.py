@@ -13,6 +13,7 @@ _SAMPLE = 2e-3  # seconds that one measurement takes at least
 
 class Program(NamedTuple):
     """A function and the shapes of its arguments.
+
     Attributes:
         function: function to be compiled.
         arguments: pytrees of `jax.ShapeDtypeStruct`, one for each argument.
@@ -24,6 +25,7 @@ class Program(NamedTuple):
 
 def milliseconds(programs: Sequence[Program], repeats: int) -> list[float]:
     """Measures the time of one call until its result is there: the median over rounds.
+
     In each round every program has its turn, so that all of them run while the machine is warm,
     slow or busy alike.
 
@@ -40,6 +42,7 @@ def milliseconds(programs: Sequence[Program], repeats: int) -> list[float]:
 
 def _compiled(program: Program) -> Callable[[], Any]:
     """Compiles a program, and returns a call of it that has already been run once.
+
     Its numbers stay finite through the layers of a network.
     """
     generator = np.random.default_rng(0)

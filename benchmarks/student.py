@@ -1,4 +1,5 @@
 r"""Trains a known network, or one that a search has found, on synthetic images alone.
+
     python -m benchmarks.student --arch=cifar_resnet20 --dataset=WORKDIR/synthetic \
         --teacher=DIR --out=DIR --config.data.source=tfds:cifar10
 

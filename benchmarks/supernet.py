@@ -18,6 +18,7 @@ Scorer = Callable[[list[str]], list[dict[str, float]]]
 
 def train(directory: Path, space: Space, inputs: Inputs, config: Config, seed: int) -> Scorer:
     """Trains a supernet on single paths; an interrupted training is continued.
+
     Args:
         directory: directory of the progress, kept until the caller discards it.
         space: space of the architectures.

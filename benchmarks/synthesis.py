@@ -1,4 +1,5 @@
 """Compares the speed of the synthesis step with the same loop in PyTorch, on one machine.
+
     python -m benchmarks.synthesis --json=FILE
 
 Up to three PyTorch loops are timed (torch_synthesis.py). `plain` is eager and in float32 as in the
@@ -131,6 +132,7 @@ def compare(
     teacher: Teacher, config: Config, batch: int, iterations: int, repeats: int, kind: str
 ) -> list[results.Row]:
     """Compares our side with each PyTorch loop; rates are in image-iterations per second.
+
     Args:
         teacher: teacher with an architecture of `torch_models`.
         config: block `config.synthesis` of an experiment.

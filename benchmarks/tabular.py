@@ -1,4 +1,5 @@
 """Reads tabular NAS benchmarks: files with the true accuracy of every architecture of a space.
+
 - `nasbench201`: NAS-Bench-201's cells on CIFAR-10 after 200 epochs, JSON
   `{cell: {"test_acc_200": ...}}`, as milkmilk511/LAPT publishes it.
 - `nasbench_macro`: the networks of NAS-Bench-Macro, JSON `{network: {"mean_acc": ...}}`, the file
@@ -23,6 +24,7 @@ HALVES = ("report", "tune")
 
 class Table(NamedTuple):
     """Architectures of a space with their true accuracies.
+
     Attributes:
         names: encoded architectures, sorted.
         accuracy: true accuracy of each on the test images, `[n]`, in per cent.
@@ -38,6 +40,7 @@ class Table(NamedTuple):
 
     def drawn(self, count: int, seed: int) -> "Table":
         """Draws `count` architectures at random, in order; all if `count` is 0 or too large.
+
         With the same seed, a smaller draw is part of a larger one, so that scores of different
         counts can be combined.
         """
@@ -49,6 +52,7 @@ class Table(NamedTuple):
 
 def load(space: str, path: Path) -> Table:
     """Reads a table.
+
     Args:
         space: a name of `FIELDS`.
         path: path of the file.

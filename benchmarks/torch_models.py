@@ -1,4 +1,5 @@
 """The teachers that benchmarks.synthesis times, in plain PyTorch.
+
 This module is not a command. Parameters have the names that our key tables read, so that
 `teachers.port` can convert the weights to our models.
 """
@@ -35,6 +36,7 @@ class BasicBlock(nn.Module):
 
 class CifarResNet(nn.Module):
     """ResNet of depth 6 n + 2 (He et al. 2016, section 4.2).
+
     Args:
         blocks: number n of residual blocks per stage.
         num_classes: width of the head.
@@ -196,6 +198,7 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
 
 def random(arch: str, num_classes: int) -> nn.Module:
     """Builds a network in evaluation mode with random weights and with the statistics of noise.
+
     Thus every layer's output depends on its input, as in a trained network. With the statistics of
     a fresh network, values would shrink to nothing from layer to layer.
     """

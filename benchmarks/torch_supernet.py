@@ -1,4 +1,5 @@
 """The supernet of NAS-Bench-201 and its training in plain PyTorch, for benchmarks.search_speed.
+
 This module is not a command. It is eager, one step a call; a path is chosen in Python, and only its
 ops are run. The maths is ours, which tests/benchmarks checks step by step. `module_name` translates
 the names of our modules to those here, so that weights can be moved.
@@ -101,6 +102,7 @@ class Reduction(nn.Module):
 
 class Supernet(nn.Module):
     """All networks of a space in one.
+
     Args:
         space: space with the channels, cells, classes, and channels of an image.
     """
@@ -137,6 +139,7 @@ def module_name(module: str) -> str:
 
 class Data(NamedTuple):
     """Data that training reads.
+
     Attributes:
         images: images as bytes, `[n c h w]`.
         logits: the teacher's logits, `[n k]`.
@@ -148,6 +151,7 @@ class Data(NamedTuple):
 
 class Sampler:
     """Draws random images of a set, augmented and normalized, with their logits.
+
     Args:
         data: images and logits, on the device.
         preprocess: mean and standard deviation of each channel.
@@ -188,6 +192,7 @@ def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> 
 
 class Weights:
     """Trains a supernet's weights by SGD; those that a path does not use stay as they are.
+
     (Where an op sees nothing but zeros, our training counts it as unused; here its weights decay.)
 
     Args:
@@ -224,6 +229,7 @@ class Weights:
 
 class Alphas:
     """Trains the architecture parameters by Adam: first-order DARTS.
+
     Args:
         model: supernet in train mode.
         sample: function that draws the batches, of the held-out images.
@@ -257,6 +263,7 @@ class Alphas:
 
 class Search:
     """A search before its first step, by SPOS or by DARTS of first order.
+
     Args:
         config: block `config.search` of an experiment.
         space: space to search in.

@@ -1,4 +1,5 @@
 """Our synthesis loop in plain PyTorch, as benchmarks.synthesis times it.
+
 This module is not a command. It is eager, one iteration a call, and reads BatchNorm inputs by
 forward hooks, as the Data-Free-NAS release does. The maths is ours (its norms are not squared, but
 the flip is a real coin), which tests/benchmarks checks term by term. `tuned` has the changes that
@@ -20,6 +21,7 @@ from datafree_nas.teachers import Teacher
 
 def window(pixels: Tensor, offset: Sequence[int], flip: bool, margin: int) -> Tensor:
     """Cuts out the part of the canvas `[b c H W]` at that corner, `margin` smaller.
+
     The part is mirrored if `flip` is true.
     """
     height, width = (side - margin for side in pixels.shape[2:])
@@ -35,6 +37,7 @@ def plain_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def tuned_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Computes the same faster: on a GPU in one kernel, on a CPU in two passes.
+
     On a CPU, PyTorch's `var` is 8 times slower.
     """
     if x.is_cuda:
@@ -46,6 +49,7 @@ def tuned_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 class Loop:
     """A batch of images while they are optimized.
+
     Args:
         model: network with `BatchNorm2d` layers, in evaluation mode; belongs to the loop from here
             on.

@@ -14,6 +14,7 @@ def take_turns(
     sides: Mapping[str, Advance], iterations: int, repeats: int, may_fail: Collection[str] = ()
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Times the sides in turn.
+
     Args:
         sides: functions to time, by name.
         iterations: number of iterations of a turn.

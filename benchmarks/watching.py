@@ -1,4 +1,5 @@
 """Watches a process from outside while it works through the stages: time and memory of each.
+
 This module is not a command.
 """
 
@@ -26,6 +27,7 @@ class Look(NamedTuple):
 
 def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, float]]:
     """Runs a command that works through stages.
+
     Args:
         command: a Python program with its arguments.
         workdir: directory in which the stages have theirs.
@@ -69,6 +71,7 @@ def _resident(process: psutil.Popen) -> int:
 
 def rows(looks: Sequence[Look], done: dict[str, float]) -> list[results.Row]:
     """Returns one row for each stage, and one for all of them.
+
     Args:
         looks: looks at the process, in order.
         done: end of each stage, in seconds.

@@ -1,4 +1,5 @@
 """Parts that all comparisons with PyTorch share: the same device and products on both sides.
+
 This module is not a command.
 """
 
@@ -16,6 +17,7 @@ _PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "defaul
 
 def check() -> None:
     """Checks that both sides see the same single device, before anything is timed.
+
     Raises:
         UserError: they do not, or there is no PyTorch.
     """
@@ -46,6 +48,7 @@ def kinds(dtype: str = "float32") -> list[str]:
 @contextlib.contextmanager
 def products(kind: str) -> Iterator[None]:
     """Makes convolutions and matrix products of float32 full ones or TF32 ones, on all sides.
+
     By default PyTorch would use TF32 for convolutions and float32 for matrix products. With
     bfloat16 layers, it uses TF32 for both.
     """

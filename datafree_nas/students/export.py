@@ -20,6 +20,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 def write(directory: str | Path, student: Student) -> None:
     """Writes `student.json`, `student.safetensors` and `student.stablehlo`.
+
     Args:
         directory: existing directory for the files.
         student: student with trained variables.
@@ -45,6 +46,7 @@ def _write_safetensors(path: Path, student: Student) -> None:
 
 def exported(student: Student) -> jax.export.Exported:
     """Exports the student as StableHLO for all platforms, with its weights and normalization.
+
     Args:
         student: student whose variables are on one device.
 

@@ -16,6 +16,7 @@ _TOLERANCE = 1e-4  # allowed difference of a logit, as a share of the largest lo
 
 def convert(student: Student) -> tuple[bytes, float]:
     """Converts a student, and checks that onnxruntime computes the same logits as JAX.
+
     Args:
         student: student whose variables are on one device.
 
@@ -48,6 +49,7 @@ def convert(student: Student) -> tuple[bytes, float]:
 
 def _pool_over_three_axes(graph: Any) -> None:
     """Removes the axis of the images from the windows of max pooling, in place.
+
     jax2onnx gives windows over all four axes of a batch, which it shapes `[1 1 b h w c]`;
     onnxruntime supports at most three, here of `[1 b h w c]`.
     """
@@ -76,6 +78,7 @@ def _pool_over_three_axes(graph: Any) -> None:
 
 def _difference(content: bytes, student: Student) -> float:
     """Returns the largest difference of the file's logits to JAX's, as a share of the largest.
+
     Raises `UserError` if the difference is too large.
     """
     import onnxruntime

@@ -1,4 +1,5 @@
 """Sorts the tensors that a checkpoint holds in addition to the network's own.
+
 Such a tensor was left there by a tool or a metric, or the user says to ignore it, or it normalizes
 images, or it may be part of the network, so that a port without it would compute something else.
 """
@@ -29,6 +30,7 @@ _BYTES = 2.0  # a larger mean or standard deviation is of pixels in 0..255
 
 class Beside(NamedTuple):
     """Names of the tensors that a checkpoint holds in addition to the network's own.
+
     Attributes:
         ignored: names of tensors that the network does not need.
         normalizers: names of tensors with a mean or a standard deviation of images.
@@ -44,6 +46,7 @@ def sort(
     names: Iterable[str], tensors: Mapping[str, Tensor], ignore: Sequence[str], channels: int
 ) -> Beside:
     """Sorts tensors that are not the network's own.
+
     Args:
         names: names of these tensors.
         tensors: all tensors of the file, by name.

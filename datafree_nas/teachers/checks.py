@@ -13,6 +13,7 @@ _SAME = 1e-5  # relative spread of logits below which predictions count as const
 
 class Check(NamedTuple):
     """Result of one check.
+
     Attributes:
         name: name of what was checked.
         passed: whether the teacher passes the check.
@@ -27,6 +28,7 @@ class Check(NamedTuple):
 
 def architecture(teacher: Teacher, source: dict[str, str]) -> Check:
     """Checks that the architecture is certain; some have the same keys and shapes.
+
     Args:
         teacher: description of the chosen teacher.
         source: origin of the weights, as `port.port` returns it.
@@ -42,6 +44,7 @@ def architecture(teacher: Teacher, source: dict[str, str]) -> Check:
 
 def run(teacher: Teacher, variables: Any) -> list[Check]:
     """Checks the weights, the statistics, and the predictions on noise.
+
     Args:
         teacher: description and module of the teacher.
         variables: weights and statistics of the teacher.

@@ -1,4 +1,5 @@
 """Converts a PyTorch checkpoint to a teacher.
+
 Finds out which architecture it is and where every tensor goes. Every tensor of the network must be
 in the checkpoint, and every tensor of the checkpoint that may belong to the network must have a
 place in it.
@@ -28,6 +29,7 @@ _FLOATS = ("f", "bf")  # first letters of the names of floating-point types
 
 class Match(NamedTuple):
     """How a checkpoint fits a teacher.
+
     Attributes:
         teacher: description of the teacher, with the checkpoint's number of classes.
         abstract: shapes of the teacher's variables.
@@ -69,6 +71,7 @@ def port(
     **changes: Any,
 ) -> tuple[Teacher, Any, dict[str, str]]:
     """Converts a PyTorch checkpoint.
+
     Args:
         arch: name of the teacher's architecture, or `auto` for the one whose keys and shapes fit.
         file: path of the checkpoint, see `torch_file.read`.
@@ -123,6 +126,7 @@ def match(
     **changes: Any,
 ) -> Match:
     """Finds the teacher's tensors in a checkpoint.
+
     Args:
         arch: name of the teacher's architecture, or `auto`.
         tensors: tensors by dotted name, as `torch_file.read` returns them.
@@ -231,6 +235,7 @@ def _behind_dropout(
     table: KeyTable, head: str, prefix: str, tensors: Iterable[str]
 ) -> tuple[KeyTable, str]:
     """Moves the head to e.g. `fc.1`, if that holds the only weights below `fc`.
+
     The head is then the only layer with weights in a Sequential, usually after a dropout.
     """
     start = f"{prefix}{head}."
@@ -328,6 +333,7 @@ def _few(keys: list[str]) -> str:
 
 def convert(found: Match, tensors: dict[str, Tensor]) -> Any:
     """Puts every tensor in its place.
+
     Args:
         found: result of `match` for these tensors.
         tensors: tensors of the checkpoint by dotted name; those of the network are removed one by

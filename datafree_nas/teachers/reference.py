@@ -17,6 +17,7 @@ _BATCH = 64
 
 def compare(place: str | Path, teacher: Teacher, variables: Any) -> str:
     """Compares a teacher's logits with those in a file.
+
     Args:
         place: path of an `.npz` file with `x`, images `[n h w c]` or `[n c h w]`, as bytes or as
             floats that are normalized already, and `y`, logits `[n k]`.

@@ -29,6 +29,7 @@ def save(
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Writes the variables and the card.
+
     Args:
         directory: directory of the teacher; created if it does not exist.
         teacher: description and module of the teacher.
@@ -54,6 +55,7 @@ def replace(
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Saves a teacher in place of another one, which is removed when the new one is complete.
+
     Args:
         directory: directory of the teacher; created if it does not exist. Only what `save` wrote
             there is removed.
@@ -92,6 +94,7 @@ def check_replaceable(directory: Path) -> None:
 
 def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, Any]:
     """Describes a teacher: what `load` needs, sizes, and the results of checks.
+
     Args:
         teacher: description and module of the teacher.
         variables: weights and statistics of the teacher.
@@ -119,6 +122,7 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
 
 def load(directory: str | Path, factory: str = "") -> tuple[Teacher, Any]:
     """Reads a teacher that `save` wrote.
+
     Args:
         directory: directory of the teacher, e.g. `runs/digits_spos/teacher`.
         factory: `package.module:function` that makes the model, if it is not one of this package.
@@ -137,6 +141,7 @@ def load(directory: str | Path, factory: str = "") -> tuple[Teacher, Any]:
 
 def read_card(directory: str | Path) -> dict[str, Any]:
     """Reads the card of a teacher that `save` wrote.
+
     Raises:
         UserError: there is no card, or a field is missing or has a value that is not allowed.
     """
@@ -147,6 +152,7 @@ def read_card(directory: str | Path) -> dict[str, Any]:
 
 def describe(directory: str | Path, factory: str = "") -> Teacher:
     """Reads the card of a teacher that `save` wrote, without its variables.
+
     Args:
         directory: directory of the teacher.
         factory: `package.module:function` that makes the model, if it is not one of this package.
@@ -174,6 +180,7 @@ def describe(directory: str | Path, factory: str = "") -> Teacher:
 
 def export(path: str | Path, teacher: Teacher, variables: Any, style: int = 0) -> None:
     """Writes a safetensors file whose keys are PyTorch's, for `load_state_dict`.
+
     Args:
         path: path of the file, in a folder that exists.
         teacher: description of the teacher.

@@ -14,6 +14,7 @@ _SAMPLED = 4  # every fourth row and column gives a first guess of the mean
 
 class Tap(NamedTuple):
     """Statistics of one BatchNorm layer: those of its input, and those that it has stored.
+
     Attributes:
         mean: mean of the input over images and positions, for each group of images, `[g c]`.
         var: variance of the input, for each group, `[g c]`; biased (divided by the count).
@@ -31,6 +32,7 @@ def apply_with_taps(
     model: nn.Module, variables: Any, x: Float[Array, "b h w c"], groups: int = 1
 ) -> tuple[Float[Array, "b k"], list[Tap]]:
     """Runs a model in evaluation mode and measures the input of its BatchNorm layers.
+
     Works on any Linen model: its `nn.BatchNorm` calls are intercepted.
 
     Args:
@@ -60,6 +62,7 @@ def apply_with_taps(
 
 def _statistics(x: Float[Array, "b *s c"], groups: int) -> tuple[Array, Array]:
     """Computes mean and variance in one pass over the activations, in float32.
+
     `E[d²] − E[d]²` loses precision far from zero, so d is the difference from an estimate of the
     mean, taken from a part of the positions. Mathematically neither the result nor its gradients
     depend on the estimate.
@@ -75,6 +78,7 @@ def _statistics(x: Float[Array, "b *s c"], groups: int) -> tuple[Array, Array]:
 
 def _rows(images: int, groups: int) -> int:
     """Returns into how many parts a batch is cut to be averaged.
+
     The parts are the groups, if each device holds whole groups or several devices share one; else
     they are the images. Any other cut would gather all activations on all devices.
     """

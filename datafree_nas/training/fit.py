@@ -48,6 +48,7 @@ def fit(
     rule: Rule = initial.fan_in,
 ) -> Any:
     """Trains a network from scratch.
+
     Args:
         model: Linen module, called as `apply(variables, x, train=...)`, in train mode with
             `drop_path=...` as well if the recipe has it. Logits of an auxiliary head are in the
@@ -122,6 +123,7 @@ def _forward(model: nn.Module, recipe: Config) -> Forward:
 
 def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
     """Builds the phase that averages BatchNorm's statistics over batches.
+
     The weights are those that `fit` returns: their average over time if the recipe has `ema`.
     """
     count = recipe.calibration_batches
@@ -157,6 +159,7 @@ def logits_of(
     logits_fn: LogitsFn, variables: Any, images: np.ndarray, preprocess: Preprocessing
 ) -> np.ndarray:
     """Computes the logits `[n k]` of all images, in batches that are split over the devices.
+
     Args:
         logits_fn: function `(variables, normalized images) -> logits`.
         variables: variables of the network.

@@ -14,6 +14,7 @@ SCHEDULES = ("cosine", "linear", "exponential")
 
 def check(recipe: Config, place: str) -> None:
     """Checks the fields of a schedule that have to fit together.
+
     Args:
         recipe: a training block of the config.
         place: path of the block, for messages.
@@ -35,6 +36,7 @@ def check(recipe: Config, place: str) -> None:
 
 def optimizer(recipe: Config, batches: int = 1) -> optax.GradientTransformation:
     """Builds SGD with momentum, weight decay, a schedule, and clipping by global norm.
+
     Args:
         recipe: a training block of the config, with `learning_rate`, `schedule`,
             `final_learning_rate`, `warmup` (steps), `steps`, `momentum`, `nesterov`,
@@ -53,6 +55,7 @@ def optimizer(recipe: Config, batches: int = 1) -> optax.GradientTransformation:
 
 def learning_rate(recipe: Config, batches: int = 1) -> optax.Schedule:
     """Builds a schedule: linear warm-up to the peak, then down to `final_learning_rate`.
+
     The final rate is reached at the last step.
 
     Args:
@@ -76,6 +79,7 @@ def _kernels(params: Any) -> Any:
 
 def only_used(inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """Wraps an optimizer so that it changes only tensors that took part in a step.
+
     The others get no decay and no momentum step. In a supernet, ops that were not sampled have
     gradients of zero everywhere, which by itself would not stop decay and momentum (the release
     sets their gradient to none).

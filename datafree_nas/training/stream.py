@@ -1,4 +1,5 @@
 """Streams training sets too large for the devices; Grain decodes batches ahead of the steps.
+
 Every epoch has every image once, in an order of its own that depends on the seed alone. The batch
 of a step is the same for any number of processes; each process decodes its share. A batch is found
 by its number, so a resumed run needs to know only its step.
@@ -24,6 +25,7 @@ _PART_BYTES = 1 << 28  # of images that a process has on its devices at once
 
 def feed(records: Records, teacher: Any, recipe: Config, key: jax.Array) -> Feed:
     """Streams a set to the devices.
+
     Args:
         records: set of training images.
         teacher: variables of the labelling network, used if `recipe.labels` is `teacher`.
@@ -62,6 +64,7 @@ def sharding() -> NamedSharding:
 
 class View:
     """This process's share of an endless sequence of batches, in the form that Grain reads.
+
     Args:
         records: set that the images come from.
         recipe: a training block of the config.

@@ -32,6 +32,7 @@ class TrainState(NamedTuple):
 
 class TrainData(NamedTuple):
     """Data that training reads, on the devices.
+
     Attributes:
         images: images as bytes, `[n h w c]`; of a stream, n batches of b images, `[n b h w c]`.
         labels: class indices, `[n]` or, of a stream, `[n b]`.
@@ -50,6 +51,7 @@ class TrainData(NamedTuple):
 
 class Batch(NamedTuple):
     """Input of a loss.
+
     Attributes:
         x: augmented and normalized images, of the type that layers compute in.
         labels: class indices from the data.
@@ -65,6 +67,7 @@ class Batch(NamedTuple):
 
 class Outputs(NamedTuple):
     """Outputs of a network in train mode.
+
     Attributes:
         logits: logits of the batch.
         batch_stats: new statistics of BatchNorm.
@@ -115,6 +118,7 @@ def distillation(
     logits: Float[Array, "b k"], teacher_logits: Float[Array, "b k"], temperature: float
 ) -> Float[Array, ""]:
     """Computes the distillation loss, a mean over the batch.
+
     It is `−Σ softmax(teacher / T) · log softmax(student / T)`, without a factor T².
     """
     targets = jax.nn.softmax(teacher_logits / temperature)
@@ -132,6 +136,7 @@ def check_labels(logits: Any, recipe: Config) -> None:
 
 def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
     """Puts images on the devices, with what the recipe's labels need.
+
     Args:
         images: set of training images.
         teacher: variables of the labelling network, used if `recipe.labels` is `teacher`.
@@ -152,6 +157,7 @@ def data_of(images: ImageSet, teacher: Any, recipe: Config) -> TrainData:
 
 def make_sampler(teacher_fn: LogitsFn, preprocess: Preprocessing, recipe: Config) -> Sampler:
     """Builds `(key, data) -> batch`: random images, augmented, with the recipe's labels.
+
     If `data` is a batch from a stream, as `batch_of` returns it, all of its images are taken.
 
     Args:
@@ -197,6 +203,7 @@ def loss_and_accuracy(
     logits: Float[Array, "b k"], batch: Batch, recipe: Config
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Computes the recipe's loss, and the share of images with the same top class as the labels.
+
     With soft labels the loss is `(1 − h) distillation + h CE`, h = `hard_weight`; else it is CE,
     the cross-entropy, with `label_smoothing`.
     """
@@ -220,6 +227,7 @@ def make_step(
     transform: optax.GradientTransformation,
 ) -> Callable[[TrainState, TrainData], tuple[TrainState, dict[str, Array]]]:
     """Builds the training step: batch, loss, SGD.
+
     Args:
         forward: function that runs the network in train mode.
         sample: function that draws a batch, see `make_sampler`.

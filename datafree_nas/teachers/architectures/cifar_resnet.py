@@ -38,6 +38,7 @@ class BasicBlock(nn.Module):
 
 class CifarResNet(nn.Module):
     """ResNet of depth 6 n + 2.
+
     Attributes:
         blocks: number n of residual blocks per stage.
         num_classes: width of the head.

@@ -28,6 +28,7 @@ class DenseLayer(nn.Module):
 
 class DenseNet(nn.Module):
     """Dense blocks; between two of them, a transition halves the features and the size.
+
     Attributes:
         layers: number of layers of each dense block.
         num_classes: width of the head.

@@ -1,4 +1,5 @@
 """EfficientNet-Lite0 to Lite4: EfficientNet without squeeze-and-excitation, and with ReLU6.
+
 As in TensorFlow's release: paddings are uneven where stride 2 needs it, BatchNorm's epsilon is
 1e-3, pixels are in [-1, 1]. Modules have the names of efficientnet_lite_pytorch. timm's names are
 known too; there these networks are called `tf_efficientnet_lite0` to 4.
@@ -50,6 +51,7 @@ STEM, HEAD = 32, 1280  # the same in all five
 
 class Style(NamedTuple):
     """Differences between two releases of the same network.
+
     Attributes:
         symmetric: whether padding is half the kernel on every side; else it is TensorFlow's.
         epsilon: epsilon of all BatchNorm layers.
@@ -99,6 +101,7 @@ class MBConv(nn.Module):
 
 class EfficientNetLite(nn.Module):
     """Stem, seven stages of blocks, 1x1 convolution, head.
+
     Attributes:
         width: multiplier of the number of features.
         depth: multiplier of the number of blocks.

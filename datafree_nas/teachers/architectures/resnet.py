@@ -1,4 +1,5 @@
 """ResNets with the four stages for ImageNet (He et al. 2016), also wide and grouped ones.
+
 The blocks are torchvision's: stride 2 is in the 3x3 convolution of a bottleneck (v1.5); if a name
 ends in `_v1`, it is in the first 1x1 convolution, as in the paper. `wide_stem_resnet18` and `34`
 are those of the data-free distillation papers for 32x32 images: a 3x3 stem of stride 1 without
@@ -20,6 +21,7 @@ from datafree_nas.teachers.torch_layers import batch_norm, conv, max_pool
 
 class Shape(NamedTuple):
     """Settings in which the members of the family differ.
+
     Attributes:
         blocks: number of residual blocks of each stage.
         bottleneck: whether a block has three convolutions, not two.
@@ -60,6 +62,7 @@ ARCHITECTURES = {
 
 class Block(nn.Module):
     """Convolutions and a shortcut, which has a convolution if sizes differ.
+
     Attributes:
         shape: settings of the network.
         features: features of the stage: 64, 128, 256 or 512; a bottleneck has four times as many
@@ -100,6 +103,7 @@ class Block(nn.Module):
 
 class ResNet(nn.Module):
     """Stem, four stages of blocks, head.
+
     Attributes:
         shape: settings of the network.
         num_classes: width of the head.

@@ -21,6 +21,7 @@ POOLED = 7  # the classifier sees 7x7 positions, whatever the image size
 
 class VGG(nn.Module):
     """3x3 convolutions between poolings, then three dense layers; without dropout.
+
     Attributes:
         convolutions: number of convolutions before each pooling.
         num_classes: width of the head.

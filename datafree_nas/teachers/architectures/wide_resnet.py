@@ -1,4 +1,5 @@
 """Wide ResNets for 32x32 images (Zagoruyko & Komodakis 2016): BatchNorm and ReLU come first.
+
 Keys are those of xternalz/WideResNet-pytorch, which the data-free distillation papers use.
 """
 
@@ -37,6 +38,7 @@ class Block(nn.Module):
 
 class WideResNet(nn.Module):
     """Three stages of widths 16 k, 32 k, 64 k.
+
     Attributes:
         depth: number of layers, 6 n + 4.
         widen: widening factor k.
