@@ -1,4 +1,4 @@
-"""Speed and quality, each a `python -m benchmarks.X --json=FILE`."""
+"""Benchmarks of speed and quality, each run as `python -m benchmarks.X --json=FILE`."""
 
 import os
 

@@ -1,15 +1,17 @@
-r"""What each part of synthesis is worth: the same measurements on images made without it.
+r"""Measures what each part of synthesis is worth, on images made without it.
 
     python -m benchmarks.ablation --checkpoint=cifar10_resnet20.th --verifier=cifar10_resnet56.th \
         --table=nas_bench_201_cifar10.json --data=tfds:cifar10 --out=DIR
 
-For every variant and seed images are synthesized; a supernet trained on them ranks architectures of
-NAS-Bench-201 (Kendall's tau); a ResNet-20 is trained on them alone (test accuracy); and the
-verifier, which took no part, looks at them and at the real ones. All variants but those of counts
-have as many images in all. Every step is a command of its own, which is printed, goes on where it
-was, and is not run again once it is done. What follows `--` are overrides of the config for all of
-them, e.g. `--config.search.train.steps=2000`. `ablation.json` has means over seeds with standard
-errors, `ablation.svg` shows them.
+For every variant and seed, images are synthesized. A supernet trained on them ranks architectures
+of NAS-Bench-201 (Kendall's tau), a ResNet-20 is trained on them alone (test accuracy), and the
+verifier, a classifier that took no part in the synthesis, looks at them and at real images. The
+number of images is the same in all variants but `images_N`.
+
+Every step is a command of its own. It is printed, continues where it was interrupted, and is not
+run again once it is done. Arguments after `--` are overrides of the config for all steps, e.g.
+`--config.search.train.steps=2000`. `ablation.json` has means over seeds with standard errors,
+`ablation.svg` shows them.
 """
 
 from datafree_nas.runtime import terminal
@@ -40,13 +42,14 @@ ROOT = Path(__file__).parents[1]
 
 
 class Variant(NamedTuple):
-    """What is changed.
+    """Settings that differ from those of the base.
 
     Attributes:
-        changes: of the config.
-        rounds: of recursion, over which the images are spread.
-        images: in all, 0: as many as in the others.
-        teacher: `checkpoint` or `verifier`: who is inverted; the other one looks at the images.
+        changes: changed fields of the config and their values.
+        rounds: number of rounds of recursion, over which the images are spread.
+        images: number of all images; 0: as many as in the other variants.
+        teacher: network that is inverted, `checkpoint` or `verifier`; the other one looks at the
+            images.
     """
 
     changes: Mapping[str, str] = {}
@@ -97,7 +100,7 @@ def _run(overrides: list[str]) -> None:
 
 
 def _measure(out: Path, name: str, seed: str, overrides: list[str]) -> dict[str, float]:
-    """The figures of one seed of a variant."""
+    """Measures one seed of a variant."""
     variant, place = VARIANTS[name], out / f"{name}_seed{seed}"
     changes = [f"--config.{field}={value}" for field, value in variant.changes.items()]
     config = [f"--config={CONFIG}", f"--config.seed={seed}", *overrides, *changes]
@@ -138,7 +141,7 @@ def _student(place: Path, _verifier: Path, config: list[str]) -> dict[str, float
 
 
 def _quality(place: Path, verifier: Path, _config: list[str]) -> dict[str, float]:
-    """As the verifier sees all the images."""
+    """Measures all the images as the verifier sees them."""
     found = place / "quality.json"
     if not found.exists():
         flags_ = [f"--dataset={place}/synthetic", f"--teacher={place}/teacher"]
@@ -157,11 +160,11 @@ def _command(module: str, *arguments: str) -> None:
     print(f"+ {shlex.join(['python', *command[1:]])}", flush=True)
     status = subprocess.run(command, cwd=ROOT).returncode
     if status:
-        raise SystemExit(status)  # it has said why
+        raise SystemExit(status)  # it has printed the reason
 
 
 def _means(measured: list[dict[str, float]]) -> dict[str, float]:
-    """Means over seeds; of several, standard errors too."""
+    """Averages over seeds; with several seeds, adds standard errors."""
     found = {}
     for name in measured[0]:
         values = [each[name] for each in measured]
@@ -172,7 +175,7 @@ def _means(measured: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _plot(rows: list[results.Row], path: Path) -> None:
-    """A panel for every measure; of several seeds with standard errors."""
+    """Plots a panel for every measure, with standard errors if there are several seeds."""
     matplotlib.use("svg")
     names = [key for key in rows[0] if key != "name" and not key.endswith("_error")]
     size = (2.5 * len(names) + 1, 0.4 * len(rows) + 1)

@@ -1,12 +1,12 @@
-r"""What each stage of a run takes: wall time, and the memory of its process.
+r"""Measures the time and the memory that each stage of a run takes.
 
     python -m benchmarks.end_to_end --json=FILE [--workdir=DIR] [-- FLAGS]
 
 Runs `python -m datafree_nas.main FLAGS`, by default the digits, in a directory of its own, and
-watches it from outside: a stage ends when its `done.json` appears. `start` is what passes before
-the first stage: imports, and the device's start. Of each stage, memory is the most that was
-resident, and at the end of the stage's first tenth and at its end, so that growth shows; in GiB,
-looked at ten times a second. Memory of an accelerator is not in it.
+watches it from outside: a stage ends when its `done.json` appears. `start` is the time before the
+first stage: imports, and the start of the device. Memory is the resident memory of the process in
+GiB, measured ten times a second. Each stage has its maximum, its value after the first tenth of the
+stage, and its value at the end, so that growth shows. Memory of an accelerator is not included.
 """
 
 from datafree_nas.runtime import terminal

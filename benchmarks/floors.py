@@ -1,6 +1,6 @@
-"""The least time that an iteration can take here: what it computes and moves, and how fast that is.
+"""The shortest time that an iteration can take on a device, from its work and the device's speed.
 
-No command of its own.
+This module is not a command.
 """
 
 import time
@@ -16,11 +16,11 @@ _CALLS, _REPEATS = 5, 4
 
 
 class Rates(NamedTuple):
-    """Of a device.
+    """Speed of a device.
 
     Attributes:
-        flops: floating-point operations a second, in a large matrix product.
-        bytes: read and written a second, in a pass over a large array.
+        flops: floating-point operations per second, in a large matrix product.
+        bytes: bytes read and written per second, in a pass over a large array.
     """
 
     flops: float
@@ -28,12 +28,12 @@ class Rates(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Of a program.
+    """Work of a program.
 
     Attributes:
-        flops: floating-point operations as the program states them.
-        bytes: read and written by the compiled program, as XLA counts them: where convolutions are
-            library calls, as on a GPU, theirs may be missing.
+        flops: floating-point operations of the program before it is compiled.
+        bytes: bytes that the compiled program reads and writes, as XLA counts them; if convolutions
+            are library calls, as on a GPU, theirs may be missing.
     """
 
     flops: float
@@ -41,10 +41,10 @@ class Work(NamedTuple):
 
 
 def rates(dtype: str) -> Rates:
-    """Measures the device; matrix products are of that type, and as precise as JAX's default."""
+    """Measures the device; matrix products have the given type and JAX's default precision."""
     side, floats = (1024, 2**24) if backend.on_cpu() else (4096, 2**26)
     one, two = jax.random.normal(jax.random.key(0), (2, side, side), dtype)
-    two = (two / side**0.5).astype(dtype)  # so products of products stay as large as they are
+    two = (two / side**0.5).astype(dtype)  # so that values do not grow from product to product
     product = jax.jit(jnp.matmul)
     increment = jax.jit(lambda x: x + 1, donate_argnums=0)
     return Rates(
@@ -54,7 +54,10 @@ def rates(dtype: str) -> Rates:
 
 
 def _seconds(function: Callable[[Any], Any], x: Any) -> float:
-    """Of a call, each on the result of the one before; the best of a few."""
+    """Measures the seconds of a call; the best of a few repeats counts.
+
+    Each call takes the result of the one before.
+    """
     x = jax.block_until_ready(function(x))
     took = []
     for _ in range(_REPEATS):
@@ -67,7 +70,7 @@ def _seconds(function: Callable[[Any], Any], x: Any) -> float:
 
 
 def work(function: Callable[..., Any], *arguments: Any) -> Work:
-    """Counts what a pure function does, compiled as a program of its own."""
+    """Counts the work of a pure function, compiled as a program of its own."""
     stated = _for_the_host(function, arguments).cost_analysis()
     compiled = jax.jit(function).lower(*arguments).compile().cost_analysis()
     assert stated
@@ -76,7 +79,10 @@ def work(function: Callable[..., Any], *arguments: Any) -> Work:
 
 
 def _for_the_host(function: Callable[..., Any], arguments: Any) -> jax.stages.Lowered:
-    """Stated as for the device, but for the CPU: only there XLA counts before it compiles."""
+    """Lowers a function for the CPU, because only there XLA counts before it compiles.
+
+    Layers keep the form that they have for the device.
+    """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         return jax.jit(function).lower(*shapes)

@@ -1,6 +1,7 @@
-"""How far synthetic images are from real ones, in features: density and coverage.
+"""Measures how far synthetic images are from real ones in features: density and coverage.
 
-Naeem et al. 2020, by the authors' package, which needs NumPy and scikit-learn alone.
+The measures are those of Naeem et al. 2020, computed by the authors' package, which needs only
+NumPy and scikit-learn.
 """
 
 import contextlib
@@ -15,13 +16,13 @@ _NEIGHBOURS = 5
 
 
 def measure(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
-    """Density and coverage of features `[m d]` among those of real images, `[n d]`.
+    """Computes density and coverage of features `[m d]` among those of real images, `[n d]`.
 
     Raises:
-        UserError: there are too few to have so many neighbours.
+        UserError: there are too few images to have so many neighbours.
     """
     if min(len(real), len(synthetic)) <= _NEIGHBOURS:
         raise UserError(f"--real wants more than {_NEIGHBOURS} real images, and as many a round")
-    with contextlib.redirect_stdout(io.StringIO()):  # it says how many there are
+    with contextlib.redirect_stdout(io.StringIO()):  # the package prints how many there are
         found = compute_prdc(real, synthetic, nearest_k=_NEIGHBOURS)
     return {name: float(found[name]) for name in ("density", "coverage")}

@@ -1,4 +1,4 @@
-"""What rankings and searches on tabular spaces begin with: images, teacher and space."""
+"""Inputs of rankings and searches on tabular spaces: images, teacher and space."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,16 +19,16 @@ from datafree_nas.training import fit
 from datafree_nas.training.trainer import LogitsFn, Preprocessing
 
 KINDS = ("synthetic", "real", "noise")
-_NOISE = 5000  # images, if it is not said how many
+_NOISE = 5000  # images, if the number is not given
 
 
 class Inputs(NamedTuple):
-    """See the module.
+    """Images, and the teacher that labels them.
 
     Attributes:
-        images: to search on; all with the teacher's logits if the recipe takes stored ones.
+        images: images to search on; all with the teacher's logits if the recipe uses stored ones.
         teacher: labelling function and its variables.
-        preprocess: of bytes.
+        preprocess: normalization of the bytes.
     """
 
     images: ImageSet
@@ -40,13 +40,13 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
     """Loads what a `--data` flag names.
 
     Args:
-        data: `synthetic:WORKDIR`, `real` (of `config.data`) or `noise`.
-        directory: of the teacher; empty: WORKDIR/teacher.
-        count: images, the first so many; 0: all.
-        config: of an experiment.
+        data: value of the flag: `synthetic:WORKDIR`, `real` (from `config.data`) or `noise`.
+        directory: directory of the teacher; empty: WORKDIR/teacher.
+        count: number of images, taken from the first on; 0: all.
+        config: config of an experiment.
 
     Raises:
-        UserError: something is not there.
+        UserError: something is missing, or there are fewer images than `count`.
     """
     kind, _, place = data.partition(":")
     if not directory and not place:
@@ -73,21 +73,21 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
 
 
 def space(config: ConfigDict) -> Space:
-    """The space that a config searches, for the table's images, CIFAR-10's."""
+    """Builds the space that a config searches, for the images of the table, CIFAR-10's."""
     settings = dict(config.search.space)
     return spaces.create_space(settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings)
 
 
 def check_settings(directory: Path, config: ConfigDict, chosen: list[flags.FlagHolder]) -> None:
-    """Writes down how a directory is made; one directory, one experiment.
+    """Writes the settings of a directory's results, or checks that they are still the same.
 
     Args:
-        directory: of the results.
-        config: of an experiment, whose seed, data and search matter.
+        directory: directory of the results.
+        config: config of the experiment, whose seed, data and search matter.
         chosen: flags that matter.
 
     Raises:
-        UserError: it was made in another way; names the fields.
+        UserError: the directory has results of other settings; the message names the fields.
     """
     blocks = {"seed": config.seed, "data": config.data, "search": config.search}
     settings = {flag.name: flag.value for flag in chosen} | schema.flatten(blocks, "config")

@@ -1,13 +1,13 @@
-r"""How long every op of a search space takes on the device at hand: a table for the search.
+r"""Measures how long every op of a search space takes on this device: a table for the search.
 
     python -m benchmarks.latency --config=configs/cifar10_spos.py --out=table.json
 
-`--config`, with its overrides, is what the search will be given: its space, images and classes are
-measured. docs/latency.md says how the search uses the table and what the check tells.
+Give the same `--config` and overrides as to the search: they set the space, the image size and the
+classes. docs/latency.md says how the search uses the table and what the check tells.
 
-Ops are compiled each on its own, in eval mode; the file is described in
-datafree_nas/spaces/latency.py. Of random networks, a few settle what lies beside the ops, and
-`--checks` others are measured and predicted: the table that is printed.
+Every op is compiled on its own, in eval mode; the file is described in
+datafree_nas/spaces/latency.py. A few random networks serve to find the time that is spent outside
+of the ops. `--checks` others are measured and predicted; the printed table shows both.
 """
 
 from datafree_nas.runtime import terminal

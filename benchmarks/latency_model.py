@@ -1,4 +1,4 @@
-"""The latency of networks as a sum over their ops, from measurements of the ops on their own."""
+"""Predicts the latency of networks as a sum over their ops, each measured on its own."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from datafree_nas.spaces import Space
 from datafree_nas.spaces.candidates import Candidate, collect
 from datafree_nas.spaces.space import Architecture, Cost
 
-CALIBRATION = 10  # networks that the fixed part and the scale are taken from
+CALIBRATION = 10  # networks to which the fixed part and the scale are fitted
 _LEAST_SCALE = 0.1  # no device runs more than ten ops of a network at once
 Measure = Callable[[Sequence[Program]], list[float]]
 
@@ -24,19 +24,20 @@ def build(
 ) -> tuple[Cost, list[dict[str, Any]]]:
     """Measures all ops and some whole networks.
 
-    An op's cost is that of calling it less that of calling nothing, times a scale: on several cores
-    a device runs ops of a network at once. Scale and `fixed`, what networks take beside their ops,
-    are fitted to a few random networks. Predictions are checked on others.
+    The cost of an op is the cost of calling it minus that of calling nothing, times a scale,
+    because on several cores a device runs ops of a network at once. The scale and `fixed`, the cost
+    of a network outside of its ops, are fitted to a few random networks. Predictions are checked on
+    others.
 
     Args:
-        space: of the networks.
-        measure: the cost of a call of each program, e.g. in milliseconds.
-        batch: images of a call.
-        dtype: of weights and images.
-        checks: networks to check.
+        space: search space of the networks.
+        measure: function that returns the cost of a call of each program, e.g. in milliseconds.
+        batch: number of images of a call.
+        dtype: type of weights and images.
+        checks: number of networks to check.
 
     Returns:
-        The cost, and for every network checked `architecture`, `macs`, `measured`, `predicted`.
+        The cost, and for every checked network `architecture`, `macs`, `measured`, `predicted`.
     """
     program = partial(_program, batch=batch, dtype=dtype)
     candidates = collect(space)
@@ -64,9 +65,9 @@ def build(
 
 
 def _calibrated(space: Space, ops: Cost, whole: list[tuple[Architecture, float]]) -> Cost:
-    """What a network takes beside its ops, and what it saves where some of them run at once.
+    """Fits the cost outside of the ops, and the scale of the ops, some of which run at once.
 
-    Of all `fixed + scale · Σ ops` the one of least squared relative error; noise alone could make
+    The fit is `fixed + scale · Σ ops` with the least squared relative error. Noise alone could make
     `fixed` negative or the scale 0, which is prevented.
     """
     measured = np.array([each for _, each in whole])
@@ -78,7 +79,7 @@ def _calibrated(space: Space, ops: Cost, whole: list[tuple[Architecture, float]]
 
 
 def _program(module: nn.Module, shape: tuple[int, ...], batch: int, dtype: str) -> Program:
-    """An application of an op or of a network in eval mode."""
+    """Builds a program that applies an op or a network in eval mode."""
     image = jax.ShapeDtypeStruct((batch, *shape), dtype)
     variables = jax.eval_shape(partial(module.init, train=False), jax.random.key(0), image)
     cast = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), variables)
@@ -95,7 +96,7 @@ def _table(
 
 
 def _random(space: Space, count: int) -> list[Architecture]:
-    """Different ones, the same in every run, through which the image passes."""
+    """Draws different architectures, the same in every run, in which the image reaches the head."""
     drawn = map(space.sample, jax.random.split(jax.random.key(0), 100 * count))
     found: dict[str, Architecture] = {}
     while len(found) < count:

@@ -1,13 +1,14 @@
-r"""How good a synthetic data set is, round by round and in all, to its teacher and to a verifier.
+r"""Measures how good a synthetic data set is, for its teacher and for a verifier.
 
     python -m benchmarks.quality --dataset=WORKDIR/synthetic --teacher=DIR --verifier=DIR \
         --json=FILE
 
-Both directories are as port_torch or the teacher stage wrote them. The verifier took no part in
-the synthesis: what it sees is what carries over. Columns: see datafree_nas/synthesis/quality.py.
-With `--real=tfds:NAME`, density and coverage as well (Naeem et al. 2020, five neighbours, by their
-package prdc): how near the synthetic images' features are to those of the real test images, and of
-how many real images one is near.
+There is a row for each round, and one for all of them. Both directories are as port_torch or the
+teacher stage wrote them. The verifier took no part in the synthesis, so that it shows what other
+networks see in the images. Columns: see datafree_nas/synthesis/quality.py. `--real=tfds:NAME` adds
+density and coverage (Naeem et al. 2020, five neighbours, by their package prdc): how near the
+features of synthetic images are to those of the real test images, and how many real images have a
+synthetic one nearby.
 """
 
 from datafree_nas.runtime import terminal
@@ -40,16 +41,16 @@ _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 def rows(
     images: ImageSet, looker: str, directory: Path, real: ImageSet | None = None
 ) -> list[results.Row]:
-    """One row a round, and after several rounds one of all their images.
+    """Returns one row for each round and, if there are several, one for all images.
 
     Args:
-        images: with rounds and the synthesis teacher's logits.
-        looker: what to call the classifier: `teacher` or `verifier`.
-        directory: of the classifier.
+        images: images with rounds and the synthesis teacher's logits.
+        looker: name of the classifier in the table: `teacher` or `verifier`.
+        directory: directory of the classifier.
         real: natural images, for density and coverage.
 
     Raises:
-        UserError: no classifier there, or one of other channels or classes.
+        UserError: there is no classifier, or it has other channels or classes.
     """
     classifier, variables = teachers.load(directory)
     assert images.logits is not None

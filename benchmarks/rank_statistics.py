@@ -1,26 +1,27 @@
-"""How well scores order architectures whose true accuracies are known."""
+"""Measures how well scores order architectures whose true accuracies are known."""
 
 import numpy as np
 from scipy import stats
 
-TOP = 0.1  # share of the architectures, by true accuracy
+TOP = 0.1  # share of the architectures that are the best by true accuracy
 RESAMPLES = 1000
 Interval = tuple[float, float]
 
 
 def measure(scores: np.ndarray, truth: np.ndarray, everyone: np.ndarray) -> dict[str, float]:
-    """All figures of one row of scores; of equal scores the first one is taken for better.
+    """Computes all figures of one row of scores; of equal scores the first counts as better.
 
     Args:
-        scores: `[n]`, larger is better.
-        truth: `[n]`, true accuracies in per cent.
-        everyone: `[m]`, true accuracies of the whole space.
+        scores: scores of the architectures, `[n]`, higher is better.
+        truth: true accuracies in per cent, `[n]`.
+        everyone: true accuracies of the whole space in per cent, `[m]`.
 
     Returns:
-        `tau` (Kendall's b) and `rho` (Spearman's); `tau_top`, within the truly best tenth; `top_1`,
-        `top_5`, `top_20`: the best true accuracy among so many of the best-scored; `regret`: what
-        the best-scored lacks to the best of the space; `percentile`: per cent of the space that is
-        worse.
+        `tau` (Kendall's b) and `rho` (Spearman's). `tau_top`: tau within the tenth with the best
+        true accuracies. `top_1`, `top_5`, `top_20`: the best true accuracy among the 1, 5 or 20
+        architectures with the best scores. `regret`: true accuracy that the best-scored
+        architecture lacks to the best of the space. `percentile`: per cent of the space with a
+        lower true accuracy than the best-scored.
     """
     best_first = np.argsort(-scores, kind="stable")
     first = truth[best_first[0]]
@@ -36,12 +37,12 @@ def measure(scores: np.ndarray, truth: np.ndarray, everyone: np.ndarray) -> dict
 
 
 def tau_interval(scores: np.ndarray, truth: np.ndarray, seed: int = 0) -> Interval:
-    """95 % bootstrap interval of Kendall's tau: architectures drawn with replacement.
+    """Computes a 95 % bootstrap interval of Kendall's tau: architectures drawn with replacement.
 
     Args:
-        scores: `[n]`.
-        truth: `[n]`.
-        seed: of the drawing.
+        scores: scores of the architectures, `[n]`.
+        truth: true accuracies of the architectures, `[n]`.
+        seed: seed of the drawing.
     """
     generator, n = np.random.default_rng(seed), len(truth)
     drawn = (generator.integers(n, size=n) for _ in range(RESAMPLES))
@@ -51,5 +52,5 @@ def tau_interval(scores: np.ndarray, truth: np.ndarray, seed: int = 0) -> Interv
 
 
 def combine(*scores: np.ndarray) -> np.ndarray:
-    """One score of several: the sum of the ranks that each gives, `[n]`."""
+    """Combines several scores to one, `[n]`: the sum of the ranks that each gives."""
     return np.sum([stats.rankdata(each) for each in scores], axis=0)

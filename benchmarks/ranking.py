@@ -1,4 +1,4 @@
-r"""How well architectures are ranked, held against a table of their true accuracies.
+r"""Measures how well architectures are ranked, against a table of their true accuracies.
 
     python -m benchmarks.ranking --space=nasbench201 --table=nas_bench_201_cifar10.json \
         --data=synthetic:WORKDIR --out=DIR
@@ -7,10 +7,11 @@ r"""How well architectures are ranked, held against a table of their true accura
 (`synthetic:WORKDIR`), on natural images (`real`, those of `--config.data.source`) or on noise
 (`noise`), labelled by the teacher in `--teacher=DIR` (WORKDIR/teacher if not given); a zero-cost
 proxy (`proxy:NAME`); or chance (`random`). DIR gets `scores.jsonl`, one architecture a line, from
-which benchmarks.ranking_table makes tables and plots. The same command again goes on.
+which benchmarks.ranking_table makes tables and plots. To continue an interrupted run, run the same
+command again.
 
 The supernet is that of the space's SPOS experiment, `configs/SPACE_spos.py`; overrides such as
-`--config.search.train.steps=2000` change it. Tables: see benchmarks/tabular.py; figures: see
+`--config.search.train.steps=2000` change it. For tables see benchmarks/tabular.py, for figures
 benchmarks/rank_statistics.py.
 """
 
@@ -43,12 +44,12 @@ from datafree_nas.runtime.interrupt import deferred_signals
 from datafree_nas.runtime.processes import check_stop
 from datafree_nas.runtime.progress import ProgressBar
 
-# from encoded architectures to numbers of each; the parts of what its score is made of
+# encoded architectures -> named numbers of each: its score, or the parts that the score is made of
 Scorer = Callable[[list[str]], list[dict[str, float]]]
 
-_CHUNK = 10  # architectures between two looks at signals
-_SAVED = 100  # architectures between two files
-_WIDTH = 120  # of the table, where there is no terminal
+_CHUNK = 10  # architectures between two checks for a signal
+_SAVED = 100  # architectures between two writes of the file
+_WIDTH = 120  # of the table, if there is no terminal
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "default: configs/SPACE_spos.py")
 _SPACE = flags.DEFINE_enum("space", "nasbench201", sorted(tabular.FIELDS), "of the table")
@@ -83,7 +84,7 @@ def _run() -> None:
 
 
 def _score(out: Path, names: list[str], make: Callable[[], Scorer]) -> list[dict[str, Any]]:
-    """Scores these architectures, some of them perhaps in an earlier process."""
+    """Scores these architectures, except those that an earlier process has scored."""
     file = out / "scores.jsonl"
     found = read_jsonl(file)
     if len(found) < len(names):
@@ -110,7 +111,7 @@ def _score(out: Path, names: list[str], make: Callable[[], Scorer]) -> list[dict
 
 
 def _maker(data: str, config: ConfigDict) -> Callable[[Path], Scorer]:
-    """What `--data` names, found out to be there before anything is done."""
+    """Checks what `--data` names, before any work, and returns a function that makes its scorer."""
     kind, _, place = data.partition(":")
     kinds = (*inputs.KINDS, "proxy", "random")
     if kind not in kinds:
@@ -126,7 +127,7 @@ def _maker(data: str, config: ConfigDict) -> Callable[[Path], Scorer]:
 
 
 def _without_training(name: str, config: ConfigDict) -> Scorer:
-    """A proxy, or chance."""
+    """Builds the scorer of a proxy, or of chance."""
     space, key = inputs.space(config), seeds.key_for(config.seed, "ranking")
 
     def chance(names: list[str]) -> list[dict[str, float]]:
@@ -146,7 +147,7 @@ def main(_argv: list[str]) -> None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """The default config is that of the space."""
+    """Parses the flags; the default config is that of the space."""
     names = [a.partition("=")[2] for a in argv if a.lstrip("-").startswith("space=")]
     root = Path(__file__).parents[1] / "configs"
     file = root / f"{(names or ['nasbench201'])[-1]}_spos.py"

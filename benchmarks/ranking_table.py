@@ -1,13 +1,13 @@
-r"""Tables and plots of rankings, from the raw scores alone.
+r"""Makes tables and plots of rankings, from the raw scores alone.
 
     python -m benchmarks.ranking_table --space=nasbench201 --table=nas_bench_201_cifar10.json \
         --scores=benchmarks/results --out=DIR [--combine=spos_synthetic+synflow]
 
-Reads `SPACE_NAME_seedN.jsonl` below `--scores`, one `{"architecture", "score"}` a line, as
-benchmarks.ranking leaves them. Of every NAME one row: means over its seeds, and for Kendall's tau a
-95 % interval, Student's over seeds or, of a single one, the bootstrap's over architectures.
-`--combine` adds rows of the log ranks of several (see benchmarks/proxies). `ranking.json`, and two
-plots, `tau.svg` and `accuracy.svg`, go to `--out`.
+Reads the files `SPACE_NAME_seedN.jsonl` in `--scores`, one `{"architecture", "score"}` a line, as
+benchmarks.ranking writes them. Every NAME has one row: means over its seeds, and a 95 % interval of
+Kendall's tau, which is Student's over seeds or, with a single seed, the bootstrap's over
+architectures. `--combine` adds rows that combine several rankings by their log ranks (see
+benchmarks/proxies). `--out` gets `ranking.json` and two plots, `tau.svg` and `accuracy.svg`.
 """
 
 from datafree_nas.runtime import terminal
@@ -39,16 +39,16 @@ _SCORES = flags.DEFINE_string("scores", "benchmarks/results", "directory of the 
 _COMBINE = flags.DEFINE_list("combine", "", "rankings of several: NAME+NAME,...")
 _OUT = flags.DEFINE_string("out", "", "directory for ranking.json and plots; none: only print")
 
-_WIDTH = 120  # of the table, where there is no terminal
+_WIDTH = 120  # of the table, if there is no terminal
 
-Scores = Mapping[str, float]  # of architectures
+Scores = Mapping[str, float]  # by encoded architecture
 
 
 def read(directory: Path, space: str) -> dict[str, dict[int, Scores]]:
-    """All scores of a space, by name and seed.
+    """Reads all scores of a space, by name and seed.
 
     Raises:
-        UserError: there are none, or a line is none.
+        UserError: there are none, or a line has no architecture and score.
     """
     found: dict[str, dict[int, Scores]] = defaultdict(dict)
     for file in sorted(directory.glob(f"{space}_*_seed*.jsonl")):
@@ -65,13 +65,13 @@ def read(directory: Path, space: str) -> dict[str, dict[int, Scores]]:
 
 
 def combined(found: Mapping[str, Mapping[int, Scores]], names: list[str]) -> dict[int, Scores]:
-    """The log ranks of several names, seed by seed.
+    """Combines several rankings by their log ranks, seed by seed.
 
-    Of a name without that seed, its first one does, if it has scored the same architectures;
-    seeds that draw others are left out.
+    If a ranking lacks a seed, its first one is taken instead. Seeds are left out if the rankings
+    have not scored the same architectures.
 
     Raises:
-        UserError: a name is not there, or no seed is left.
+        UserError: a name is unknown, or no seed is left.
     """
     for name in names:
         if name not in found:
@@ -91,15 +91,15 @@ def combined(found: Mapping[str, Mapping[int, Scores]], names: list[str]) -> dic
 
 
 def row(name: str, by_seed: Mapping[int, Scores], table: tabular.Table) -> results.Row:
-    """Means over seeds, with tau's interval.
+    """Builds one row: means over seeds, and the interval of tau.
 
     Args:
-        name: of what ranks.
-        by_seed: its scores.
-        table: of the whole space.
+        name: name of the ranking.
+        by_seed: scores of the ranking, by seed.
+        table: true accuracies of the whole space.
 
     Raises:
-        UserError: an architecture that the table does not have.
+        UserError: an architecture is not in the table.
     """
     truth = dict(zip(table.names, table.accuracy, strict=True))
     strangers = [a for scores in by_seed.values() for a in scores if a not in truth]
@@ -121,7 +121,7 @@ def row(name: str, by_seed: Mapping[int, Scores], table: tabular.Table) -> resul
 
 
 def plot_tau(rows: list[results.Row], path: Path) -> None:
-    """Kendall's tau of every row, with its interval."""
+    """Plots Kendall's tau of every row, with its interval."""
     figure, axes = pyplot.subplots(figsize=(6, 0.4 * len(rows) + 1), layout="constrained")
     for place, each in enumerate(reversed(rows)):
         axes.plot([each["tau_low"], each["tau_high"]], [place] * 2, color="gray")
@@ -136,7 +136,7 @@ def plot_tau(rows: list[results.Row], path: Path) -> None:
 def plot_accuracy(
     found: Mapping[str, Mapping[int, Scores]], table: tabular.Table, path: Path
 ) -> None:
-    """True accuracy over the rank that an architecture is given, of the first seed of each."""
+    """Plots the true accuracy over the rank given, for the first seed of each ranking."""
     truth = dict(zip(table.names, table.accuracy, strict=True))
     columns = min(3, len(found))
     lines = -(-len(found) // columns)

@@ -1,7 +1,7 @@
-"""What a benchmark leaves: a table on the screen and a JSON file.
+"""Output of a benchmark: a table on the screen and a JSON file.
 
-The file is `{command, commit, device, rows: [{name, ...}]}`. No command of its own; every benchmark
-ends in `report`.
+The file is `{command, commit, device, rows: [{name, ...}]}`. This module is not a command; every
+benchmark ends with `report`.
 """
 
 import os
@@ -27,11 +27,11 @@ Row = dict[str, Any]
 
 
 def destination(text: str, flag: str = "json") -> Path | None:
-    """Where a flag says, checked before hours of work would be lost.
+    """Returns the path in a flag, checked before hours of work would be lost.
 
     Args:
-        text: the flag's value; empty: no file is wanted.
-        flag: its name.
+        text: value of the flag; empty: no file is wanted.
+        flag: name of the flag.
 
     Raises:
         UserError: no file can be written there.
@@ -51,10 +51,10 @@ def report(
     """Prints a table and writes the file.
 
     Args:
-        rows: each begins with a `name`; the same fields in all.
-        settings: fields of every row, said once below the table.
-        path: from `destination`; `None` only prints.
-        console: where to; standard output if not given.
+        rows: rows with the same fields, of which the first is `name`.
+        settings: fields of every row, printed once below the table.
+        path: path of the file, from `destination`; `None` only prints.
+        console: console to print on; default: standard output.
     """
     console = console or Console()
     caption = ", ".join([device(), *(f"{_words(k)} {v}" for k, v in settings.items())])
@@ -71,7 +71,7 @@ def report(
 
 
 def origin() -> Row:
-    """Where numbers come from: command, commit and device."""
+    """Returns where numbers come from: command, commit and device."""
     command = shlex.join(["python", *sys.orig_argv[1:]])
     return {"command": command, "commit": commit(Path(__file__).parent), "device": device()}
 
@@ -85,7 +85,10 @@ def _shown(value: Any) -> str:
 
 
 def commit(directory: Path) -> str:
-    """The short hash of what is checked out there, `-dirty` if changed; `unknown` outside git."""
+    """Returns the short hash of the checked-out commit, with `-dirty` if files have changed.
+
+    Outside of git it is `unknown`.
+    """
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         found = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
@@ -95,7 +98,7 @@ def commit(directory: Path) -> str:
 
 
 def device() -> str:
-    """JAX's first device, and the processor with its cores."""
+    """Describes JAX's first device, and the processor with its cores."""
     cpu, cores = _processor(), len(os.sched_getaffinity(0))
     return f"{jax.devices()[0].device_kind} ({cpu}, {cores} cores)"
 

@@ -1,10 +1,11 @@
-r"""Time and memory of a search step, strategy by strategy, on one space.
+r"""Measures time and memory of a search step, for each strategy on one space.
 
     python -m benchmarks.search --config=configs/nasbench201_darts.py --json=FILE
 
-Steps are those of the search stage on stored labels, so that no teacher is in them; sides take
-turns. `step_ms` is the median of the turns, `compile_s` the first turn, temporaries are XLA's
-figure. With ProxylessNAS every step of the weights is followed by one of the alphas.
+Steps are those of the search stage on stored labels, so that no teacher is in them; the strategies
+take turns. `step_ms` is the median of the turns, `compile_s` the first turn minus that median,
+`temporaries_MB` the size that XLA reports. With ProxylessNAS every step of the weights is followed
+by one of the alphas.
 """
 
 from datafree_nas.runtime import terminal
@@ -24,7 +25,7 @@ from datafree_nas.runtime import backend
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.flags import parse
 
-# what a side changes in `config.search`
+# changes of each side, a strategy with its settings, to `config.search`
 SIDES: dict[str, dict[str, Any]] = {
     "darts_first": {"strategy": "darts", "darts.order": "first"},
     "darts_second": {"strategy": "darts", "darts.order": "second"},
@@ -42,13 +43,13 @@ _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 
 
 def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) -> list[results.Row]:
-    """One row a side.
+    """Returns one row for each side, a strategy with its settings.
 
     Args:
-        config: of an experiment; its teacher gives image size and classes only.
-        names: of sides.
-        iterations: of a turn.
-        repeats: turns of each side.
+        config: config of an experiment; its teacher gives image size and classes only.
+        names: names of the sides.
+        iterations: number of iterations of a turn.
+        repeats: number of turns of each side.
     """
     space, searches = pipeline.planned(config)[1], {}
     images = search_step.random_images(space)

@@ -1,24 +1,26 @@
-"""Speed of a search's steps against the same steps in PyTorch, in one run on one machine.
+"""Compares the speed of search steps with the same steps in PyTorch, on one machine.
 
     python -m benchmarks.search_speed --json=FILE
 
-The spaces, recipes and strategies of experiments on NAS-Bench-201's cells, on random images with
-stored labels, so that no teacher is on either side: SPOS, one uniformly random path a step, and
-DARTS of first order, a step of the alphas and one of the weights. PyTorch's side
-(torch_supernet.py) is eager and runs only the ops of a path. Both draw batches from memory, augment
-them, and take the same paths. Random weights.
+The spaces, recipes and strategies are those of experiments on NAS-Bench-201's cells, on random
+images with stored labels, so that neither side runs a teacher: SPOS, one uniformly random path a
+step, and DARTS of first order, a step of the alphas and one of the weights. PyTorch's side
+(torch_supernet.py) is eager and runs only the ops of a path. Both sides draw batches from memory,
+augment them, and take the same paths. The weights are random.
 
 The sides take turns; `ours` and `other` are medians over the turns, in steps per second, without
-compilation. `first` is the time from nothing to the end of the first step, with compilation where
-there is any, and without a cache of compiled programs. `scored` are random architectures that our
-supernet scores, on so many held-out images after so many batches of calibration.
+compilation. `ours_first_seconds` and `other_first_seconds` are the times from the beginning to the
+end of the first step, with compilation, if there is any, and without a cache of compiled programs.
+`ours_scored_per_second` is the number of random architectures that our supernet scores in a second;
+`held_out` and `calibration_batches` are the images and the batches of calibration that it uses for
+each.
 
 All sides compute in float32. On a GPU that is done twice: with full products on both sides
 ("float32"), and with TensorFloat-32 products on both sides ("tf32").
 
 Run it on a quiet machine: PyTorch's threads wait for one another after every operation, and lose
-far more than ours when another program holds a core. On a busy one pin it to a single core, where
-both sides lose alike: `taskset -c 1 python -m benchmarks.search_speed`.
+far more than ours when another program uses a core. On a busy machine pin it to a single core,
+where both sides lose the same share: `taskset -c 1 python -m benchmarks.search_speed`.
 """
 
 from datafree_nas.runtime import terminal
@@ -57,13 +59,13 @@ _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=
 
 
 def scored_per_second(search: Search, config: Config, space: Space, repeats: int) -> float:
-    """Random architectures that a search scores in a second, one after another.
+    """Measures how many random architectures a search scores in a second, one after another.
 
     Args:
-        search: whose supernet it is.
-        config: `config.search`.
-        space: of the search.
-        repeats: architectures.
+        search: search whose supernet scores them.
+        config: block `config.search` of an experiment.
+        space: space of the search.
+        repeats: number of architectures to score.
     """
     score = scoring.make_scorer(space.supernet(), search_step.preprocessing(space), config)
     numbers = itertools.count()
@@ -77,19 +79,19 @@ def scored_per_second(search: Search, config: Config, space: Space, repeats: int
 
 
 def compare(config: ConfigDict, iterations: int, repeats: int, kind: str) -> results.Row:
-    """One row; rates in steps per second.
+    """Compares both sides on one experiment; rates are in steps per second.
 
     Args:
-        config: of an experiment, see `search_step.experiment`.
-        iterations: of a turn.
-        repeats: turns of each side.
-        kind: of products, as `with_torch.products` takes it.
+        config: config of an experiment, see `search_step.experiment`.
+        iterations: number of iterations of a turn.
+        repeats: number of turns of each side.
+        kind: kind of products, as `with_torch.products` takes it.
     """
     from benchmarks import torch_supernet
 
     space: Any = pipeline.planned(config)[1]
     inputs = config.search, space, search_step.random_images(space)
-    jax.clear_caches()  # of the experiment before
+    jax.clear_caches()  # those of the experiment before
     with with_torch.products(kind):
         ours, ours_first = _begun(lambda: Search(*inputs))
         more = ours.paths(1 + iterations * (1 + repeats)), with_torch.device()
@@ -110,7 +112,7 @@ def compare(config: ConfigDict, iterations: int, repeats: int, kind: str) -> res
 
 
 def _begun(build: Callable[[], Any]) -> tuple[Any, float]:
-    """A search after its first step, and the seconds that this took."""
+    """Builds a search and does its first step; returns it and the seconds that both took."""
     began = time.perf_counter()
     search = build()
     search.advance(1)

@@ -1,6 +1,6 @@
 """The search stage's step on random images with stored labels, for benchmarks that time it.
 
-No command of its own.
+This module is not a command.
 """
 
 from collections.abc import Callable
@@ -26,27 +26,27 @@ EXPERIMENTS: dict[str, Callable[[], ConfigDict]] = {
     "digits_spos": digits_spos.get_config,
     "nasbench201_darts": nasbench201_darts.get_config,
 }
-CALIBRATION = 4  # batches, before a score
-IMAGES = 1024  # random ones
+CALIBRATION = 4  # batches of calibration before a score
+IMAGES = 1024  # number of random images
 
 
 def experiment(name: str, cells: int, batch: int) -> ConfigDict:
-    """An experiment's config, with stored labels.
+    """Builds an experiment's config, with stored labels.
 
     Args:
         name: one of `EXPERIMENTS`.
-        cells: of a stage.
-        batch: images.
+        cells: number of cells of a stage.
+        batch: number of images of a batch.
     """
     config = EXPERIMENTS[name]()
     config.search.space.cells, config.search.calibration_batches = cells, CALIBRATION
-    config.search.spos.sampling = "uniform"  # of any number of cells
+    config.search.spos.sampling = "uniform"  # this sampling works with any number of cells
     config.search.train.update(labels="stored", batch_size=batch, decay_all=True)
     return config
 
 
 def random_images(space: Space) -> ImageSet:
-    """Noise of the space's size, with random logits."""
+    """Draws noise of the space's image size, with random logits."""
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (IMAGES, *space.image_size)).astype(np.uint8)
     logits = generator.normal(size=(IMAGES, space.num_classes)).astype(np.float32)
@@ -54,28 +54,28 @@ def random_images(space: Space) -> ImageSet:
 
 
 def halves(images: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """To train on, and held out."""
+    """Splits images into those to train on and those held out."""
     first = np.arange(images.size) < images.size // 2
     return images.take(first), images.take(~first)
 
 
 def preprocessing(space: Space) -> Preprocessing:
-    """The same for every channel."""
+    """Builds a normalization that is the same for every channel."""
     channels = space.image_size[2]
     return Preprocessing((0.5,) * channels, (0.25,) * channels)
 
 
 class Search:
-    """A search at its beginning.
+    """A search before its first step.
 
     Args:
-        config: `config.search`, with stored labels.
-        space: to search.
-        images: with logits; one half is held out.
+        config: block `config.search` of an experiment, with stored labels.
+        space: space to search in.
+        images: images with logits; one half is held out.
 
     Attributes:
-        data: what its steps read.
-        state: of the strategy, after the steps done so far.
+        data: data that the steps read.
+        state: state of the strategy, after the steps done so far.
     """
 
     def __init__(self, config: Config, space: Space, images: ImageSet):
@@ -91,18 +91,18 @@ class Search:
         self._run: Any = next(p for p in strategy.phases if p.name == "supernet").advance
 
     def advance(self, n: int) -> dict[str, jax.Array]:
-        """Does so many steps, and waits until they are done; metrics of the last."""
+        """Runs `n` steps, waits until they are done, and returns the metrics of the last."""
         self.state, metrics = jax.block_until_ready(self._run(self.state, self.data, n))
         return metrics
 
     def paths(self, count: int) -> list[list[int]]:
-        """The ops at every position in so many steps of SPOS, from the first on."""
+        """Lists the ops at every position in the first `count` steps of SPOS."""
         draw, key = sampling.make(self._space, self._config.spos), self.state.train.key
         path = jax.vmap(lambda step: self._space.gates(draw(key, step)))
         return path(jnp.arange(count)).tolist()
 
     def temporaries(self) -> int:
-        """Bytes of temporaries of the larger of its programs, by XLA's account."""
+        """Returns the bytes of temporaries of a step's largest program, as XLA reports them."""
         programs = self._run.lower(self.state, self.data)
         memory = [program.compile().memory_analysis() for program in programs]
         return max(m.temp_size_in_bytes for m in memory if m)

@@ -1,11 +1,11 @@
-r"""What a search finds on a tabular space: one search, and the true accuracy of its architecture.
+r"""Runs one search on a tabular space, and looks up the true accuracy of what it finds.
 
     python -m benchmarks.searched --space=nasbench201 --table=nas_bench_201_cifar10.json \
         --config=configs/nasbench201_darts.py --data=synthetic:WORKDIR --out=DIR
 
 `--config` has strategy and settings of the search; `--data` is that of benchmarks.ranking:
-`synthetic:WORKDIR`, `real` or `noise`. DIR gets what the search stage leaves, and `searched.json`.
-The same command again goes on.
+`synthetic:WORKDIR`, `real` or `noise`. DIR gets the files of the search stage, and `searched.json`.
+To continue an interrupted run, run the same command again.
 """
 
 from datafree_nas.runtime import terminal
@@ -58,7 +58,7 @@ def _run() -> None:
                 out,
                 space,
                 found.teacher,
-                found.preprocess,
+                found.preprocessing,
                 found.images,
                 config.search,
                 config.seed,

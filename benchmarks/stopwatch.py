@@ -1,4 +1,4 @@
-"""How long functions take on the device at hand, all under the same drift of it."""
+"""Times functions on this device in turns, so that its changes of speed affect all alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_SAMPLE = 2e-3  # seconds of one measurement, or more
+_SAMPLE = 2e-3  # seconds that one measurement takes at least
 
 
 class Program(NamedTuple):
-    """A function with what it is called on.
+    """A function and the shapes of its arguments.
 
     Attributes:
-        function: to be compiled.
-        arguments: pytrees of `jax.ShapeDtypeStruct`.
+        function: function to be compiled.
+        arguments: pytrees of `jax.ShapeDtypeStruct`, one for each argument.
     """
 
     function: Callable[..., Any]
@@ -24,14 +24,14 @@ class Program(NamedTuple):
 
 
 def milliseconds(programs: Sequence[Program], repeats: int) -> list[float]:
-    """The time of one call, until its result is there: the median over rounds.
+    """Measures the time of one call until its result is there: the median over rounds.
 
-    In a round every program has its turn, so that all of them see the machine warm, slow or busy
-    alike.
+    In each round every program has its turn, so that all of them run while the machine is warm,
+    slow or busy alike.
 
     Args:
-        programs: each is compiled once.
-        repeats: rounds.
+        programs: programs to time; each is compiled once.
+        repeats: number of rounds.
     """
     calls = [_compiled(program) for program in programs]
     counts = [1 + int(_SAMPLE / min(_seconds(call, 1) for _ in range(5))) for call in calls]
@@ -41,7 +41,10 @@ def milliseconds(programs: Sequence[Program], repeats: int) -> list[float]:
 
 
 def _compiled(program: Program) -> Callable[[], Any]:
-    """A call of it on numbers that stay finite through the layers of a network, and warm."""
+    """Compiles a program, and returns a call of it that has already been run once.
+
+    Its numbers stay finite through the layers of a network.
+    """
     generator = np.random.default_rng(0)
 
     def numbers(abstract: jax.ShapeDtypeStruct) -> jax.Array:
@@ -54,7 +57,7 @@ def _compiled(program: Program) -> Callable[[], Any]:
 
 
 def _seconds(call: Callable[[], Any], count: int) -> float:
-    """Of one call, over `count` of them."""
+    """Measures the seconds of one call, as a mean over `count` calls."""
     began = time.perf_counter()
     for _ in range(count):
         call()

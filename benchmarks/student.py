@@ -1,15 +1,15 @@
-r"""A known network, or one that a search has found, trained on synthetic images alone.
+r"""Trains a known network, or one that a search has found, on synthetic images alone.
 
     python -m benchmarks.student --arch=cifar_resnet20 --dataset=WORKDIR/synthetic \
         --teacher=DIR --out=DIR --config.data.source=tfds:cifar10
 
-What synthetic images are worth by themselves, whatever is searched on them: the accuracy of a
-network that has seen nothing else, on the test images of `--config.data.source`. It is one of the
-teachers' registry, or with `--found=DIR/architecture.json` the one of a search, at the size of
-`config.search.space`, which may be another than it was searched at. The recipe is
-`config.student.train` of `--config` (configs/cifar10_spos.py if not given). Without `--dataset` it
-is trained on the natural training images, which is what to compare with. DIR gets `result.json` and
-the metrics. The same command again goes on.
+This shows what synthetic images are worth by themselves, without a search on them: the accuracy of
+a network that has seen nothing else, on the test images of `--config.data.source`. The network is
+one of the teachers' registry. With `--found=DIR/architecture.json` it is the one of a search, at
+the size of `config.search.space`, which may differ from the size that was searched. The recipe is
+`config.student.train` of `--config` (configs/cifar10_spos.py if not given). Without `--dataset` the
+network is trained on the natural training images, for comparison. DIR gets `result.json` and the
+metrics. To continue an interrupted run, run the same command again.
 """
 
 from datafree_nas.runtime import terminal
@@ -83,7 +83,7 @@ def _run() -> None:
 
 
 def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule]:
-    """Its name, and how its weights begin."""
+    """Builds the network; returns its name, itself, and the rule of its initial weights."""
     if not _FOUND.value:
         settings = {n: getattr(teacher, n) for n in ("num_classes", "image_size", "mean", "std")}
         known = teachers.create_teacher(_ARCH.value, **settings)

@@ -1,4 +1,4 @@
-"""A supernet, trained as the search stage does, that scores given architectures."""
+"""Trains a supernet as the search stage does, to score given architectures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +17,19 @@ Scorer = Callable[[list[str]], list[dict[str, float]]]
 
 
 def train(directory: Path, space: Space, inputs: Inputs, config: Config, seed: int) -> Scorer:
-    """Trains a supernet on single paths, going on where it was.
+    """Trains a supernet on single paths; an interrupted training is continued.
 
     Args:
-        directory: for its progress, kept until the caller discards it.
-        space: of the architectures.
-        inputs: images, a share of which, `config.held_out`, is for scoring; and who labels them.
-        config: `config.search`.
-        seed: of everything.
+        directory: directory of the progress, kept until the caller discards it.
+        space: space of the architectures.
+        inputs: images, of which a share `config.held_out` is for scoring, and the network that
+            labels them.
+        config: block `config.search` of an experiment.
+        seed: seed of all random numbers.
 
     Returns:
-        From encoded architectures to what `scoring.make_scorer` says of each, with a `score`.
+        A function from encoded architectures to what `scoring.make_scorer` measures of each, with a
+        `score`.
 
     Raises:
         UserError: the config does not fit.

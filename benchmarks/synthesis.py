@@ -1,26 +1,26 @@
-"""Speed of the synthesis step against the same loop in PyTorch, in one run on one machine.
+"""Compares the speed of the synthesis step with the same loop in PyTorch, on one machine.
 
     python -m benchmarks.synthesis --json=FILE
 
-Up to three PyTorch loops are timed (torch_synthesis.py): `plain`, eager and in float32 as the
-Data-Free-NAS release does it, which also computes the gradients of the weights and throws them
-away; `tuned`, which does not, and saves what else a line can save; and on a GPU `best`, which is
-`tuned` with torch.compile, and is left out with one line if that fails. The same weights on all
-sides, random. The sides take turns; figures are medians over the turns, in image-iterations per
-second. Compilation and the first turn are not in them.
+Up to three PyTorch loops are timed (torch_synthesis.py). `plain` is eager and in float32 as in the
+Data-Free-NAS release; it also computes the gradients of the weights, which nobody uses. `tuned`
+does not, and has all other savings that take one line. `best`, only on a GPU, is `tuned` with
+torch.compile; if that fails, it is left out with a message. The weights are random and the same on
+all sides. The sides take turns; figures are medians over the turns, in image-iterations per second,
+without compilation and the first turn.
 
 With `--dtype=bfloat16`, layers compute in it on our side and, by autocast, on the tuned ones. In
 float32, a GPU does everything twice: with full products on all sides ("float32"), and with
 TensorFloat-32 products on all sides ("tf32").
 
-`flop_floor` and `byte_floor` are the rates that our step would have if nothing but its arithmetic,
-or nothing but its memory traffic, took time (floors.py); `of_floor` is our share of the lower one.
-`peak_gib` is the most device memory that JAX has used in this process: name one `--arch` to know
-its own. On a GPU, XLA_PYTHON_CLIENT_PREALLOCATE=false leaves PyTorch some.
+`flop_floor` and `byte_floor` are the rates that our step would have if only its arithmetic, or only
+its memory traffic, took time (floors.py); `of_floor` is our share of the lower one. `peak_gib` is
+the most device memory that JAX has used in this process: give a single `--arch` to know its own. On
+a GPU, XLA_PYTHON_CLIENT_PREALLOCATE=false leaves memory for PyTorch.
 
 Run it on a quiet machine: PyTorch's threads wait for one another after every operation, and lose
-far more than ours when another program holds a core. On a busy one pin it to a single core, where
-all sides lose alike: `taskset -c 1 python -m benchmarks.synthesis`.
+far more than ours when another program uses a core. On a busy machine pin it to a single core,
+where all sides lose the same share: `taskset -c 1 python -m benchmarks.synthesis`.
 """
 
 from datafree_nas.runtime import terminal
@@ -63,13 +63,13 @@ SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to i
 
 
 class Settings(dict[str, Any]):
-    """A config without ml_collections, which a machine for benchmarks need not have."""
+    """A config without ml_collections, which may be missing on a machine for benchmarks."""
 
     __getattr__ = dict.__getitem__
 
 
 def synthesis_config(side: int = 32, dtype: str = "float32") -> Settings:
-    """`config.synthesis` as in configs/common.py, for images of that side."""
+    """Returns `config.synthesis` as in configs/common.py, for images of the given side."""
     return Settings(
         margin=side // 7,  # 4 for CIFAR, 32 for ImageNet
         noise="white",
@@ -90,7 +90,7 @@ def synthesis_config(side: int = 32, dtype: str = "float32") -> Settings:
 
 
 def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> tuple[Advance, Work]:
-    """Our side, as the synthesis stage runs it, and the work of an iteration."""
+    """Builds our side, as the synthesis stage runs it, and counts the work of an iteration."""
     step = synthesizer.make_step(teacher, config, batch=batch, pool=1, iterations=SCHEDULE)
     run = backend.repeat(step)
     frozen = jax.device_put(synthesizer.Frozen(variables), mesh.replicated())
@@ -107,7 +107,7 @@ def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> tuple[
 def theirs(
     model: Any, teacher: Teacher, config: Config, batch: int, *, tuned: bool, compiled: bool = False
 ) -> Advance:
-    """PyTorch's side, with a copy of the model."""
+    """Builds PyTorch's side, with a copy of the model."""
     import torch
 
     from benchmarks.torch_synthesis import Loop
@@ -131,15 +131,15 @@ def theirs(
 def compare(
     teacher: Teacher, config: Config, batch: int, iterations: int, repeats: int, kind: str
 ) -> list[results.Row]:
-    """One row against each PyTorch loop; rates in image-iterations per second.
+    """Compares our side with each PyTorch loop; rates are in image-iterations per second.
 
     Args:
-        teacher: one of `torch_models`.
-        config: `config.synthesis`.
-        batch: images.
-        iterations: of a turn.
-        repeats: turns of each side.
-        kind: of products, as `with_torch.products` takes it.
+        teacher: teacher with an architecture of `torch_models`.
+        config: block `config.synthesis` of an experiment.
+        batch: number of images of a batch.
+        iterations: number of iterations of a turn.
+        repeats: number of turns of each side.
+        kind: kind of products, as `with_torch.products` takes it.
     """
     from benchmarks import torch_models
 
@@ -173,7 +173,7 @@ def compare(
 
 
 def within(ours: float, batch: int, work: Work, rates: Rates) -> results.Row:
-    """Our rate against what the device allows, in image-iterations per second."""
+    """Compares our rate with what the device allows, in image-iterations per second."""
     flop_floor, byte_floor = batch * rates.flops / work.flops, batch * rates.bytes / work.bytes
     return {
         "flop_floor": flop_floor,
@@ -183,13 +183,13 @@ def within(ours: float, batch: int, work: Work, rates: Rates) -> results.Row:
 
 
 def memory() -> results.Row:
-    """The most that JAX has held on its device, where it keeps count."""
+    """Returns the most memory that JAX has used on its device, if the device counts it."""
     statistics = jax.local_devices()[0].memory_stats()
     return {"peak_gib": statistics["peak_bytes_in_use"] / 2**30} if statistics else {}
 
 
 def port(teacher: Teacher, model: Any) -> Any:
-    """The weights of a PyTorch model as variables of ours."""
+    """Converts the weights of a PyTorch model to variables of ours."""
     tensors = {
         name: Tensor(tuple(tensor.shape), "float32", tensor.numpy)
         for name, tensor in model.state_dict().items()
@@ -203,7 +203,7 @@ def _teacher(arch: str) -> Teacher:
 
 
 def _check() -> None:
-    """Networks of both, before anything is timed."""
+    """Checks that both sides have all networks, before anything is timed."""
     for arch in _ARCH.value:
         _teacher(arch)
     with_torch.check()

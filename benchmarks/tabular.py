@@ -1,12 +1,13 @@
-"""Tabular NAS benchmarks: the true accuracy of every architecture of a space, from a file.
+"""Reads tabular NAS benchmarks: files with the true accuracy of every architecture of a space.
 
 - `nasbench201`: NAS-Bench-201's cells on CIFAR-10 after 200 epochs, JSON
   `{cell: {"test_acc_200": ...}}`, as milkmilk511/LAPT publishes it.
 - `nasbench_macro`: the networks of NAS-Bench-Macro, JSON `{network: {"mean_acc": ...}}`, the file
   `nas-bench-macro_cifar10.json` of xiusu/NAS-Bench-Macro.
 
-What is tuned may not be what is reported: architectures are sorted by their encoding, those at even
-positions are for choosing settings, those at odd positions for figures.
+Settings are not tuned on the architectures that results are reported for: architectures are sorted
+by their encoding, those at even positions are for choosing settings, those at odd positions for
+reported figures.
 """
 
 from pathlib import Path
@@ -22,24 +23,26 @@ HALVES = ("report", "tune")
 
 
 class Table(NamedTuple):
-    """What is known of a space.
+    """Architectures of a space with their true accuracies.
 
     Attributes:
         names: encoded architectures, sorted.
-        accuracy: `[n]`, of each on the test images, per cent.
+        accuracy: true accuracy of each on the test images, `[n]`, in per cent.
     """
 
     names: list[str]
     accuracy: np.ndarray
 
     def half(self, which: str) -> "Table":
-        """The architectures for `report` or `tune`."""
+        """Returns the architectures for `report` or for `tune`."""
         part = slice(HALVES.index(which) == 0, None, 2)
         return Table(self.names[part], self.accuracy[part])
 
     def drawn(self, count: int, seed: int) -> "Table":
-        """So many of them at random, in order; all if there are no more, or `count` is 0. Of one
-        seed, the fewer are among the more, so that scores of different counts can be combined.
+        """Draws `count` architectures at random, in order; all if `count` is 0 or too large.
+
+        With the same seed, a smaller draw is part of a larger one, so that scores of different
+        counts can be combined.
         """
         if not 0 < count < len(self.names):
             return self
@@ -52,10 +55,10 @@ def load(space: str, path: Path) -> Table:
 
     Args:
         space: a name of `FIELDS`.
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        UserError: no such file, or not that space's table.
+        UserError: there is no such file, or it is not that space's table.
     """
     content, field = read_json(path), FIELDS[space]
     try:

@@ -1,7 +1,7 @@
 """The teachers that benchmarks.synthesis times, in plain PyTorch.
 
-No command of its own. Parameters have the names that our key tables read, so weights can be moved
-to our models with `teachers.port`.
+This module is not a command. Parameters have the names that our key tables read, so that
+`teachers.port` can convert the weights to our models.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ class BasicBlock(nn.Module):
         self.stride, self.padding = stride, (features - inputs) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]` to `[b features h/stride w/stride]`."""
+        """Maps `[b c h w]` to `[b features h/stride w/stride]`."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.padding:
@@ -38,7 +38,7 @@ class CifarResNet(nn.Module):
     """ResNet of depth 6 n + 2 (He et al. 2016, section 4.2).
 
     Args:
-        blocks: n, residual blocks per stage.
+        blocks: number n of residual blocks per stage.
         num_classes: width of the head.
     """
 
@@ -52,14 +52,14 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(64, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]`, normalized, to logits `[b k]`."""
+        """Maps normalized images `[b c h w]` to logits `[b k]`."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean((2, 3)))
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 with the stride, 1x1; the shortcut is a 1x1 convolution where sizes differ."""
+    """1x1, 3x3 with the stride, 1x1; the shortcut is a 1x1 convolution if sizes differ."""
 
     def __init__(self, inputs: int, features: int, stride: int):
         super().__init__()
@@ -76,7 +76,7 @@ class Bottleneck(nn.Module):
             self.downsample.append(nn.BatchNorm2d(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]` to `[b features h/stride w/stride]`."""
+        """Maps `[b c h w]` to `[b features h/stride w/stride]`."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         return F.relu(self.downsample(x) + self.bn3(self.conv3(y)))
@@ -96,7 +96,7 @@ class ResNet50(nn.Module):
         self.fc = nn.Linear(2048, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]`, normalized, to logits `[b k]`."""
+        """Maps normalized images `[b c h w]` to logits `[b k]`."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, padding=1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(x.mean((2, 3)))
@@ -114,14 +114,14 @@ def _stage(
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's paddings: uneven where stride 2 asks for it."""
+    """A convolution with TensorFlow's paddings, which are uneven where stride 2 needs it."""
 
     def __init__(self, inputs: int, features: int, kernel: int, stride: int = 1, groups: int = 1):
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(inputs, features, kernel, stride, padding, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]` to `[b features h/stride w/stride]`, rounded up."""
+        """Maps `[b c h w]` to `[b features h/stride w/stride]`, rounded up."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride > 1:
             rows, columns = (kernel - 1 - (n - 1) % stride for n in x.shape[2:])
@@ -131,7 +131,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class MBConv(nn.Module):
-    """1x1 expansion, depthwise convolution, linear 1x1; a shortcut where shapes allow."""
+    """1x1 expansion, depthwise convolution, linear 1x1 convolution; a shortcut if shapes allow."""
 
     def __init__(self, inputs: int, features: int, kernel: int, stride: int, expansion: int):
         super().__init__()
@@ -146,7 +146,7 @@ class MBConv(nn.Module):
         self._bn2 = _norm(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]` to `[b features h/stride w/stride]`, rounded up."""
+        """Maps `[b c h w]` to `[b features h/stride w/stride]`, rounded up."""
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
@@ -164,7 +164,7 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(1280, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]`, normalized, to logits `[b k]`."""
+        """Maps normalized images `[b c h w]` to logits `[b k]`."""
         x = self._blocks(F.relu6(self._bn0(self._conv_stem(x))))
         x = F.relu6(self._bn1(self._conv_head(x)))
         return self._fc(x.mean((2, 3)))
@@ -197,10 +197,10 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
 
 
 def random(arch: str, num_classes: int) -> nn.Module:
-    """A network in evaluation mode with random weights, and with the statistics of noise.
+    """Builds a network in evaluation mode with random weights and with the statistics of noise.
 
-    So every layer's output depends on its input, as in a trained network; with a fresh one's
-    statistics, values would shrink to nothing from layer to layer.
+    Thus every layer's output depends on its input, as in a trained network. With the statistics of
+    a fresh network, values would shrink to nothing from layer to layer.
     """
     torch.manual_seed(0)
     model = ARCHITECTURES[arch](num_classes)

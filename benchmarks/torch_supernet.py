@@ -1,9 +1,8 @@
-"""The supernet of NAS-Bench-201 and its training, written plainly in PyTorch for
-benchmarks.search_speed.
+"""The supernet of NAS-Bench-201 and its training in plain PyTorch, for benchmarks.search_speed.
 
-No command of its own. Eager, one step a call; a path is chosen in Python, and only its ops are run.
-The maths is ours, which tests/benchmarks checks step by step. `module_name` tells what a module of
-ours is called here, so that weights can be moved.
+This module is not a command. It is eager, one step a call; a path is chosen in Python, and only its
+ops are run. The maths is ours, which tests/benchmarks checks step by step. `module_name` translates
+the names of our modules to those here, so that weights can be moved.
 """
 
 import re
@@ -22,7 +21,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.spaces.nasbench201 import EDGES, NODES, OPS, NasBench201
 from datafree_nas.training.trainer import Preprocessing
 
-# an op's index for every edge, or weights `[edges ops]`
+# index of an op for every edge, or weights `[edges ops]`
 Gates = Sequence[int] | Tensor
 
 
@@ -30,7 +29,7 @@ class Zero(nn.Module):
     """The op `none`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Nothing, in the shape of the input."""
+        """Returns zeros in the shape of the input."""
         return torch.zeros_like(x)
 
 
@@ -43,19 +42,19 @@ class Convolution(nn.Module):
         self.bn = nn.BatchNorm2d(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]` to the same shape."""
+        """Maps `[b c h w]` to the same shape."""
         return self.bn(self.conv(F.relu(x)))
 
 
 class Cell(nn.Module):
-    """Four nodes; every edge between two of them has all candidates."""
+    """Four nodes; every edge between two of them has all candidate ops."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.edges = nn.ModuleList(_candidates(channels) for _ in EDGES)
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
-        """`[b c h w]` to the same shape."""
+        """Maps `[b c h w]` to the same shape."""
         nodes = {0: x}
         for (source, target), edge, gate in zip(EDGES, self.edges, gates, strict=True):
             y = _mixed(edge, nodes[source], gate)
@@ -76,7 +75,7 @@ def _candidates(channels: int) -> nn.ModuleDict:
 
 
 def _mixed(edge: nn.Module, x: Tensor, gate: int | Tensor) -> Tensor:
-    """The op of that index, or the sum of all with these weights."""
+    """Applies the op of that index, or sums all ops with these weights."""
     candidates = list(edge.children())
     if isinstance(gate, int):
         return candidates[gate](x)
@@ -95,7 +94,7 @@ class Reduction(nn.Module):
         self.shortcut = nn.Conv2d(channels, 2 * channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b c h w]` to `[b 2c h/2 w/2]`."""
+        """Maps `[b c h w]` to `[b 2c h/2 w/2]`."""
         y = self.bn1(self.conv1(F.relu(x)))
         y = self.bn2(self.conv2(F.relu(y)))
         return y + self.shortcut(F.avg_pool2d(x, 2))
@@ -105,7 +104,7 @@ class Supernet(nn.Module):
     """All networks of a space in one.
 
     Args:
-        space: gives channels, cells, classes, and the channels of an image.
+        space: space with the channels, cells, classes, and channels of an image.
     """
 
     def __init__(self, space: NasBench201):
@@ -121,7 +120,7 @@ class Supernet(nn.Module):
         self.head = nn.Linear(widths[-1], space.num_classes)
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
-        """`[b c h w]`, normalized, to logits `[b k]`."""
+        """Maps normalized images `[b c h w]` to logits `[b k]`."""
         x = self.stem_bn(self.stem_conv(x))
         for stage, cells in enumerate(self.stages):
             if stage:
@@ -132,18 +131,18 @@ class Supernet(nn.Module):
 
 
 def module_name(module: str) -> str:
-    """What a module of our supernet, a path joined by dots, is called in `Supernet`."""
+    """Returns the name in `Supernet` of a module of our supernet, a path joined by dots."""
     module = re.sub(r"^stage(\d)_cell(\d+)_edge(\d)", r"stages.\1.\2.edges.\3", module)
     module = re.sub(r"^reduce(\d)", lambda found: f"reductions.{int(found[1]) - 1}", module)
     return module.removesuffix(".norm")
 
 
 class Data(NamedTuple):
-    """What training reads.
+    """Data that training reads.
 
     Attributes:
-        images: `[n c h w]`, bytes.
-        logits: `[n k]`, the teacher's.
+        images: images as bytes, `[n c h w]`.
+        logits: the teacher's logits, `[n k]`.
     """
 
     images: Tensor
@@ -151,12 +150,12 @@ class Data(NamedTuple):
 
 
 class Sampler:
-    """Random images of a set, augmented and normalized, with their logits.
+    """Draws random images of a set, augmented and normalized, with their logits.
 
     Args:
-        data: on the device.
+        data: images and logits, on the device.
         preprocess: mean and standard deviation of each channel.
-        recipe: a training block of the config; crops and mirrors images, and nothing else.
+        recipe: a training block of the config that only crops and mirrors images.
     """
 
     def __init__(self, data: Data, preprocess: Preprocessing, recipe: Config):
@@ -165,7 +164,7 @@ class Sampler:
         self._mean, self._std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in preprocess)
 
     def __call__(self) -> tuple[Tensor, Tensor]:
-        """A batch: `[b c h w]` and `[b k]`."""
+        """Draws a batch: images `[b c h w]` and logits `[b k]`."""
         images, logits = self._data
         shape = (self._recipe.batch_size,)
         index = torch.randint(len(images), shape, device=images.device)
@@ -187,18 +186,18 @@ def crop(images: Tensor, padding: int) -> Tensor:
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of two softmaxes at a temperature, mean over the batch, without T²."""
+    """Computes the cross-entropy of two softmaxes at a temperature, as a batch mean, without T²."""
     return F.cross_entropy(logits / temperature, F.softmax(teacher_logits / temperature, -1))
 
 
 class Weights:
-    """Training of a supernet's weights by SGD; those that a path does not use stay as they are.
+    """Trains a supernet's weights by SGD; those that a path does not use stay as they are.
 
-    (Where an op sees nothing but zeros ours counts it as unused; here its weights decay.)
+    (Where an op sees nothing but zeros, our training counts it as unused; here its weights decay.)
 
     Args:
-        model: in train mode.
-        sample: draws its batches.
+        model: supernet in train mode.
+        sample: function that draws the batches.
         recipe: a training block of the config: a cosine without warm-up, decay of everything.
     """
 
@@ -216,7 +215,7 @@ class Weights:
         )
 
     def step(self, gates: Gates) -> Tensor:
-        """One step on one path, or on a mixture; returns the loss."""
+        """Takes one step on one path, or on a mixture; returns the loss."""
         x, soft = self._sample()
         loss = distillation(self._model(x, gates), soft, self._recipe.temperature)
         self._optimizer.zero_grad()
@@ -229,15 +228,15 @@ class Weights:
 
 
 class Alphas:
-    """First-order DARTS: training of the architecture parameters by Adam.
+    """Trains the architecture parameters by Adam: first-order DARTS.
 
     Args:
-        model: in train mode.
-        sample: draws its batches, of the held-out images.
-        config: `config.search`.
+        model: supernet in train mode.
+        sample: function that draws the batches, of the held-out images.
+        config: block `config.search` of an experiment.
 
     Attributes:
-        values: `[edges ops]`.
+        values: architecture parameters, `[edges ops]`.
     """
 
     def __init__(self, model: Supernet, sample: Sampler, config: Config):
@@ -253,7 +252,7 @@ class Alphas:
         )
 
     def step(self) -> Tensor:
-        """One step; returns what the mixture is afterwards, for a step of the weights."""
+        """Takes one step; returns the new mixture, for a step of the weights."""
         x, soft = self._sample()
         logits = self._model(x, F.softmax(self.values, -1))
         self._optimizer.zero_grad()
@@ -263,14 +262,14 @@ class Alphas:
 
 
 class Search:
-    """A search at its beginning, by SPOS or by DARTS of first order.
+    """A search before its first step, by SPOS or by DARTS of first order.
 
     Args:
-        config: `config.search`.
-        space: to search.
-        images: with logits; one half is held out, for the alphas.
-        paths: of SPOS's steps, one after another.
-        device: as PyTorch calls it.
+        config: block `config.search` of an experiment.
+        space: space to search in.
+        images: images with logits; one half is held out, for the alphas.
+        paths: paths of SPOS's steps, one after another.
+        device: PyTorch's name of the device.
     """
 
     def __init__(
@@ -294,7 +293,7 @@ class Search:
         self._gates = Alphas(model, held_out, config).step if darts else iter(paths).__next__
 
     def advance(self, n: int) -> None:
-        """Does so many steps, and waits until they are done."""
+        """Runs `n` steps, and waits until they are done."""
         for _ in range(n):
             self._weights.step(self._gates())
         if self._device == "cuda":

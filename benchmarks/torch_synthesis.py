@@ -1,9 +1,9 @@
-"""Our synthesis loop written plainly in PyTorch, as benchmarks.synthesis times it.
+"""Our synthesis loop in plain PyTorch, as benchmarks.synthesis times it.
 
-No command of its own. Eager, one iteration a call, BatchNorm inputs seen through forward hooks: the
-manner of the Data-Free-NAS release. The maths is ours (its un-squared norms, but a real coin for
-the flip), which tests/benchmarks checks term by term. `tuned` is what one would change in it first,
-`compiled` what one would try next.
+This module is not a command. It is eager, one iteration a call, and reads BatchNorm inputs by
+forward hooks, as the Data-Free-NAS release does. The maths is ours (its norms are not squared, but
+the flip is a real coin), which tests/benchmarks checks term by term. `tuned` has the changes that
+one would make first, `compiled` the one to try next.
 """
 
 import math
@@ -20,7 +20,10 @@ from datafree_nas.teachers import Teacher
 
 
 def window(pixels: Tensor, offset: Sequence[int], flip: bool, margin: int) -> Tensor:
-    """The part of the canvas `[b c H W]` at that corner, `margin` smaller, mirrored or not."""
+    """Cuts out the part of the canvas `[b c H W]` at that corner, `margin` smaller.
+
+    The part is mirrored if `flip` is true.
+    """
     height, width = (side - margin for side in pixels.shape[2:])
     y, x = offset
     cut = pixels[:, :, y : y + height, x : x + width]
@@ -28,12 +31,15 @@ def window(pixels: Tensor, offset: Sequence[int], flip: bool, margin: int) -> Te
 
 
 def plain_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance by channel of `[b c h w]`, as everybody writes it."""
+    """Computes mean and biased variance by channel of `[b c h w]`, in the usual way."""
     return x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
 
 
 def tuned_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The same: on a GPU in one kernel, on a CPU, whose `var` is 8 times slower, in two passes."""
+    """Computes the same faster: on a GPU in one kernel, on a CPU in two passes.
+
+    On a CPU, PyTorch's `var` is 8 times slower.
+    """
     if x.is_cuda:
         var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
         return mean, var
@@ -42,18 +48,21 @@ def tuned_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Loop:
-    """A batch of images on its way.
+    """A batch of images while they are optimized.
 
     Args:
-        model: with `BatchNorm2d` layers, in evaluation mode; belongs to the loop from here on.
-        teacher: gives mean and standard deviation.
-        config: `config.synthesis`.
-        pixels: the first canvas `[b c H W]`, normalized.
-        labels: `[b]`.
-        iterations: of the learning rate's schedule.
-        tuned: no gradients of parameters, which the release computes and throws away; cheaper
-            statistics; channels-last and a fused Adam on a GPU; layers in `config.dtype`.
-        compiled: forward pass and loss, with their gradient, by torch.compile, or not at all.
+        model: network with `BatchNorm2d` layers, in evaluation mode; belongs to the loop from here
+            on.
+        teacher: description with mean and standard deviation of the images.
+        config: block `config.synthesis` of an experiment.
+        pixels: first canvas `[b c H W]`, normalized.
+        labels: target class indices, `[b]`.
+        iterations: number of iterations of the learning rate's schedule.
+        tuned: whether to leave out the gradients of parameters, which the release computes and
+            nobody uses, and to use cheaper statistics, channels-last and a fused Adam on a GPU, and
+            layers in `config.dtype`.
+        compiled: whether torch.compile compiles the forward pass and the loss, with their gradient;
+            if it cannot compile all of it, it raises an error.
     """
 
     def __init__(
@@ -100,7 +109,7 @@ class Loop:
         self._distances.append(norm(mean - layer.running_mean) + norm(var - layer.running_var))
 
     def step(self) -> dict[str, Tensor]:
-        """One iteration; returns the loss terms, unweighted, by the names of their weights."""
+        """Runs one iteration; returns the loss terms, unweighted, by the names of their weights."""
         margin, coin = self._config.margin, self._random
         offset = coin.randint(0, margin), coin.randint(0, margin)
         view = window(self.pixels, offset, self._config.flip and coin.random() < 0.5, margin)
@@ -120,7 +129,7 @@ class Loop:
         return terms
 
     def _loss(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum of the terms, and the terms."""
+        """Computes the weighted sum of the terms, and the terms."""
         terms = self._terms(x)
         return torch.stack([self._config[name] * t for name, t in terms.items()]).sum(), terms
 
@@ -140,7 +149,7 @@ class Loop:
         }
 
     def _learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine."""
+        """Returns the rate of this iteration: linear warm-up, then half a cosine."""
         i, warmup = self._done, self._config.warmup
         if i < warmup:
             return self._config.learning_rate * (i + 1) / warmup

@@ -1,4 +1,4 @@
-"""Timing of several sides in turn, so that a change of the machine hits all of them alike."""
+"""Times several sides in turns, so that changes of the machine's speed affect all alike."""
 
 import statistics
 import sys
@@ -16,20 +16,20 @@ def take_turns(
     """Times the sides in turn.
 
     Args:
-        sides: by name.
-        iterations: of a turn.
-        repeats: turns of each side, after the first.
+        sides: functions to time, by name.
+        iterations: number of iterations of a turn.
+        repeats: number of turns of each side, after the first.
         may_fail: names of sides that are left out, with a line on standard error, if their first
             turn fails.
 
     Returns:
-        By side, in seconds: the first turn, which compiles, and the median of the others.
+        The first turn, which compiles, and the median of the others, each by side, in seconds.
     """
     first: dict[str, float] = {}
     for name, advance in sides.items():
         try:
             first[name] = _seconds(advance, iterations)
-        except Exception as error:  # whatever a compiler raises
+        except Exception as error:  # a compiler may raise anything
             if name not in may_fail:
                 raise
             print(f"{name} failed: {_one_line(error)}", file=sys.stderr, flush=True)

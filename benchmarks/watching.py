@@ -1,6 +1,6 @@
-"""A process seen from outside while it works through the stages: time and memory of each.
+"""Watches a process from outside while it works through the stages: time and memory of each.
 
-No command of its own.
+This module is not a command.
 """
 
 import time
@@ -19,7 +19,7 @@ _EARLY = 0.1  # share of a stage after which its programs are compiled and its d
 
 
 class Look(NamedTuple):
-    """At the process, so many seconds after its start."""
+    """Resident memory of the process in GiB, so many seconds after its start."""
 
     seconds: float
     gib: float
@@ -30,14 +30,15 @@ def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, 
 
     Args:
         command: a Python program with its arguments.
-        workdir: where its stages leave their directories.
+        workdir: directory in which the stages have theirs.
 
     Returns:
-        What was seen, and by stage when it was done, in seconds, in order; `start` is the first.
+        The looks at the process; and by stage, in order, when it was done, in seconds. `start` is
+        the first of them.
 
     Raises:
-        SystemExit: it has failed, and has said why.
-        UserError: it went through no stage.
+        SystemExit: the command has failed, and has printed the reason.
+        UserError: the command ran no stage.
     """
     clock, began = time.time(), time.monotonic()
     looks: list[Look] = []
@@ -61,7 +62,7 @@ def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, 
 
 
 def _resident(process: psutil.Popen) -> int:
-    """Bytes; 0 of one that is ending."""
+    """Returns the bytes that a process has in memory; 0 if it is ending."""
     try:
         return process.memory_info().rss
     except psutil.NoSuchProcess:
@@ -69,11 +70,11 @@ def _resident(process: psutil.Popen) -> int:
 
 
 def rows(looks: Sequence[Look], done: dict[str, float]) -> list[results.Row]:
-    """One for each stage, and one for all of them.
+    """Returns one row for each stage, and one for all of them.
 
     Args:
-        looks: at the process, in order.
-        done: by stage when it ended.
+        looks: looks at the process, in order.
+        done: end of each stage, in seconds.
     """
     found, began = [], 0.0
     for stage, end in [*done.items(), ("all", looks[-1].seconds)]:

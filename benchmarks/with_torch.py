@@ -1,6 +1,6 @@
-"""What comparisons with PyTorch share: the same device and the same products on both sides.
+"""Parts that all comparisons with PyTorch share: the same device and products on both sides.
 
-No command of its own.
+This module is not a command.
 """
 
 import contextlib
@@ -12,11 +12,11 @@ import jax
 from datafree_nas.runtime import backend
 from datafree_nas.runtime.errors import UserError
 
-_PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}  # JAX's words
+_PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}  # JAX's names
 
 
 def check() -> None:
-    """Both see one device, the same, before anything is timed.
+    """Checks that both sides see the same single device, before anything is timed.
 
     Raises:
         UserError: they do not, or there is no PyTorch.
@@ -36,12 +36,12 @@ def check() -> None:
 
 
 def device() -> str:
-    """What PyTorch calls the device that both run on."""
+    """Returns PyTorch's name of the device that both run on."""
     return "cpu" if backend.on_cpu() else "cuda"
 
 
 def kinds(dtype: str = "float32") -> list[str]:
-    """The kinds of `products` that are timed for layers of a type; a CPU has no TF32."""
+    """Lists the kinds of `products` that are timed for layers of a type; a CPU has no TF32."""
     return ["float32", "tf32"] if dtype == "float32" and not backend.on_cpu() else [dtype]
 
 
@@ -49,12 +49,12 @@ def kinds(dtype: str = "float32") -> list[str]:
 def products(kind: str) -> Iterator[None]:
     """Makes convolutions and matrix products of float32 full ones or TF32 ones, on all sides.
 
-    PyTorch alone would take TF32 for convolutions and float32 for matrix products. Beside bfloat16,
-    it takes TF32.
+    By default PyTorch would use TF32 for convolutions and float32 for matrix products. With
+    bfloat16 layers, it uses TF32 for both.
     """
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind != "float32"
-    torch.backends.cudnn.benchmark = True  # XLA tries its algorithms out, too
+    torch.backends.cudnn.benchmark = True  # XLA tries out its algorithms, too
     with jax.default_matmul_precision(_PRECISION[kind]):
         yield

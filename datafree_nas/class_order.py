@@ -1,13 +1,16 @@
 """Checks, by the teacher's predictions, whether natural images have the teacher's class order."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
 
+from datafree_nas.data import sources
+from datafree_nas.experiment import Experiment
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.training.fit import logits_of
 
 IMAGES = 1000  # images that are compared
 _BETTER, _IMAGES_BETTER = 0.1, 8  # share and number of images; a smaller gain may be chance
@@ -28,6 +31,28 @@ class Order(NamedTuple):
     renamed: float
     images: int
     names: Int[np.ndarray, "k"]
+
+
+def check_images(experiment: Experiment, images: dict[str, Any]) -> None:
+    """Asks a teacher that was trained elsewhere about some of the images that it is tested on.
+
+    Args:
+        experiment: run whose teacher stage is done.
+        images: what `sources.inspect` says of the natural images.
+
+    Raises:
+        UserError: see `check`.
+    """
+    config = experiment.config
+    if not config.teacher.checkpoint or config.data.classes or "test" not in images["splits"]:
+        return
+    labeller, test = experiment.labeller(), experiment.natural("test")
+    chosen = np.linspace(0, test.size - 1, min(test.size, IMAGES)).astype(int)
+    some = test.take(chosen)
+    logits, labels = logits_of(labeller, np.asarray(some.images)), np.asarray(some.labels)
+    num_classes = experiment.teacher.num_classes
+    order = compare(labels, logits.argmax(-1), num_classes)
+    check(order, sources.names_in_order(images, num_classes), config.data.source)
 
 
 def compare(

@@ -10,6 +10,7 @@ import numpy as np
 from datafree_nas.runtime import records
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.records import Record
+from datafree_nas.runtime.workdir import Workdir
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -60,28 +61,27 @@ def read(workdir: Path) -> Artifacts:
         UserError: a file is damaged, a field is missing or has a value that it may not have, or
             students have another architecture than the one that was found.
     """
-    grid = workdir / "synthetic" / "grid.png"
-    students = workdir / "student"
-    files = sorted(students.glob("*/result.json"))
+    paths = Workdir(workdir)
+    files = sorted(paths.students.glob("*/result.json"))
     found = {file.parent.name: records.read(file, records.RESULT) for file in files}
     results = dict(sorted(found.items(), key=lambda item: item[1]["order"]))
-    architecture = _found(workdir / "search" / "architecture.json")
+    architecture = _found(paths.architecture)
     if architecture:
-        _check_students(students, results, architecture["architecture"])
-    rounds, data = workdir / "synthetic" / "rounds.json", workdir / "data.json"
+        _check_students(paths.students, results, architecture["architecture"])
+    again = f"remove {paths.images} and run the same command again"
     return Artifacts(
-        teacher=_read(workdir / "teacher" / "teacher.json", records.CARD),
-        images=_read(data, records.IMAGES, f"remove {data} and run the same command again"),
-        teacher_metrics=_metrics(workdir / "teacher"),
-        curves=_curves(workdir / "synthetic" / "units"),
-        rounds=records.read_list(rounds, records.ROUND) if rounds.exists() else [],
-        grid=grid.read_bytes() if grid.exists() else None,
-        search_metrics=_metrics(workdir / "search"),
-        probabilities=_probabilities(workdir / "search" / "probabilities.json"),
-        history=records.read_lines(workdir / "search" / "history.jsonl", records.SCORED),
+        teacher=_read(paths.card, records.CARD),
+        images=_read(paths.images, records.IMAGES, again),
+        teacher_metrics=_metrics(paths.teacher),
+        curves=_curves(paths.units),
+        rounds=records.read_list(paths.rounds, records.ROUND) if paths.rounds.exists() else [],
+        grid=paths.grid.read_bytes() if paths.grid.exists() else None,
+        search_metrics=_metrics(paths.search),
+        probabilities=_probabilities(paths.probabilities),
+        history=records.read_lines(paths.history, records.SCORED),
         architecture=architecture,
         results=results,
-        training={folder: _metrics(students / folder) for folder in results},
+        training={folder: _metrics(paths.students / folder) for folder in results},
     )
 
 

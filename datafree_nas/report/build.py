@@ -11,6 +11,7 @@ from datafree_nas.report.artifacts import Artifacts, read
 from datafree_nas.report.probabilities import probabilities
 from datafree_nas.report.summary import headline, summarize
 from datafree_nas.runtime.files import write_bytes, write_json
+from datafree_nas.runtime.workdir import Workdir
 
 
 def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -44,10 +45,10 @@ def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
             settings=list(text.flatten(config)),
         )
     )
-    directory = workdir / "report"
-    directory.mkdir(parents=True, exist_ok=True)
-    write_bytes(directory / "report.html", page.encode())
-    write_json(directory / "summary.json", summary)
+    paths = Workdir(workdir)
+    paths.report.mkdir(parents=True, exist_ok=True)
+    write_bytes(paths.page, page.encode())
+    write_json(paths.summary, summary)
     return summary
 
 
@@ -73,7 +74,7 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
             for number, batches in artifacts.curves.items()
         ],
         "supernet": [
-            ("supernet", [row for row in artifacts.search_metrics if row["phase"] == "supernet"])
+            ("supernet", [row for row in artifacts.search_metrics if "loss" in row])
         ],
         "students": [
             (f"{result['name']} · {result['data']}", artifacts.training[folder])

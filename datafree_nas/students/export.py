@@ -38,8 +38,8 @@ def _write_safetensors(path: Path, student: Student) -> None:
     metadata = {
         "space": student.space.name,
         "architecture": student.space.encode(student.architecture),
-        "mean": str(student.preprocess.mean),
-        "std": str(student.preprocess.std),
+        "mean": str(student.preprocessing.mean),
+        "std": str(student.preprocessing.std),
     }
     torch_file.write(path, state_dict(student.variables, student.space.torch_name), metadata)
 

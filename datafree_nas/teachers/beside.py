@@ -74,7 +74,7 @@ def _per_channel(shape: tuple[int, ...], channels: int) -> bool:
 
 
 def ask_for_normalization(names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-    """Raises `UserError` that tells a normalizer's values and the flags to give them with."""
+    """Raises `UserError` that tells the values of a normalizer and the flags for them."""
     said, flags = [], []
     for name in names:
         values = torch_file.load(name, tensors[name]).ravel()

@@ -270,7 +270,7 @@ def shapes(teacher: Teacher) -> Any:
 
 
 def _prefixes(table: KeyTable, tensors: Iterable[str]) -> Counter[str]:
-    """Counts, for each prefix in the file, the keys of the table that it stands before."""
+    """Counts the table's keys that follow each prefix in the file."""
     counts: Counter[str] = Counter()
     for key in tensors:
         parts = key.split(".")

@@ -61,7 +61,7 @@ def logits(images):
 
     def compute(student):
         network = student.space.network(student.architecture)
-        x = student.preprocess(jax.numpy.asarray(images))
+        x = student.preprocessing(jax.numpy.asarray(images))
         return np.asarray(jax.jit(network.apply)(student.variables, x))
 
     return compute

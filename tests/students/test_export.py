@@ -80,7 +80,7 @@ def test_the_folder_is_enough_to_go_on_here(any_student, images, logits, tmp_pat
     export.write(tmp_path, any_student)
     found = student.load(str(tmp_path))
     assert found.space == any_student.space
-    assert found.preprocess == any_student.preprocess
+    assert found.preprocessing == any_student.preprocessing
     np.testing.assert_array_equal(found.architecture, any_student.architecture)
     jax.tree.map(np.testing.assert_array_equal, found.variables, any_student.variables)
 
