@@ -18,7 +18,7 @@ from datafree_nas.search import given
 from datafree_nas.search import registry as strategies
 from datafree_nas.spaces import Space
 from datafree_nas.stage import DONE
-from datafree_nas.teachers import Teacher, configured
+from datafree_nas.teachers import Teacher, configured, port
 from datafree_nas.teachers import store as teacher_store
 
 _PATHS = (
@@ -69,6 +69,11 @@ class Experiment:
     def labeller(self) -> Labeller:
         """Reads the teacher of the workdir, ready to label images."""
         return teachers.labeller(*self.load_teacher())
+
+    @cached_property
+    def labeller_shapes(self) -> Labeller:
+        """The teacher as a labeller, with shapes in place of its variables."""
+        return teachers.labeller(self.teacher, port.shapes(self.teacher))
 
     def class_names(self) -> list[str]:
         """Reads the names of the teacher's classes from its card; none if nobody has named them."""

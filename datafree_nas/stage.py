@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from datafree_nas.runtime import mirror, records
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import fingerprint, write_json
+from datafree_nas.runtime.programs import Program
 
 CONFIG, DONE = "config.json", "done.json"
 _SMALL = ("*.json", "*.jsonl", "*.png")
@@ -32,7 +33,7 @@ def _nothing(config: ConfigDict) -> list[str]:
 class Stage:
     """One of the steps from a classifier to a report.
 
-    `run`, `check` and `repair` take an `Experiment`, see `datafree_nas/experiment.py`.
+    `run`, `check`, `programs` and `repair` take an `Experiment`, see `datafree_nas/experiment.py`.
 
     Attributes:
         name: name of the stage in `--stages`.
@@ -48,6 +49,7 @@ class Stage:
         reads: function that names the splits of natural images that the stage reads.
         lower_for_memory: fields to lower where the memory does not suffice.
         rebuilt: whether it is quickly made again when what it reads has changed.
+        programs: function that lowers the programs of the stage for shapes, for `--plan`.
         repair: function that removes damaged parts of the artifact and returns their names; None
             where nothing can be made again in part.
     """
@@ -62,6 +64,7 @@ class Stage:
     reads: Callable[[ConfigDict], list[str]] = _nothing
     lower_for_memory: str = "what else runs on this machine"
     rebuilt: bool = False
+    programs: Callable[[Any], list[Program]] = lambda experiment: []
     repair: Callable[[Any], list[str]] | None = None
 
     def is_done(self, workdir: Path) -> bool:

@@ -2,20 +2,24 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from datafree_nas import spaces, teachers
+from datafree_nas import spaces
 from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, seeds
+from datafree_nas.runtime.backend import Repeated
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.programs import Program, abstract, lower, on_all
 from datafree_nas.search import architecture_file, given, hardware, registry
 from datafree_nas.search.run import check_images, search
+from datafree_nas.search.strategy import SearchData
 from datafree_nas.stage import Stage
 from datafree_nas.synthesis import store as synthetic_store
-from datafree_nas.teachers import port
-from datafree_nas.training import recipe
+from datafree_nas.training import programs, recipe
+from datafree_nas.training.trainer import TrainData
 
 # fields of a training recipe that a supernet has no use for
 _FOR_STUDENTS = ("auxiliary", "drop_path", "ema", "calibration_batches")
@@ -47,7 +51,7 @@ def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
         count = images["splits"]["train"]["images"]
     check_images(count, teacher.image_size, block)
     with mesh.for_batches(block.train.batch_size, teacher.image_size):
-        labeller = teachers.labeller(teacher, port.shapes(teacher))
+        labeller = experiment.labeller_shapes
         registry.find(block.strategy).build(space.regularized(block.train), labeller, block)
 
 
@@ -81,6 +85,35 @@ def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
     return images.take(np.sort(generator.choice(images.size, count, replace=False)))
 
 
+def _programs(experiment: Experiment) -> list[Program]:
+    config, teacher, space = experiment.config, experiment.teacher, experiment.space
+    block, labeller, size = config.search, experiment.labeller_shapes, teacher.image_size
+    synthetic = config.synthesis.images * config.synthesis.rounds
+    total = int(min(synthetic, fitting(size, config.data.memory_gb)))
+    held_out = round(total * block.held_out)
+    pooled = (size[0] // block.pool, size[1] // block.pool, size[2])
+
+    def images(count: int) -> TrainData:
+        known = 1 if block.data == "real" else count
+        return programs.train_data(
+            known, pooled, teacher.num_classes, labeller.variables, block.train, np.inf
+        )
+
+    with mesh.for_batches(block.train.batch_size, size):
+        strategy = registry.find(block.strategy).build(
+            space.regularized(block.train), labeller, block
+        )
+        logits = abstract(held_out, teacher.num_classes)
+        data = SearchData(images(total - held_out), images(held_out), logits)
+        state = on_all(strategy.init(jax.random.key(0)))
+        return [
+            program
+            for phase in strategy.phases
+            if isinstance(phase.advance, Repeated)
+            for program in lower("search", block.train.batch_size, phase.advance, state, data)
+        ]
+
+
 STAGE = Stage(
     name="search",
     directory="search",
@@ -91,4 +124,5 @@ STAGE = Stage(
     check=_check,
     reads=_reads,
     lower_for_memory="config.search.train.batch_size or the channels of config.search.space",
+    programs=_programs,
 )

@@ -2,17 +2,21 @@
 
 from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from datafree_nas import spaces
 from datafree_nas.experiment import Experiment
+from datafree_nas.runtime import mesh
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.search import architecture_file
+from datafree_nas.runtime.programs import Program
+from datafree_nas.search import architecture_file, given
 from datafree_nas.stage import Stage
 from datafree_nas.students import rows
 from datafree_nas.synthesis import store as synthetic_store
 from datafree_nas.teachers import store as teacher_store
-from datafree_nas.training import recipe
+from datafree_nas.training import programs, recipe
 
 
 def _reads(config: ConfigDict) -> list[str]:
@@ -48,6 +52,23 @@ def _run(experiment: Experiment) -> None:
     rows.train_rows(workdir.students, inputs, teacher_costs, config.student, config.seed)
 
 
+def _programs(experiment: Experiment) -> list[Program]:
+    """Lowers the training of the given architecture, or of a random one."""
+    config, teacher, space = experiment.config, experiment.teacher, experiment.space
+    block, size, labeller = config.student.train, teacher.image_size, experiment.labeller_shapes
+    if config.search.strategy == "given":
+        architecture = given.architecture(space, config.search)
+    else:
+        architecture = np.asarray(space.sample(jax.random.key(0)))
+    model = space.regularized(block).network(architecture)
+    count = config.synthesis.images * config.synthesis.rounds
+    with mesh.for_batches(block.batch_size, size):
+        images = programs.train_data(
+            count, size, teacher.num_classes, labeller.variables, block, config.data.memory_gb
+        )
+        return programs.of_training("student", model, labeller, block, size, images)
+
+
 STAGE = Stage(
     name="train",
     directory="student",
@@ -57,6 +78,7 @@ STAGE = Stage(
     check_config=_check_config,
     check=_check,
     reads=_reads,
+    programs=_programs,
     lower_for_memory="config.student.train.batch_size, or config.data.memory_gb to stream the "
     "images",
 )

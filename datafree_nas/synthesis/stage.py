@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from datafree_nas import teachers
 from datafree_nas.experiment import Experiment
-from datafree_nas.runtime import mesh
+from datafree_nas.runtime import backend, mesh, processes, programs
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.programs import Program, abstract, on_all
 from datafree_nas.stage import Stage
-from datafree_nas.synthesis import store, synthesize
-from datafree_nas.teachers import Teacher, port
+from datafree_nas.synthesis import store, synthesize, synthesizer
+from datafree_nas.teachers import Teacher
 
 
 def _competes(block: Config) -> bool:
@@ -22,7 +26,7 @@ def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
     if _competes(block):
         _check_competitor(experiment, teacher)
     mesh.check_divisible(block.batch_size, "config.synthesis.batch_size")
-    synthesize.check(teacher, port.shapes(teacher), block, _competes(block))
+    synthesize.check(teacher, experiment.labeller_shapes.variables, block, _competes(block))
 
 
 def _check_competitor(experiment: Experiment, teacher: Teacher) -> None:
@@ -38,14 +42,56 @@ def _check_competitor(experiment: Experiment, teacher: Teacher) -> None:
 
 
 def _run(experiment: Experiment) -> None:
-    config = experiment.config
-    competitor = None
-    if _competes(config.synthesis):
-        competitor = teachers.load(Path(config.synthesis.competitor), config.teacher.factory)
+    config, competitor = experiment.config, _competitor(experiment)
     directory = experiment.workdir.synthetic
     synthesize.synthesize(
         directory, *experiment.load_teacher(), config.synthesis, config.seed, competitor
     )
+
+
+def _competitor(experiment: Experiment) -> tuple[Teacher, Any] | None:
+    config = experiment.config
+    if not _competes(config.synthesis):
+        return None
+    return teachers.load(Path(config.synthesis.competitor), config.teacher.factory)
+
+
+def _programs(experiment: Experiment) -> list[Program]:
+    """Lowers the steps for the devices of one process, as each work unit is made by one."""
+    teacher, block = experiment.teacher, experiment.config.synthesis
+    competitor = _competitor(experiment)
+    with processes.alone():
+        state = _abstract_state(teacher, block)
+        weights = competitor[1] if competitor else None
+        frozen = on_all(synthesizer.Frozen(experiment.labeller_shapes.variables, weights))
+        found = []
+        for pool, iterations in block.resolutions:
+            step = synthesizer.make_step(
+                teacher,
+                block,
+                batch=block.batch_size,
+                pool=pool,
+                iterations=iterations,
+                student=competitor[0].model if competitor else None,
+            )
+            name = f"synthesis 1/{pool}"
+            found += programs.lower(name, block.batch_size, backend.repeat(step), state, frozen)
+    return found
+
+
+def _abstract_state(teacher: Teacher, block: Config) -> Any:
+    """Returns the shapes of `synthesizer.init`: what has a batch axis is split over the devices."""
+    targets = jax.ShapeDtypeStruct((block.batch_size,), jnp.int32)
+    state = jax.eval_shape(
+        lambda targets: synthesizer.init(jax.random.key(0), targets, teacher, block), targets
+    )
+
+    def placed(leaf: Any) -> Any:
+        split = leaf.ndim and leaf.shape[0] == block.batch_size
+        sharding = mesh.split_over_data() if split else mesh.replicated()
+        return abstract(*leaf.shape, dtype=leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(placed, state)
 
 
 def _repair(experiment: Experiment) -> list[str]:
@@ -62,5 +108,6 @@ STAGE = Stage(
     run=_run,
     check=_check,
     lower_for_memory="config.synthesis.batch_size or config.synthesis.margin",
+    programs=_programs,
     repair=_repair,
 )

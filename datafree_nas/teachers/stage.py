@@ -10,11 +10,12 @@ from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, records, seeds
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.programs import Program
 from datafree_nas.spaces.space import REGULARIZERS
 from datafree_nas.stage import Stage
 from datafree_nas.teachers import configured, store
 from datafree_nas.teachers.teacher import Teacher
-from datafree_nas.training import fit, recipe
+from datafree_nas.training import fit, programs, recipe
 
 
 def _is_trained(config: ConfigDict) -> bool:
@@ -102,6 +103,19 @@ def _save(
             processes.say(f"warning: {check['name']}: {check['message']}")
 
 
+def _programs(experiment: Experiment) -> list[Program]:
+    config, teacher = experiment.config, experiment.teacher
+    if not _is_trained(config):
+        return []
+    block, size = config.teacher.train, teacher.image_size
+    with mesh.for_batches(block.batch_size, size):
+        images = programs.train_data(
+            1, size, teacher.num_classes, None, block, config.data.memory_gb
+        )
+        labeller = experiment.labeller_shapes
+        return programs.of_training("teacher", teacher.model, labeller, block, size, images)
+
+
 STAGE = Stage(
     name="teacher",
     directory="teacher",
@@ -112,4 +126,5 @@ STAGE = Stage(
     check=_check,
     reads=_reads,
     lower_for_memory="config.teacher.train.batch_size",
+    programs=_programs,
 )
