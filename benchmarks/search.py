@@ -20,9 +20,9 @@ from ml_collections import ConfigDict, config_flags
 from benchmarks import results, search_step
 from benchmarks.turns import take_turns
 from datafree_nas import pipeline
-from datafree_nas.runtime import backend
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.memory import keep_memory
 
 # what a side changes in `config.search`
 SIDES: dict[str, dict[str, Any]] = {
@@ -72,7 +72,7 @@ def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) ->
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     path = results.destination(_JSON.value)
     if _CONFIG.value is None:
         raise UserError("give --config=FILE.py, whose space and recipe are timed")

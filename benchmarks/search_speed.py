@@ -41,10 +41,10 @@ from benchmarks import results, search_step, with_torch
 from benchmarks.search_step import CALIBRATION, EXPERIMENTS, Search, experiment
 from benchmarks.turns import take_turns
 from datafree_nas import pipeline
-from datafree_nas.runtime import backend
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.search import scoring
 from datafree_nas.spaces.space import Space
 
@@ -135,7 +135,7 @@ def _settings() -> results.Row:
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     path = results.destination(_JSON.value)
     for name in _EXPERIMENTS.value:
         if name not in EXPERIMENTS:

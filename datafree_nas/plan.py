@@ -24,11 +24,11 @@ from rich.table import Table
 from datafree_nas import pipeline, teachers
 from datafree_nas.data.images import fitting
 from datafree_nas.report.text import quantity
-from datafree_nas.runtime import backend, costs, mesh, processes
-from datafree_nas.runtime.backend import Repeated
+from datafree_nas.runtime import costs, lowering, mesh, processes
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
+from datafree_nas.runtime.repeat import Repeated, repeat
 from datafree_nas.search import given
 from datafree_nas.search import run as search
 from datafree_nas.search.strategy import SearchData
@@ -172,7 +172,7 @@ def _synthesis(inputs: _Inputs) -> list[_Program]:
                 iterations=iterations,
                 student=competitor[0].model if competitor else None,
             )
-            name, repeated = f"synthesis 1/{pool}", backend.repeat(step)
+            name, repeated = f"synthesis 1/{pool}", repeat(step)
             found += _lowered(name, block.batch_size, repeated, state, frozen)
     return found
 
@@ -343,7 +343,7 @@ def show(config: ConfigDict, devices: int | None, rate: float, file: str) -> Non
         use_devices(devices)
     images = synthetic_set(config, rate)
     processes.say("Compiling; nothing is run ...")
-    with backend.stated_plainly() if devices else contextlib.nullcontext():
+    with lowering.plain() if devices else contextlib.nullcontext():
         found = rows(config)
     kind = jax.devices()[0].device_kind
     machine = {"devices": jax.device_count(), "kind": kind, "processes": processes.count()}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 
 _Padding = list[tuple[int, int]]
 
@@ -24,10 +24,10 @@ def conv(
         x: images.
         kernel: of an odd side.
         stride: in both directions.
-        in_switch: whether it is in control flow, see `backend.canonical_in_switch`; it has no
+        in_switch: whether it is in control flow, see `lowering.canonical_in_switch`; it has no
             forward-mode derivative there.
     """
-    if in_switch and backend.canonical_in_switch():
+    if in_switch and lowering.canonical_in_switch():
         return _canonical(x, kernel, stride)
     return _plain(x, kernel, stride)
 

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 from flax.linen.initializers import he_normal
 from jaxtyping import Array, Float
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 
 
 class DepthwiseConv(nn.Module):
-    """A square kernel for every channel; stated as `backend.depthwise` decides.
+    """A square kernel for every channel; stated as `lowering.depthwise` decides.
 
     Attributes:
         kernel: side.
         stride: in both directions.
         padding: `"SAME"`, as TensorFlow has it, or pixels on every side, as PyTorch has it.
         dilation: pixels from one that the kernel sees to the next.
-        in_switch: whether it is in control flow, see `backend.depthwise`.
+        in_switch: whether it is in control flow, see `lowering.depthwise`.
     """
 
     kernel: int
@@ -39,17 +39,17 @@ class DepthwiseConv(nn.Module):
             seen = ((k - 1) * self.dilation + 1,) * 2
             padding = jax.lax.padtype_to_pads(x.shape[1:3], seen, stride, self.padding)
         channels = x.shape[-1]
-        lowering = backend.depthwise(channels, self.in_switch)
-        if lowering == "shifts":
+        form = lowering.depthwise(channels, self.in_switch)
+        if form == "shifts":
             return _shifted(x, kernel, self.stride, padding, self.dilation)
         return jax.lax.conv_general_dilated(
             x,
-            kernel * jnp.eye(channels, dtype=kernel.dtype) if lowering == "dense" else kernel,
+            kernel * jnp.eye(channels, dtype=kernel.dtype) if form == "dense" else kernel,
             stride,
             padding,
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=1 if lowering == "dense" else channels,
+            feature_group_count=1 if form == "dense" else channels,
         )
 
 

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
+from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.search import architecture
 from datafree_nas.search.architecture import Alphas, Trace
 from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
@@ -63,7 +64,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
     step = _make_step(space, sample, transform, adam, config)
     return Strategy(
         init,
-        [Phase("supernet", steps, backend.repeat(step), every=every)],
+        [Phase("supernet", steps, repeat(step), every=every)],
         derive=lambda state: architecture.derive(state.alphas, space),
         history=lambda state: [],
         probabilities=lambda s: architecture.describe(s.trace, s.alphas, space, steps),
@@ -76,7 +77,7 @@ def _make_step(
     transform: optax.GradientTransformation,
     adam: optax.GradientTransformation,
     config: Config,
-) -> backend.Step:
+) -> Step:
     loss = _make_loss(space, config)
     alpha_gradient = _ALPHA_GRADIENTS[config.darts.order](loss, transform, space)
 

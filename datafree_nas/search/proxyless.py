@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
+from datafree_nas.runtime.repeat import Step, alternate
 from datafree_nas.search import architecture, hardware
 from datafree_nas.search.architecture import Alphas, Trace
 from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
@@ -85,7 +86,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
     def due(state: ProxylessState) -> Array:
         return (state.train.step > warmup) & (state.train.step % every == 0)
 
-    both = backend.alternate(step, alpha_step, due)
+    both = alternate(step, alpha_step, due)
     return Strategy(
         init,
         [Phase("supernet", steps, both, every=config.train.log_every)],
@@ -99,7 +100,7 @@ def _make_step(
     problem: _Problem,
     sample: Sampler,
     transform: optax.GradientTransformation,
-) -> backend.Step:
+) -> Step:
     """A step of the weights, on one path."""
     space, cost, _, config = problem
     apply = train_mode(space.supernet())

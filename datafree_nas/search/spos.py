@@ -11,9 +11,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from datafree_nas.runtime import backend, mesh, processes, seeds
+from datafree_nas.runtime import mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
+from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.search import evolution, limits, sampling, scoring
 from datafree_nas.search.strategy import SearchData, Strategy, supernet_variables, train_mode
 from datafree_nas.spaces.space import Space
@@ -82,7 +83,7 @@ def make(space: Space, teacher_fn: LogitsFn, preprocess: Preprocessing, config: 
     step = _make_step(space, sample, transform, config)
     score = scoring.make_scorer(space.supernet(), preprocess, config)
     phases = [
-        Phase("supernet", config.train.steps, backend.repeat(step), every=config.train.log_every),
+        Phase("supernet", config.train.steps, repeat(step), every=config.train.log_every),
         Phase(
             "evolution",
             rows,
@@ -114,7 +115,7 @@ def _make_step(
     sample: Sampler,
     transform: optax.GradientTransformation,
     config: Config,
-) -> backend.Step:
+) -> Step:
     apply, path = train_mode(space.supernet()), sampling.make(space, config.spos)
 
     def forward(params: Any, batch: Batch, train: TrainState) -> Outputs:

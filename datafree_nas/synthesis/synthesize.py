@@ -18,7 +18,7 @@ import numpy as np
 
 from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import backend, checkpoint, loop, mesh, mirror, processes, seeds
+from datafree_nas.runtime import checkpoint, loop, mesh, mirror, processes, seeds
 from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean
@@ -32,6 +32,7 @@ from datafree_nas.runtime.files import (
 )
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.precision import DTYPES
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
 from datafree_nas.synthesis.canvas import centre
 from datafree_nas.synthesis.noise import NOISES
@@ -226,7 +227,7 @@ class _UnitMaker:
             loop.Phase(
                 name=f"resolution 1/{pool}",
                 iterations=iterations,
-                advance=backend.repeat(
+                advance=repeat(
                     synthesizer.make_step(
                         teacher,
                         config,

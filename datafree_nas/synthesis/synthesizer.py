@@ -121,7 +121,7 @@ def make_step(
         student: competes with the teacher if `config.competition` is not 0.
 
     Returns:
-        Pure `(state, variables) -> (state, metrics)`; to be jitted by `backend.repeat`. Gradients
+        Pure `(state, variables) -> (state, metrics)`; to be jitted by `repeat.repeat`. Gradients
         are taken with respect to pixels only.
     """
     synthesizer = canvas(teacher, batch, config)

@@ -12,11 +12,12 @@ import numpy as np
 from datafree_nas.data.images import Images, ImageSet, Records
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
-from datafree_nas.runtime import backend, loop, mesh, processes
+from datafree_nas.runtime import loop, mesh, processes
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.precision import weights_in
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.training import stream, trainer
 from datafree_nas.training.recipe import optimizer
 from datafree_nas.training.trainer import (
@@ -93,7 +94,7 @@ def phases(
     """What `fit` does to a `TrainState`; the arguments are its own."""
     sample, forward = trainer.make_sampler(teacher_fn, preprocess, recipe), _forward(model, recipe)
     step = trainer.make_step(forward, sample, recipe, optimizer(recipe))
-    training = Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)
+    training = Phase("", recipe.steps, repeat(step), every=recipe.log_every)
     if not recipe.calibration_batches:
         return [training]
     return [training, _calibration(forward, sample, recipe)]
@@ -142,7 +143,7 @@ def _calibration(forward: Forward, sample: Sampler, recipe: Config) -> Phase:
         new = state._replace(step=state.step + 1, batch_stats=total)
         return new, {"loss": loss, "accuracy": accuracy}
 
-    advance = backend.repeat(step)
+    advance = repeat(step)
     return Phase("calibration", count, advance, every=recipe.log_every, enter=enter)
 
 

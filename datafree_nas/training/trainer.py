@@ -231,7 +231,7 @@ def make_step(
         transform: the optimizer.
 
     Returns:
-        Pure `(state, data) -> (state, metrics)`, for `backend.repeat`. Metrics: `loss`, and
+        Pure `(state, data) -> (state, metrics)`, for `repeat.repeat`. Metrics: `loss`, and
         `accuracy` with respect to the labels in use.
     """
 
