@@ -25,9 +25,9 @@ from benchmarks import gap, results
 from datafree_nas import teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import backend
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.synthesis import quality, store
 
 _DATASET = flags.DEFINE_string("dataset", None, "WORKDIR/synthetic", required=True)
@@ -81,7 +81,7 @@ def _natural(like: ImageSet) -> ImageSet:
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     path = results.destination(_JSON.value)
     images = store.load(Path(_DATASET.value))
     real = _natural(images) if _REAL.value else None

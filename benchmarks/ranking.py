@@ -32,7 +32,7 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
 from benchmarks import inputs, proxies, rank_statistics, results, supernet, tabular
-from datafree_nas.runtime import backend, checkpoint, compiled, lock, seeds
+from datafree_nas.runtime import checkpoint, compiled, lock, seeds
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import (
     make_directory,
@@ -41,6 +41,7 @@ from datafree_nas.runtime.files import (
 )
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.runtime.processes import check_stop
 from datafree_nas.runtime.progress import ProgressBar
 
@@ -63,7 +64,7 @@ _OUT = flags.DEFINE_string("out", None, "directory for scores and progress", req
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     config = _CONFIG.value
     table = tabular.load(_SPACE.value, Path(_TABLE.value))
     chosen = table.half(_HALF.value).drawn(_COUNT.value, config.seed)

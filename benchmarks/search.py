@@ -20,10 +20,10 @@ from ml_collections import ConfigDict, config_flags
 
 from benchmarks import results, search_step
 from benchmarks.turns import take_turns
-from datafree_nas import pipeline
-from datafree_nas.runtime import backend
+from datafree_nas import plan
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.memory import keep_memory
 
 # changes of each side, a strategy with its settings, to `config.search`
 SIDES: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) ->
         iterations: number of iterations of a turn.
         repeats: number of turns of each side.
     """
-    space, searches = pipeline.planned(config)[1], {}
+    space, searches = plan.experiment_of(config).space, {}
     images = search_step.random_images(space)
     for name in names:
         side = config.search.copy_and_resolve_references()
@@ -73,7 +73,7 @@ def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) ->
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     path = results.destination(_JSON.value)
     if _CONFIG.value is None:
         raise UserError("give --config=FILE.py, whose space and recipe are timed")

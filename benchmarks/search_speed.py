@@ -42,11 +42,11 @@ from ml_collections import ConfigDict
 from benchmarks import results, search_step, with_torch
 from benchmarks.search_step import CALIBRATION, EXPERIMENTS, Search, experiment
 from benchmarks.turns import take_turns
-from datafree_nas import pipeline
-from datafree_nas.runtime import backend
+from datafree_nas import plan
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.search import scoring
 from datafree_nas.spaces.space import Space
 
@@ -89,7 +89,7 @@ def compare(config: ConfigDict, iterations: int, repeats: int, kind: str) -> res
     """
     from benchmarks import torch_supernet
 
-    space: Any = pipeline.planned(config)[1]
+    space: Any = plan.experiment_of(config).space
     inputs = config.search, space, search_step.random_images(space)
     jax.clear_caches()  # those of the experiment before
     with with_torch.products(kind):
@@ -137,7 +137,7 @@ def _settings() -> results.Row:
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     path = results.destination(_JSON.value)
     for name in _EXPERIMENTS.value:
         if name not in EXPERIMENTS:

@@ -20,11 +20,12 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks import inputs, results, tabular
-from datafree_nas.runtime import backend, checkpoint, compiled, lock
+from datafree_nas.runtime import checkpoint, compiled, lock
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.search import architecture_file
 from datafree_nas.search import run as search
 
@@ -40,7 +41,7 @@ _OUT = flags.DEFINE_string("out", None, "directory of the search", required=True
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     config, kind = _CONFIG.value, _DATA.value.partition(":")[0]
     if kind not in inputs.KINDS:
         raise UserError(f"--data={_DATA.value} is unknown{did_you_mean(kind, inputs.KINDS)}")

@@ -33,11 +33,12 @@ from datafree_nas.data import sources
 from datafree_nas.data.images import Images
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
-from datafree_nas.runtime import backend, checkpoint, compiled, lock, seeds
+from datafree_nas.runtime import checkpoint, compiled, lock, seeds
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
+from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.search import architecture_file
 from datafree_nas.synthesis import store
 from datafree_nas.teachers import Teacher
@@ -56,7 +57,7 @@ _OUT = flags.DEFINE_string("out", None, "directory for progress and result", req
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     config = _CONFIG.value
     teacher, variables = teachers.load(Path(_TEACHER.value))
     name, model, rule = _network(config, teacher)

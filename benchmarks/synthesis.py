@@ -46,7 +46,9 @@ from datafree_nas.runtime import backend, mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
+from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.runtime.precision import DTYPES
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.synthesis import synthesizer
 from datafree_nas.teachers import Teacher
 from datafree_nas.teachers import port as teacher_port
@@ -92,7 +94,7 @@ def synthesis_config(side: int = 32, dtype: str = "float32") -> Settings:
 def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> tuple[Advance, Work]:
     """Builds our side, as the synthesis stage runs it, and counts the work of an iteration."""
     step = synthesizer.make_step(teacher, config, batch=batch, pool=1, iterations=SCHEDULE)
-    run = backend.repeat(step)
+    run = repeat(step)
     frozen = jax.device_put(synthesizer.Frozen(variables), mesh.replicated())
     labels = jnp.arange(batch) % teacher.num_classes
     state = synthesizer.init(jax.random.key(0), labels, teacher, config)
@@ -231,7 +233,7 @@ def _settings() -> results.Row:
 
 
 def _run() -> None:
-    backend.keep_memory()
+    keep_memory()
     path = results.destination(_JSON.value)
     _check()
     settings = _settings()

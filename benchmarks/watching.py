@@ -11,7 +11,7 @@ from typing import NamedTuple
 import psutil
 
 from benchmarks import results
-from datafree_nas.pipeline import DIRECTORIES
+from datafree_nas.pipeline import STAGES
 from datafree_nas.runtime.errors import UserError
 
 _SECONDS = 0.1  # between two looks
@@ -53,7 +53,7 @@ def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, 
                 process.terminate()
     if process.returncode:
         raise SystemExit(process.returncode)
-    files = {stage: workdir / place / "done.json" for stage, place in DIRECTORIES.items()}
+    files = {stage.name: workdir / stage.directory / "done.json" for stage in STAGES}
     done = {s: file.stat().st_mtime - clock for s, file in files.items() if file.exists()}
     if not done:
         raise UserError(f"{' '.join(command)} ran no stage; there is nothing to measure")

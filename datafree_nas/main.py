@@ -51,10 +51,11 @@ _PLAN_JSON = flags.DEFINE_string("plan_json", "", "a file for the plan")
 
 def _run() -> None:
     from datafree_nas import pipeline, schema  # after the flags: mistakes there show at once
-    from datafree_nas.runtime import backend, mirror, processes
+    from datafree_nas.runtime import mirror, processes
+    from datafree_nas.runtime.memory import keep_memory
 
     schema.check(_CONFIG.value)
-    backend.keep_memory(_CONFIG.value.teacher.image_size)
+    keep_memory(_CONFIG.value.teacher.image_size)
     this = processes.find(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.initialize(this, _START_TIMEOUT.value)
     if _PLAN.value:

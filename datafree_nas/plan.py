@@ -22,7 +22,7 @@ from datafree_nas import preflight
 from datafree_nas.experiment import Experiment, resolve
 from datafree_nas.pipeline import STAGES
 from datafree_nas.report.text import quantity
-from datafree_nas.runtime import backend, costs, processes
+from datafree_nas.runtime import costs, lowering, processes
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
 from datafree_nas.runtime.programs import Program
@@ -162,7 +162,7 @@ def show(config: ConfigDict, devices: int | None, rate: float, file: str) -> Non
         use_devices(devices)
     experiment = experiment_of(config)
     images = synthetic_set(experiment, rate)
-    with backend.stated_plainly() if devices else contextlib.nullcontext():
+    with lowering.plain() if devices else contextlib.nullcontext():
         found = rows(experiment)
     kind = jax.devices()[0].device_kind
     machine = {"devices": jax.device_count(), "kind": kind, "processes": processes.count()}

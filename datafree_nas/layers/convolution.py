@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 
 _Padding = list[tuple[int, int]]
 
@@ -25,9 +25,9 @@ def conv(
         kernel: weights of the kernel, whose side is odd.
         stride: step in both directions, in pixels.
         in_switch: whether the convolution is inside control flow, see
-            `backend.canonical_in_switch`; it then has no forward-mode derivative on a CPU.
+            `lowering.canonical_in_switch`; it then has no forward-mode derivative on a CPU.
     """
-    if in_switch and backend.canonical_in_switch():
+    if in_switch and lowering.canonical_in_switch():
         return _canonical(x, kernel, stride)
     return _plain(x, kernel, stride)
 

@@ -8,18 +8,18 @@ import jax.numpy as jnp
 from flax.linen.initializers import he_normal
 from jaxtyping import Array, Float
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 
 
 class DepthwiseConv(nn.Module):
-    """A convolution with one square kernel per channel, computed as `backend.depthwise` decides.
+    """A convolution with one square kernel per channel, computed as `lowering.depthwise` decides.
 
     Attributes:
         kernel: side of the kernel, in pixels.
         stride: step in both directions, in pixels.
         padding: `"SAME"` as in TensorFlow, or the number of pixels on every side as in PyTorch.
         dilation: distance between neighbouring pixels that the kernel sees, in pixels.
-        in_switch: whether the convolution is inside control flow, see `backend.depthwise`.
+        in_switch: whether the convolution is inside control flow, see `lowering.depthwise`.
     """
 
     kernel: int
@@ -39,17 +39,17 @@ class DepthwiseConv(nn.Module):
             seen = ((k - 1) * self.dilation + 1,) * 2
             padding = jax.lax.padtype_to_pads(x.shape[1:3], seen, stride, self.padding)
         channels = x.shape[-1]
-        lowering = backend.depthwise(channels, self.in_switch)
-        if lowering == "shifts":
+        form = lowering.depthwise(channels, self.in_switch)
+        if form == "shifts":
             return _shifted(x, kernel, self.stride, padding, self.dilation)
         return jax.lax.conv_general_dilated(
             x,
-            kernel * jnp.eye(channels, dtype=kernel.dtype) if lowering == "dense" else kernel,
+            kernel * jnp.eye(channels, dtype=kernel.dtype) if form == "dense" else kernel,
             stride,
             padding,
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=1 if lowering == "dense" else channels,
+            feature_group_count=1 if form == "dense" else channels,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 
 _COLLECTIVE = re.compile(
     r" = (.+?) (all-gather|all-reduce|all-to-all|collective-broadcast|collective-permute|"
@@ -59,7 +59,7 @@ def macs(function: Any, *args: Any) -> int:
         function: function that JAX can trace; it is not computed.
         *args: arrays or `jax.ShapeDtypeStruct`s for the function.
     """
-    with backend.stated_plainly():
+    with lowering.plain():
         return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 

@@ -26,7 +26,7 @@ class Phase(NamedTuple):
         name: name of the phase in progress lines and metrics.
         iterations: number of iterations in the phase.
         advance: function `(state, data, n) -> (state, metrics)` that does n iterations; see
-            `backend.repeat`.
+            `repeat.repeat`.
         every: number of iterations between two rows of metrics.
         enter: function that changes the state when the phase begins, e.g. resets the optimizer.
         unit: name of the iterations in progress lines.

@@ -4,6 +4,7 @@ Inside `processes.alone()`, and inside `for_batches` with a batch that is not wo
 has only the devices of this process.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from datafree_nas.runtime.errors import UserError
 
 T = TypeVar("T")
 
+_SPLIT_PIXELS = 16 * 32 * 32  # pixels of a batch, see `worth_splitting`
 _split: ContextVar[bool] = ContextVar("split", default=True)
 
 
@@ -27,19 +29,35 @@ _split: ContextVar[bool] = ContextVar("split", default=True)
 def for_batches(batch_size: int, image_size: Sequence[int]) -> Iterator[None]:
     """Sets for this block whether processes split each batch, or each computes all of it.
 
-    `backend.worth_splitting` decides. If batches are not split, all processes do the same work, so
-    their states are equal without a message; `from_first` makes sure of it. The devices within a
-    process split the batch in both cases.
+    `worth_splitting` decides. If batches are not split, all processes do the same work, so their
+    states are equal without a message; `from_first` makes sure of it. The devices within a process
+    split the batch in both cases.
 
     Args:
         batch_size: number of images in a batch.
         image_size: shape `(h, w, c)` of an image.
     """
-    token = _split.set(backend.worth_splitting(batch_size, image_size))
+    token = _split.set(worth_splitting(batch_size, image_size))
     try:
         yield
     finally:
         _split.reset(token)
+
+
+def worth_splitting(batch_size: int, image_size: Sequence[int]) -> bool:
+    """Tells whether processes should split each batch; otherwise each computes all of it.
+
+    Processes that split a batch add up their gradients and BatchNorm statistics in every step. On
+    CPUs each of these arrays is a message of its own, because XLA:CPU hands them to gloo one by
+    one: a step of the digits teacher sends 46, each of which takes about a millisecond. A step on
+    fewer pixels than 16 images of 32x32 have takes less time than its messages. Accelerators send
+    all gradients of a step as one message, within microseconds.
+
+    Args:
+        batch_size: number of images in a batch.
+        image_size: shape `(h, w, c)` of an image.
+    """
+    return not backend.on_cpu() or batch_size * math.prod(image_size[:2]) >= _SPLIT_PIXELS
 
 
 def devices() -> Sequence[jax.Device]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from datafree_nas.runtime import mesh
-from datafree_nas.runtime.backend import Repeated
+from datafree_nas.runtime.repeat import Repeated
 
 
 class Program(NamedTuple):

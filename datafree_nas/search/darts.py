@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime import mesh
+from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.values import SHARE, WEIGHT, Values, one_of
@@ -82,7 +83,7 @@ def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
     step = _make_step(space, sample, transform, adam, config)
     return Strategy(
         init,
-        [Phase("supernet", steps, backend.repeat(step), every=every)],
+        [Phase("supernet", steps, repeat(step), every=every)],
         derive=lambda state: derive_architecture(state.alphas, space),
         supernet=lambda state: state.train,
         probabilities=lambda s: describe_trace(s.trace, s.alphas, space, steps),
@@ -95,7 +96,7 @@ def _make_step(
     transform: optax.GradientTransformation,
     adam: optax.GradientTransformation,
     config: Config,
-) -> backend.Step:
+) -> Step:
     loss = _make_loss(space, config)
     alpha_gradient = _ALPHA_GRADIENTS[config.darts.order](loss, transform, space)
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime import mesh
+from datafree_nas.runtime.repeat import Step, alternate
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.values import COUNT, COUNT_OR_NONE, SHARE, Values, number, one_of
@@ -104,7 +105,7 @@ def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
     def due(state: ProxylessState) -> Array:
         return (state.train.step > warmup) & (state.train.step % every == 0)
 
-    both = backend.alternate(step, alpha_step, due)
+    both = alternate(step, alpha_step, due, "alphas")
     return Strategy(
         init,
         [Phase("supernet", steps, both, every=config.train.log_every)],
@@ -118,7 +119,7 @@ def _make_step(
     problem: _Problem,
     sample: BatchSampler,
     transform: optax.GradientTransformation,
-) -> backend.Step:
+) -> Step:
     """Makes a step of the weights, on one path."""
     space, cost, _, config = problem
     apply = train_mode(space.supernet())

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from datafree_nas.runtime import backend, mesh, processes, seeds
+from datafree_nas.runtime import mesh, processes, seeds
+from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.search import evolution, limits, sampling, scoring
@@ -80,7 +81,7 @@ def build(space: Space, labeller: Labeller, config: Config, breed: bool = True) 
     step = _make_step(space, sample, transform, config)
     score = scoring.make_scorer(space.supernet(), labeller.preprocessing, config)
     phases = [
-        Phase("supernet", config.train.steps, backend.repeat(step), every=config.train.log_every),
+        Phase("supernet", config.train.steps, repeat(step), every=config.train.log_every),
         Phase(
             "evolution",
             rows,
@@ -113,7 +114,7 @@ def _make_step(
     sample: BatchSampler,
     transform: optax.GradientTransformation,
     config: Config,
-) -> backend.Step:
+) -> Step:
     apply, path = train_mode(space.supernet()), sampling.make_path_sampler(space, config.spos)
 
     def forward(params: Any, batch: Batch, train: TrainState) -> Outputs:

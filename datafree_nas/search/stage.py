@@ -10,7 +10,7 @@ from datafree_nas import spaces
 from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, seeds
-from datafree_nas.runtime.backend import Repeated
+from datafree_nas.runtime.repeat import Repeated
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, lower, on_all
 from datafree_nas.search import architecture_file, given, hardware, registry

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from datafree_nas.layers import convolution
 from datafree_nas.layers.switch import switch
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 
 
 @jax.tree_util.register_dataclass
@@ -118,7 +118,7 @@ class Norm(nn.Module):
             use_scale=self.affine,
             name="norm",
         )
-        if backend.sums_by_rows():
+        if lowering.sums_by_rows():
             return norm(x.reshape(-1, x.shape[-1])).reshape(x.shape)
         return norm(x)
 
@@ -156,7 +156,7 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """
     rows, columns = (_neighbours(side) for side in x.shape[1:3])
     counts = np.outer(rows, columns)[None, :, :, None].astype(x.dtype)
-    if backend.sums_by_shifts():
+    if lowering.sums_by_shifts():
         return _three(_three(x, 1), 2) / counts
     return nn.pool(x, 0.0, jax.lax.add, (3, 3), (1, 1), "SAME") / counts
 

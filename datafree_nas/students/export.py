@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, UInt8
 
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 from datafree_nas.runtime.files import as_path, write_bytes, write_json
 from datafree_nas.students.student import CARD, Student, card
 
@@ -57,13 +57,13 @@ def exported(student: Student) -> jax.export.Exported:
     # The file has two forms of the network, because XLA:CPU runs plain depthwise convolutions up to
     # 17 times slower (a Proxyless network of width 0.5, 64 images of 32x32), while an accelerator
     # should get them. The weights are in the file once, and compiling keeps one of the two forms.
-    def stated_for(cpu: bool, images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
-        with backend.stated_for(cpu):
+    def lowered_for(cpu: bool, images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
+        with lowering.target(cpu):
             return student.logits(images)
 
     def logits(images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
         return jax.lax.platform_dependent(
-            images, cpu=lambda x: stated_for(True, x), default=lambda x: stated_for(False, x)
+            images, cpu=lambda x: lowered_for(True, x), default=lambda x: lowered_for(False, x)
         )
 
     with _no_source_locations():

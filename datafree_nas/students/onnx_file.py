@@ -6,7 +6,7 @@ import jax
 import jax.extend
 import numpy as np
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.students.export import image_batch
 from datafree_nas.students.student import Student
@@ -32,7 +32,7 @@ def convert(student: Student) -> tuple[bytes, float]:
     except ImportError:
         raise UserError("ONNX needs jax2onnx; install it: pip install -e '.[onnx]'") from None
     batch = image_batch(student)
-    with backend.stated_plainly():
+    with lowering.plain():
         program = jax.make_jaxpr(student.logits)(batch)
     # jax2onnx gets the traced program: when it traces by itself, it replaces functions of Flax, and
     # its max pooling has no padding

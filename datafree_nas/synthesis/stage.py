@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from datafree_nas import teachers
 from datafree_nas.experiment import Experiment
-from datafree_nas.runtime import backend, mesh, processes, programs
+from datafree_nas.runtime import mesh, processes, programs
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, on_all
@@ -75,7 +76,7 @@ def _programs(experiment: Experiment) -> list[Program]:
                 student=competitor[0].model if competitor else None,
             )
             name = f"synthesis 1/{pool}"
-            found += programs.lower(name, block.batch_size, backend.repeat(step), state, frozen)
+            found += programs.lower(name, block.batch_size, repeat(step), state, frozen)
     return found
 
 

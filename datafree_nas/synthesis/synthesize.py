@@ -19,7 +19,8 @@ import numpy as np
 
 from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime import backend, checkpoint, loop, mesh, mirror, processes, seeds
+from datafree_nas.runtime import checkpoint, loop, mesh, mirror, processes, seeds
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
@@ -275,7 +276,7 @@ class _UnitMaker:
             loop.Phase(
                 name=f"resolution 1/{pool}",
                 iterations=iterations,
-                advance=backend.repeat(
+                advance=repeat(
                     synthesizer.make_step(
                         teacher,
                         config,

@@ -131,7 +131,7 @@ def make_step(
         student: student that competes with the teacher; used if `config.competition` is not 0.
 
     Returns:
-        A pure function `(state, variables) -> (state, metrics)` for `backend.repeat`. It takes
+        A pure function `(state, variables) -> (state, metrics)` for `repeat.repeat`. It takes
         gradients with respect to the pixels only.
     """
     synthesizer = canvas(teacher, batch, config)

@@ -13,7 +13,8 @@ from datafree_nas.data.images import Images, ImageSet, Records
 from datafree_nas.data.labeller import Labeller
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
-from datafree_nas.runtime import backend, loop, mesh, processes
+from datafree_nas.runtime import loop, mesh, processes
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
@@ -89,7 +90,7 @@ def phases(model: nn.Module, labeller: Labeller, recipe: Config) -> list[Phase]:
     """Returns the phases of `fit`, which change a `TrainState`; for the arguments see `fit`."""
     sample, forward = trainer.make_batch_sampler(labeller, recipe), _forward(model, recipe)
     step = trainer.make_train_step(forward, sample, recipe, optimizer(recipe))
-    training = Phase("", recipe.steps, backend.repeat(step), every=recipe.log_every)
+    training = Phase("", recipe.steps, repeat(step), every=recipe.log_every)
     if not recipe.calibration_batches:
         return [training]
     return [training, _calibration(forward, sample, recipe)]
@@ -141,7 +142,7 @@ def _calibration(forward: Forward, sample: BatchSampler, recipe: Config) -> Phas
         new = state._replace(step=state.step + 1, batch_stats=total)
         return new, {"loss": loss, "accuracy": accuracy}
 
-    advance = backend.repeat(step)
+    advance = repeat(step)
     return Phase("calibration", count, advance, every=recipe.log_every, enter=enter)
 
 

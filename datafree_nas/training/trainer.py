@@ -220,7 +220,7 @@ def make_train_step(
         transform: optimizer of the parameters.
 
     Returns:
-        Pure `(state, data) -> (state, metrics)`, for `backend.repeat`. Metrics: `loss`, and
+        Pure `(state, data) -> (state, metrics)`, for `repeat.repeat`. Metrics: `loss`, and
         `accuracy` with respect to the labels in use.
     """
 

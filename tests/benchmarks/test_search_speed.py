@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import search_step, torch_supernet
-from datafree_nas import pipeline, spaces
+from datafree_nas import plan, spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.search import architecture
@@ -34,7 +34,7 @@ def small(name, batch=4):
     config.teacher.update(image_size=(16, 16, 1), mean=(0.5,), std=(0.25,))
     config.search.space.channels = 4
     config.search.train.update(crop_padding=0, flip=False, steps=8)
-    space = pipeline.planned(config)[1]
+    space = plan.experiment_of(config).space
     images = search_step.random_images(space).take(np.arange(2))
     return config.search, space, images
 
@@ -62,7 +62,7 @@ def sampler(images: ImageSet, space, config):
 @pytest.mark.parametrize("name", ["nasbench201_spos", "digits_spos"])
 @pytest.mark.parametrize("cells", [1, 3])
 def test_supernets_have_the_same_weights(name, cells):
-    space = pipeline.planned(search_step.experiment(name, cells, batch=64))[1]
+    space = plan.experiment_of(search_step.experiment(name, cells, batch=64)).space
     params = supernet_variables(space, jax.random.key(0))["params"]
     model = torch_supernet.Supernet(space)
     theirs = {key: tuple(value.shape) for key, value in model.named_parameters()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datafree_nas.layers.depthwise import DepthwiseConv
-from datafree_nas.runtime import backend, costs
+from datafree_nas.runtime import costs, lowering
 from tests.tiers import full
 
 
@@ -25,16 +25,16 @@ def test_all_lowerings_are_the_same(kernel, dilation, stride, padding, in_switch
     def results(variables, x):
         return jax.jit(jax.value_and_grad(run, (0, 1), has_aux=True))(variables, x)
 
-    assert backend.depthwise(4, in_switch) == ("shifts" if in_switch else "dense")
+    assert lowering.depthwise(4, in_switch) == ("shifts" if in_switch else "dense")
     here = results(variables, x)
-    with backend.stated_plainly():
-        assert backend.depthwise(4, in_switch) == "grouped"
+    with lowering.plain():
+        assert lowering.depthwise(4, in_switch) == "grouped"
         plain = results(variables, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), here, plain)
 
 
 def test_many_channels_are_not_dense():
-    assert backend.depthwise(1000, False) == "shifts"
+    assert lowering.depthwise(1000, False) == "shifts"
 
 
 def test_macs_do_not_depend_on_the_lowering():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from datafree_nas.runtime import mesh, processes
+from datafree_nas.runtime import backend, mesh, processes
 from datafree_nas.runtime.errors import UserError
 
 
@@ -74,3 +74,21 @@ def test_all_go_on_with_what_the_first_process_has(second_of_two, monkeypatch):
     with mesh.for_batches(*LARGE):
         mine = state(1)
         assert mesh.from_first(mine) is mine
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "image_size", "splits"),
+    [
+        (64, (8, 8, 1), False),  # the digits
+        (255, (8, 8, 1), False),
+        (256, (8, 8, 1), True),
+        (16, (32, 32, 3), True),
+        (64, (32, 32, 3), True),  # the quick runs on CIFAR-10
+    ],
+)
+def test_processes_of_cpus_split_batches_that_take_longer_than_messages(
+    batch_size, image_size, splits, monkeypatch
+):
+    assert mesh.worth_splitting(batch_size, image_size) == splits
+    monkeypatch.setattr(backend, "on_cpu", lambda: False)
+    assert mesh.worth_splitting(batch_size, image_size)

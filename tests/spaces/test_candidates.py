@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import latency_model
 from datafree_nas import spaces
-from datafree_nas.runtime import backend, costs, precision
+from datafree_nas.runtime import costs, lowering, precision
 from datafree_nas.spaces import candidates, ops
 from datafree_nas.spaces.darts import EDGES
 from tests.tiers import full
@@ -42,7 +42,7 @@ def test_every_op_is_collected_once_a_place(space):
 
 def _live_macs(program):
     """Of a program without what does not reach its results."""
-    with backend.stated_plainly():
+    with lowering.plain():
         closed = jax.make_jaxpr(program.function)(*program.arguments)
     live, used = jax.interpreters.partial_eval.dce_jaxpr(closed.jaxpr, [True])
     inputs = [v for v, wanted in zip(closed.in_avals, used, strict=True) if wanted]

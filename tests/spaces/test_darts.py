@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from datafree_nas.interop.torch_names import state_dict
-from datafree_nas.runtime import backend, costs
+from datafree_nas.runtime import costs, lowering
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces.darts import EDGES, OPS, Darts, _Cell, _op, _Plan
 from datafree_nas.spaces.genotype import DARTS_V1, DARTS_V2
@@ -30,7 +30,7 @@ def _sizes(tree):
 
 def _shapes(model, space, *gates):
     image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
-    with backend.stated_plainly():  # of fewer parts, so that tracing takes less
+    with lowering.plain():  # of fewer parts, so that tracing takes less
         return jax.eval_shape(model.init, jax.random.key(0), image, *gates), image
 
 
@@ -463,7 +463,7 @@ def test_every_op_is_that_of_pytorch(op, stride, in_switch, random_variables):
         y = module.apply({**variables, "params": params}, x, train=False)
         return jnp.sum(jnp.sin(y)), y
 
-    with contextlib.nullcontext() if in_switch else backend.stated_plainly():
+    with contextlib.nullcontext() if in_switch else lowering.plain():
         gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
         (of_params, of_x), y = gradient(variables["params"], x)
 
@@ -507,7 +507,7 @@ def test_a_whole_network_in_pytorch(settings, text, random_variables):
         trained, changed = network.apply(variables, x, train=True, mutable=new)
         return network.apply(variables, x), trained, *changed["auxiliary"]["logits"]
 
-    with backend.stated_plainly():
+    with lowering.plain():
         evaluated, trained, auxiliary = jax.jit(both)(variables)
     model = TorchNetwork(space, _genotype(text)).eval()
     missing, unexpected = model.load_state_dict(_tensors(variables), strict=False)
@@ -608,7 +608,7 @@ X = jax.random.normal(jax.random.key(0), (6, 8, 8, 2))
 
 @pytest.fixture(scope="module")
 def variables(random_variables):
-    with backend.stated_plainly():
+    with lowering.plain():
         return random_variables(SUPERNET, X, jnp.zeros(28, jnp.int32))
 
 
@@ -617,7 +617,7 @@ def apply():
     """By index and by weights; plain convolutions compile in a third of the time."""
 
     def train(variables, gates):
-        with backend.stated_plainly():
+        with lowering.plain():
             return SUPERNET.apply(variables, X, gates, train=True, mutable=["batch_stats"])[0]
 
     return jax.jit(lambda *a: train(*a)), jax.jit(lambda *a: train(*a))
@@ -657,7 +657,7 @@ def test_a_path_is_the_network_on_its_own(variables, apply):
         return leaf
 
     alone = jax.tree_util.tree_map_with_path(taken, shapes)
-    with backend.stated_plainly():
+    with lowering.plain():
         train = jax.jit(lambda v: network.apply(v, X, train=True, mutable=["batch_stats"])[0])
         found = train(alone)
     expected = apply[0](variables, jnp.asarray(gates))

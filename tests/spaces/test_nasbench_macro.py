@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from datafree_nas.interop.torch_names import state_dict
-from datafree_nas.runtime import backend, costs
+from datafree_nas.runtime import costs, lowering
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv
 from datafree_nas.spaces.mbconv import Place
@@ -35,7 +35,7 @@ def _measured(space, architecture):
     """Weights and MACs of the real network, from its traced program."""
     network = space.network(architecture)
     image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
-    with backend.stated_plainly():  # sooner traced
+    with lowering.plain():  # sooner traced
         variables = jax.eval_shape(network.init, jax.random.key(0), image)
     params = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     return params, costs.macs(network.apply, variables, image)
@@ -226,7 +226,7 @@ def test_a_layer_and_its_gradients_in_pytorch(op, place, random_variables):
 
     shape_out = (2, *mbconv.smaller(place.size, place.stride), place.features)
     cotangent = jnp.asarray(generator.normal(size=shape_out), jnp.float32)
-    with backend.stated_plainly():  # sooner compiled; the other lowering has its own tests
+    with lowering.plain():  # sooner compiled; the other lowering has its own tests
         y, of_params, of_x = both(variables.get("params", {}), x, cotangent)
 
     model = _layer(op, place.inputs, place.features, place.stride).eval()
@@ -279,7 +279,7 @@ def train():
         return supernet.apply(variables, X, gates, train=True, mutable=["batch_stats"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "depthwise", lambda channels, in_switch: "grouped")
+        patch.setattr(lowering, "depthwise", lambda channels, in_switch: "grouped")
         yield jax.jit(lambda *a: apply(*a)), jax.jit(lambda *a: apply(*a))
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 from datafree_nas.spaces import ops
 
 X = jax.random.normal(jax.random.key(0), (2, 5, 4, 3))
@@ -43,7 +43,7 @@ def test_norm_is_the_same_on_a_cpu_and_an_accelerator(train, random_variables):
     variables = random_variables(layer, X, train=train)
 
     def look(cpu):
-        with backend.stated_for(cpu):
+        with lowering.target(cpu):
             return layer.apply(variables, X, train, mutable=["batch_stats"])
 
     found, expected = look(cpu=True), look(cpu=False)
@@ -53,7 +53,7 @@ def test_norm_is_the_same_on_a_cpu_and_an_accelerator(train, random_variables):
 
 @pytest.mark.parametrize("cpu", [True, False])
 def test_average_pool_does_not_count_its_padding(cpu):
-    with backend.stated_for(cpu):
+    with lowering.target(cpu):
         _check_average_pool()
 
 

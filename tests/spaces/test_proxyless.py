@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from datafree_nas.interop.torch_names import state_dict
-from datafree_nas.runtime import backend, costs
+from datafree_nas.runtime import costs, lowering
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv
 from datafree_nas.spaces.mbconv import Place
@@ -50,7 +50,7 @@ def _measured(space, architecture):
     """Weights and MACs of the real network, from its traced program."""
     network = space.network(architecture)
     image = jax.ShapeDtypeStruct((1, *space.image_size), jnp.float32)
-    with backend.stated_plainly():  # sooner traced
+    with lowering.plain():  # sooner traced
         variables = jax.eval_shape(network.init, jax.random.key(0), image)
     return _size(variables["params"]), costs.macs(network.apply, variables, image)
 
@@ -79,7 +79,7 @@ def test_the_smallest_network():
 def test_the_weights_of_the_supernet():
     gates = jax.ShapeDtypeStruct((21,), jnp.int32)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    with backend.stated_plainly():
+    with lowering.plain():
         variables = jax.eval_shape(SPACE.supernet().init, jax.random.key(0), image, gates)
     assert _size(variables["params"]) == 16_034_168
     assert SPACE.params_cost.fixed + SPACE.params_cost.table.sum() == 16_034_168
@@ -269,7 +269,7 @@ def test_a_block_and_its_gradients_in_pytorch(shape, place, random_variables):
 
     shape_out = (2, *mbconv.smaller(place.size, place.stride), place.features)
     cotangent = jnp.asarray(generator.normal(size=shape_out), jnp.float32)
-    with backend.stated_plainly():  # sooner compiled; the other lowering has its own tests
+    with lowering.plain():  # sooner compiled; the other lowering has its own tests
         y, of_params, of_x = both(variables["params"], x, cotangent)
 
     model = MbConv(place.inputs, place.features, place.stride, *shape).eval()
@@ -322,7 +322,7 @@ def train():
         return supernet.apply(variables, X, gates, train=True, mutable=["batch_stats"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "depthwise", lambda channels, in_switch: "grouped")
+        patch.setattr(lowering, "depthwise", lambda channels, in_switch: "grouped")
         yield jax.jit(lambda *a: apply(*a)), jax.jit(lambda *a: apply(*a))
 
 

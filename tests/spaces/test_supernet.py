@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datafree_nas import spaces
-from datafree_nas.runtime import backend
+from datafree_nas.runtime import lowering
 from datafree_nas.spaces import ops
 from datafree_nas.spaces.nasbench201 import OPS, _candidate
 
@@ -77,7 +77,7 @@ def edge(random_variables):
 
     def compiled(gate, in_switch):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(backend, "canonical_in_switch", lambda: in_switch)
+            patch.setattr(lowering, "canonical_in_switch", lambda: in_switch)
             program = jax.jit(jax.value_and_grad(lambda *a: loss(*a), argnums=(0, 2)))
             lowered = program.lower(variables["params"], gate, x).compile()
         return lambda gate: lowered(variables["params"], gate, x)

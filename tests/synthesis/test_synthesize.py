@@ -156,7 +156,7 @@ def test_one_and_two_devices_make_the_same(tmp_path):
     code = """
 import jax, jax.numpy as jnp, numpy as np
 from datafree_nas import teachers
-from datafree_nas.runtime import backend
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.synthesis import synthesizer
 from tests import tiny
 config = tiny.get_config().synthesis
@@ -164,7 +164,7 @@ teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mea
 variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 state = synthesizer.init(jax.random.key(1), jnp.arange(8), teacher, config)
 step = synthesizer.make_step(teacher, config, batch=8, pool=1, iterations=20)
-advance, losses = backend.repeat(step), []
+advance, losses = repeat(step), []
 for _ in range(20):
     state, metrics = advance(state, synthesizer.Frozen(variables), 1)
     losses.append(float(metrics["loss"]))

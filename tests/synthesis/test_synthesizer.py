@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from datafree_nas.runtime import backend
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.synthesis import synthesizer
 from datafree_nas.synthesis.canvas import Canvas, centre
 from datafree_nas.synthesis.synthesizer import Frozen
@@ -73,7 +73,7 @@ def _made(config, tiny_teacher, iterations, pool=1, **changes):
     step = synthesizer.make_step(
         teacher, config, batch=batch, pool=pool, iterations=max(iterations, 1)
     )
-    return backend.repeat(step)(state, Frozen(variables), iterations)
+    return repeat(step)(state, Frozen(variables), iterations)
 
 
 def test_step_lowers_the_loss_and_keeps_pixels_valid(config, tiny_teacher):
@@ -139,7 +139,7 @@ def test_competition_pushes_away_from_the_student(config, tiny_teacher):
     step = synthesizer.make_step(
         teacher, config, batch=8, pool=1, iterations=10, student=teacher.model
     )
-    _, metrics = backend.repeat(step)(state, Frozen(variables, variables), 1)
+    _, metrics = repeat(step)(state, Frozen(variables, variables), 1)
     np.testing.assert_allclose(metrics["competition"], 1.0, atol=1e-5)
 
 
