@@ -75,7 +75,9 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
 def space(config: ConfigDict) -> Space:
     """Builds the space that a config searches, for the images of the table, CIFAR-10's."""
     settings = dict(config.search.space)
-    return spaces.create_space(settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings)
+    return spaces.create_space(
+        settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings
+    )
 
 
 def check_settings(directory: Path, config: ConfigDict, chosen: list[flags.FlagHolder]) -> None:

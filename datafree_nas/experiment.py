@@ -58,9 +58,7 @@ class Experiment:
         chosen = dict(self.config.search.space)
         name = chosen.pop("name")
         num_classes, image_size = self.teacher.num_classes, self.teacher.image_size
-        return spaces.create_space(
-            name, num_classes=num_classes, image_size=image_size, **chosen
-        )
+        return spaces.create_space(name, num_classes=num_classes, image_size=image_size, **chosen)
 
     def load_teacher(self) -> tuple[Teacher, Any]:
         """Reads the teacher of the workdir, with its variables."""
@@ -125,9 +123,7 @@ class Experiment:
         }
 
 
-def resolve(
-    config: ConfigDict, workdir: Path | str = "", *, planned: bool = False
-) -> Experiment:
+def resolve(config: ConfigDict, workdir: Path | str = "", *, planned: bool = False) -> Experiment:
     """Finds what a config stands for.
 
     Args:

@@ -77,6 +77,8 @@ def random_variables() -> RandomVariables:
 @pytest.fixture(scope="session")
 def tiny_teacher(random_variables: RandomVariables) -> tuple[teachers.Teacher, Any]:
     """A ResNet-8 for 8x8 grey images and 10 classes, with random variables."""
-    teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+    teacher = teachers.create_teacher(
+        "cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,)
+    )
     image = jax.ShapeDtypeStruct((1, *teacher.image_size), np.float32)
     return teacher, random_variables(teacher.model, image)

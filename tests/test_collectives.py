@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from datafree_nas import plan
+from datafree_nas.plan import experiment_of
 from datafree_nas.teachers import port
 from tests import tiny_blocks
 
@@ -86,7 +86,7 @@ def _image(teacher):
 
 @pytest.mark.parametrize("name", ["synthesis 1/2", "synthesis 1/1"])
 def test_synthesis_adds_up_statistics_and_nothing_else(plan, config, name):
-    teacher = plan.experiment_of(config).teacher
+    teacher = experiment_of(config).teacher
     _, channels, layers = _sizes(teacher.model, _image(teacher))
     count, floats = _sums(plan, name)
     assert 3 * channels < floats <= 3 * channels + SCALARS
@@ -94,7 +94,7 @@ def test_synthesis_adds_up_statistics_and_nothing_else(plan, config, name):
 
 
 def test_a_search_step_adds_up_gradients_and_statistics(plan, config):
-    planned = plan.experiment_of(config)
+    planned = experiment_of(config)
     teacher, space = planned.teacher, planned.space
     gates = jax.ShapeDtypeStruct((space.positions,), jnp.int32)
     weights, channels, _ = _sizes(space.supernet(), _image(teacher), gates)
@@ -102,7 +102,7 @@ def test_a_search_step_adds_up_gradients_and_statistics(plan, config):
 
 
 def test_training_adds_up_gradients_and_statistics(plan, config):
-    planned = plan.experiment_of(config)
+    planned = experiment_of(config)
     teacher, space = planned.teacher, planned.space
     student = space.network(np.asarray(space.sample(jax.random.key(0))))
     for name, model in (("teacher", teacher.model), ("student", student)):
@@ -123,7 +123,7 @@ def test_the_plan_says_what_a_device_takes(plan, config):
         assert min(row["arguments_GB"], row["temporaries_GB"]) > 0
         assert parts <= row["total_GB"] < 1.1 * parts
         assert row["name"] in plan["output"]
-    teacher = sum(x.size for x in jax.tree.leaves(port.shapes(plan.experiment_of(config).teacher)))
+    teacher = sum(x.size for x in jax.tree.leaves(port.shapes(experiment_of(config).teacher)))
     pixels = 3 * 4 * (8 + 2) ** 2  # and Adam's two moments
     assert 1e9 * plan["rows"][1]["arguments_GB"] == pytest.approx(4 * (teacher + pixels), rel=1e-3)
 

@@ -73,9 +73,7 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
             (f"round {number}", figures.mean_over_batches(batches))
             for number, batches in artifacts.curves.items()
         ],
-        "supernet": [
-            ("supernet", [row for row in artifacts.search_metrics if "loss" in row])
-        ],
+        "supernet": [("supernet", [row for row in artifacts.search_metrics if "loss" in row])],
         "students": [
             (f"{result['name']} · {result['data']}", artifacts.training[folder])
             for folder, result in artifacts.results.items()

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import mesh
-from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
+from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.runtime.values import SHARE, WEIGHT, Values, one_of
 from datafree_nas.search.alphas import (
     Alphas,
@@ -38,7 +39,6 @@ from datafree_nas.search.strategy import (
 )
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, BatchSampler, TrainState
 
 ORDERS = ("first", "second", "second_fd")

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.search import architecture_file, hardware, limits, scoring
 from datafree_nas.search.strategy import Strategy, StrategyBuilder
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.data.labeller import Labeller
 
 _LONGEST_PATH = 4096  # characters
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import mesh
-from datafree_nas.runtime.repeat import Step, alternate
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
+from datafree_nas.runtime.repeat import Step, alternate
 from datafree_nas.runtime.values import COUNT, COUNT_OR_NONE, SHARE, Values, number, one_of
 from datafree_nas.search import hardware
 from datafree_nas.search.alphas import (
@@ -41,7 +42,6 @@ from datafree_nas.search.strategy import (
 from datafree_nas.spaces.ops import Gates, Paths
 from datafree_nas.spaces.space import Cost, Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, BatchSampler, Outputs, TrainState
 
 GRADIENTS = ("full", "two", "reinforce")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import loop, mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
@@ -18,7 +19,6 @@ from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
-from datafree_nas.data.labeller import Labeller
 
 HISTORY, PROBABILITIES = "history.jsonl", "probabilities.json"
 

@@ -8,10 +8,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import mesh, processes, seeds
-from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
+from datafree_nas.runtime.repeat import Step, repeat
 from datafree_nas.search import evolution, limits, sampling, scoring
 from datafree_nas.search.strategy import (
     SearchData,
@@ -22,7 +23,6 @@ from datafree_nas.search.strategy import (
 )
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
-from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, BatchSampler, Outputs, TrainState
 
 

@@ -10,9 +10,9 @@ from datafree_nas import spaces
 from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, seeds
-from datafree_nas.runtime.repeat import Repeated
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, lower, on_all
+from datafree_nas.runtime.repeat import Repeated
 from datafree_nas.search import architecture_file, given, hardware, registry
 from datafree_nas.search.run import check_images, search
 from datafree_nas.search.strategy import SearchData

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.layers import initial
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
@@ -15,7 +16,6 @@ from datafree_nas.runtime.precision import weights_in
 from datafree_nas.runtime.values import Values
 from datafree_nas.spaces.ops import Gates
 from datafree_nas.spaces.space import Architecture, Space
-from datafree_nas.data.labeller import Labeller
 from datafree_nas.training.trainer import Batch, Outputs, TrainData, TrainState
 
 

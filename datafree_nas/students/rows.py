@@ -94,9 +94,7 @@ def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _Row]:
     return {
         "synthetic": _Row("student", "synthetic", lambda: inputs.synthetic, found),
         "real": _Row("student", "real", inputs.real, found),
-        "noise": _Row(
-            "student", "noise", lambda: noise(shape, inputs.labeller, seed), found
-        ),
+        "noise": _Row("student", "noise", lambda: noise(shape, inputs.labeller, seed), found),
         "random": _Row("random architecture", "synthetic", lambda: inputs.synthetic, rival),
     }
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from datafree_nas import teachers
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, programs
-from datafree_nas.runtime.repeat import repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, on_all
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.stage import Stage
 from datafree_nas.synthesis import store, synthesize, synthesizer
 from datafree_nas.teachers import Teacher

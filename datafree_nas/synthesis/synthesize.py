@@ -20,7 +20,6 @@ import numpy as np
 from datafree_nas.data.augment import normalize
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import checkpoint, loop, mesh, mirror, processes, seeds
-from datafree_nas.runtime.repeat import repeat
 from datafree_nas.runtime.behind import Behind
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
@@ -34,6 +33,7 @@ from datafree_nas.runtime.files import (
 )
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.precision import DTYPES
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.runtime.values import (
     BATCH_SIZE,
     BETAS,
@@ -53,7 +53,6 @@ from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
 from datafree_nas.synthesis.canvas import centre
 from datafree_nas.synthesis.noise import NOISES
 from datafree_nas.teachers import Teacher, apply_with_taps
-
 
 # values of the fields of `config.synthesis`
 FIELDS: dict[str, Values] = {

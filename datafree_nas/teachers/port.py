@@ -88,7 +88,9 @@ def port(
         UserError: the file cannot be read or does not fit; the message lists what does not fit.
     """
     if arch != "auto":
-        registry.create_teacher(arch, num_classes, **changes)  # reports a mistake before the file is read
+        registry.create_teacher(
+            arch, num_classes, **changes
+        )  # reports a mistake before the file is read
     tensors = torch_file.read(file)
     found = match(arch, tensors, num_classes, prefix, ignore, **changes)
     variables = convert(found, tensors)

@@ -14,11 +14,11 @@ from datafree_nas.data.labeller import Labeller
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
 from datafree_nas.runtime import loop, mesh, processes
-from datafree_nas.runtime.repeat import repeat
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.precision import weights_in
+from datafree_nas.runtime.repeat import repeat
 from datafree_nas.training import stream, trainer
 from datafree_nas.training.recipe import optimizer
 from datafree_nas.training.trainer import (
@@ -75,7 +75,9 @@ def fit(
             data = trainer.data_of(images, labeller.variables, recipe)
         state = loop.run(
             phases(model, labeller, recipe),
-            trainer.create_train_state(train_key, variables, optimizer(recipe), average=recipe.ema > 0),
+            trainer.create_train_state(
+                train_key, variables, optimizer(recipe), average=recipe.ema > 0
+            ),
             data,
             label=label,
             directory=directory / "working",

@@ -37,7 +37,10 @@ def train_data(
     place, shape = mesh.replicated(), (count,)
     streamed = count > fitting(image_size, memory_gb)
     if streamed:
-        place, shape = stream.sharding(), (stream.part_length(image_size, recipe), recipe.batch_size)
+        place, shape = (
+            stream.sharding(),
+            (stream.part_length(image_size, recipe), recipe.batch_size),
+        )
 
     def array(*inner: int, dtype: Any = jnp.float32) -> Any:
         return abstract(*shape, *inner, dtype=dtype, sharding=place)
@@ -74,9 +77,7 @@ def of_training(
     key = jax.random.key(0)
     with processes.alone():  # these shapes are on no device yet
         state = jax.eval_shape(
-            lambda v: trainer.create_train_state(
-                key, v, optimizer(recipe), average=recipe.ema > 0
-            ),
+            lambda v: trainer.create_train_state(key, v, optimizer(recipe), average=recipe.ema > 0),
             jax.eval_shape(model.init, key, image),
         )
     return programs.lower(name, recipe.batch_size, phase.advance, on_all(state), images)

@@ -73,7 +73,10 @@ def test_iterations_are_the_same(how, traced):
 @pytest.mark.full
 def test_terms_in_bfloat16():
     """Nearly the same on both sides; the plain one stays in float32."""
-    teacher, config = teachers.create_teacher("cifar_resnet8"), synthesis.synthesis_config(dtype="bfloat16")
+    teacher, config = (
+        teachers.create_teacher("cifar_resnet8"),
+        synthesis.synthesis_config(dtype="bfloat16"),
+    )
     config.update(margin=0, flip=False)
     model = torch_models.random("cifar_resnet8", teacher.num_classes)
     frozen = synthesizer.Frozen(synthesis.port(teacher, model))

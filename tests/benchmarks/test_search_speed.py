@@ -73,7 +73,9 @@ def test_supernets_have_the_same_weights(name, cells):
 @pytest.mark.full
 def test_logits_are_the_same(random_variables):
     """Of paths and of a mixture, in train mode."""
-    space = spaces.create_space("nasbench201", num_classes=7, image_size=(8, 8, 3), channels=4, cells=1)
+    space = spaces.create_space(
+        "nasbench201", num_classes=7, image_size=(8, 8, 3), channels=4, cells=1
+    )
     supernet = space.supernet()
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
     variables = random_variables(supernet, x, jnp.array(PATHS[0]))

@@ -15,7 +15,9 @@ from datafree_nas.spaces import latency
 from datafree_nas.training.trainer import Preprocessing
 from tests import tiny
 
-SPACE = spaces.create_space("nasbench201", num_classes=10, image_size=(8, 8, 1), channels=4, cells=1)
+SPACE = spaces.create_space(
+    "nasbench201", num_classes=10, image_size=(8, 8, 1), channels=4, cells=1
+)
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
 MACS, PARAMS = (cost(SPACE.decode(CELL)) for cost in (SPACE.macs, SPACE.params))
 NOTHING = "000000"

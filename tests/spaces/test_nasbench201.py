@@ -11,7 +11,9 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces.nasbench201 import OPS
 
 SPACE = spaces.create_space("nasbench201")  # as published: 16 channels, 5 cells a stage, 32x32x3
-SMALL = spaces.create_space("nasbench201", num_classes=7, image_size=(8, 12, 1), channels=4, cells=2)
+SMALL = spaces.create_space(
+    "nasbench201", num_classes=7, image_size=(8, 12, 1), channels=4, cells=2
+)
 NONE, SKIP, CONV3 = OPS.index("none"), OPS.index("skip_connect"), OPS.index("nor_conv_3x3")
 
 

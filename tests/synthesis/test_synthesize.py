@@ -213,7 +213,9 @@ def test_a_teacher_without_batch_norm_is_refused(tmp_path, config):
         def __call__(self, x, train=False):
             return nn.Dense(10)(jnp.mean(x, axis=(1, 2)))
 
-    like = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+    like = teachers.create_teacher(
+        "cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,)
+    )
     teacher = dataclasses.replace(like, model=Plain())
     variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     with pytest.raises(UserError, match="no BatchNorm layers"):

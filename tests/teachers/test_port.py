@@ -165,7 +165,10 @@ def test_all_architectures_with_the_same_keys_are_known():
             table = port.key_table(leaves, rename)
             shapes = frozenset((key, port.at(leaves, path).shape) for key, path in table.items())
             for other in seen.setdefault(shapes, []):
-                assert other in (*registry.variants_of(name), registry.create_teacher(name).variant_of)
+                assert other in (
+                    *registry.variants_of(name),
+                    registry.create_teacher(name).variant_of,
+                )
             seen[shapes].append(name)
 
 

@@ -131,7 +131,9 @@ def test_what_is_small_enough_is_held():
 def synthetic(tmp_path):
     """Two shards of four images."""
     layout = store.Layout(tmp_path / "synthetic", 2)
-    teacher = teachers.create_teacher("cifar_resnet8", image_size=(4, 4, 1), mean=(0.5,), std=(0.5,))
+    teacher = teachers.create_teacher(
+        "cifar_resnet8", image_size=(4, 4, 1), mean=(0.5,), std=(0.5,)
+    )
     generator = np.random.default_rng(0)
     for number in range(2):
         images = ImageSet(
