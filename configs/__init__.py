@@ -1,1 +1,1 @@
-"""Experiments, one a file."""
+"""The experiments, one per file."""

@@ -1,10 +1,10 @@
-"""What the CIFAR-10 experiments share: a ResNet-20, and images made out of it."""
+"""Settings that the CIFAR-10 experiments share: a ResNet-20, and images made from it."""
 
 from configs import common
 
 
 def start(name, arg):
-    """As `common.start`, with teacher and synthesis for one accelerator, or for two CPU cores."""
+    """Calls `common.start`; sets teacher and synthesis for an accelerator, or for two CPU cores."""
     config, quick = common.start(name, arg)
     config.data.source = "tfds:cifar10"
     config.teacher.arch = "cifar_resnet20"
@@ -22,7 +22,8 @@ def start(name, arg):
         tv_l2=2e-3,
         l2=0.0,
     )
-    # Strong augmentation, which the teacher labels: without it a student knows these images alone.
+    # Strong augmentation, with labels from the teacher: without it, a student knows only these
+    # images.
     config.student.train.update(
         crop_padding=0, crop_scale=(0.25, 1.0), color_jitter=(0.4, 0.4, 0.4, 0.1)
     )
@@ -32,7 +33,7 @@ def start(name, arg):
 
 
 def quick_search(config):
-    """A few steps and a few architectures: the whole path, and accuracies that mean nothing."""
+    """Sets a few steps and architectures: all stages run, but the accuracies mean nothing."""
     config.search.train.update(steps=60, batch_size=32, warmup=0, log_every=10)
     config.search.alphas.learning_rate = 0.03
     config.search.calibration_batches = 4

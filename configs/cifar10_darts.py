@@ -1,30 +1,30 @@
-r"""CIFAR-10: cells by DARTS, out of a ResNet-20 whose training data nobody has.
+r"""CIFAR-10: cells by DARTS, from a ResNet-20 without its training data.
 
     python -m datafree_nas.main --config=configs/cifar10_darts.py --workdir=DIR \
         --config.teacher.checkpoint=cifar10_resnet20.th
 
 The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
-Options: `cifar10_darts.py:quick,data=real,seed=1`.
+Options follow the file name: `cifar10_darts.py:quick,data=real,seed=1`.
 
-Space and recipes are those of the DARTS paper: 50 epochs of search, half of the images for the
-alphas; 600 epochs of training with 36 channels, 20 cells, cutout, auxiliary head and drop path.
-Learning rates and clipping account for gradients that are nine times smaller, see
+The search space and the training are those of the DARTS paper: 50 epochs of search with half of the
+images for the alphas; 600 epochs of training with 36 channels, 20 cells, cutout, auxiliary head and
+drop path. Learning rates and clipping are adapted to gradients that are nine times smaller, see
 `search.train.learning_rate`. `--config.search.darts.order=second` is the second-order search.
 
-The full size wants an accelerator and has not been run yet. `:quick` is the same path in
-miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+The full size needs an accelerator and has not been run yet. `:quick` runs all stages in miniature
+on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
 from ml_collections import ConfigDict
 
 from configs import cifar10
 
-SMALLER = 9  # gradients, with labels at T = 3 and without a factor of T²
+SMALLER = 9  # factor by which gradients are smaller, with labels at T = 3 and without the factor T²
 
 
 def get_config(arg=""):
-    """Sized for one accelerator."""
+    """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("cifar10_darts", arg)
     config.search.strategy = "darts"
     config.search.held_out = 0.5

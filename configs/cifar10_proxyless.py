@@ -1,19 +1,19 @@
-r"""CIFAR-10: a chain of MBConv blocks by ProxylessNAS, out of a ResNet-20 without its data.
+r"""CIFAR-10: a chain of MBConv blocks by ProxylessNAS, from a ResNet-20 without its data.
 
     python -m datafree_nas.main --config=configs/cifar10_proxyless.py --workdir=DIR \
         --config.teacher.checkpoint=cifar10_resnet20.th
 
 The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
-Options: `cifar10_proxyless.py:quick,data=real,seed=1`.
+Options follow the file name: `cifar10_proxyless.py:quick,data=real,seed=1`.
 
-Space and recipes are the release's, with strides for small images: a quarter of the steps on
-weights alone, then a step of the alphas after every fifth of the weights, with the expected MACs in
-their loss. `--config.search.hardware.cost=latency` takes times measured on your device instead
-(docs/latency.md).
+The search space and the training are those of the release, with strides for small images. A quarter
+of the steps train only weights; then one step of the alphas, with the expected MACs in their loss,
+follows every fifth step of the weights. `--config.search.hardware.cost=latency` uses times measured
+on your device instead of MACs (docs/latency.md).
 
-The full size wants an accelerator and has not been run yet. `:quick` is the same path in
-miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+The full size needs an accelerator and has not been run yet. `:quick` runs all stages in miniature
+on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ from configs import cifar10
 
 
 def get_config(arg=""):
-    """Sized for one accelerator."""
+    """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("cifar10_proxyless", arg)
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5

@@ -1,15 +1,17 @@
-r"""CIFAR-10: a ShuffleNetV2 by SPOS, out of a ResNet-20 whose training data nobody has.
+r"""CIFAR-10: a ShuffleNetV2 by SPOS, from a ResNet-20 without its training data.
 
     python -m datafree_nas.main --config=configs/cifar10_spos.py --workdir=DIR \
         --config.teacher.checkpoint=cifar10_resnet20.th
 
 The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
-Options: `cifar10_spos.py:quick,data=real,seed=1`.
+Options follow the file name: `cifar10_spos.py:quick,data=real,seed=1`.
 
-Space and recipe are the release's, with a first convolution of stride 1 for small images and
-batches of 256. The full size wants an accelerator and has not been run yet. `:quick` is the same
-path in miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+The search space and the training are those of the release, with stride 1 in the first convolution,
+for small images, and batches of 256.
+
+The full size needs an accelerator and has not been run yet. `:quick` runs all stages in miniature
+on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +20,7 @@ from configs import cifar10
 
 
 def get_config(arg=""):
-    """Sized for one accelerator."""
+    """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("cifar10_spos", arg)
     config.search.space = ConfigDict(
         {

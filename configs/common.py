@@ -1,56 +1,72 @@
-"""Every field there is, with its meaning. Experiments change what differs."""
+"""All fields of a config, with their defaults. An experiment changes some of them.
+
+The comment beside or above a field is its meaning in docs/configs.md.
+"""
 
 from ml_collections import ConfigDict
 
 
 def recipe(**changes) -> ConfigDict:
-    """A training block, used by the teacher, the supernet and the students."""
+    """Builds a training block, which the teacher, the supernet and the students have."""
     config = ConfigDict()
-    config.steps = 1000  # of the optimizer
-    config.batch_size = 128  # over all devices
-    config.dtype = "float32"  # of layers, the teacher's too; or "bfloat16"; the rest: float32
-    # Peak, after the warm-up. Distillation at T = 3 has no T² factor, so its gradients are small:
-    # 0.5, as in the release; 0.1 for hard labels.
+    config.steps = 1000  # number of steps of the optimizer
+    config.batch_size = 128  # images per step, over all devices together
+    # type in which layers compute, the teacher's too: "float32" or "bfloat16"; weights, statistics
+    # and losses are float32
+    config.dtype = "float32"
+    # Peak, after the warm-up. Use about 0.5 with labels="teacher" or "stored", as in the release,
+    # and 0.1 with "hard". (Our distillation loss has no factor T², so its gradients are about 9
+    # times smaller at temperature 3.)
     config.learning_rate = 0.5
-    config.schedule = "cosine"  # or "linear", "exponential"; from the peak down
-    config.final_learning_rate = 0.0  # where it ends
-    config.warmup = 0  # steps
-    config.momentum = 0.9  # of SGD
-    config.nesterov = True  # or heavy-ball momentum
-    config.weight_decay = 5e-4  # added to the gradient
-    config.decay_all = False  # also of biases and of BatchNorm; or of kernels only
-    config.clip = 0.0  # of the gradient's global norm; 0: none
-    config.labels = "teacher"  # the teacher on the augmented crop; "stored" logits; or "hard"
-    config.temperature = 3.0  # of both sides of the distillation loss
-    config.hard_weight = 0.0  # share of hard labels in the loss beside soft ones
-    config.label_smoothing = 0.0  # of hard labels
-    config.dropout = 0.0  # before the head
-    config.drop_path = 0.0  # at the end, from 0 at the start; students of "darts" only
-    config.auxiliary = 0.0  # weight of the auxiliary head's loss; students of "darts" only
-    config.ema = 0.0  # of the weights, that are kept instead of the last; 0: none; not in searches
-    config.calibration_batches = 0  # after training, BatchNorm's average over these; 0: as it is
-    config.crop_padding = 4  # pixels of black, then a random window
-    config.crop_scale = ()  # (least, greatest) area of a resized crop, share of the image's
-    config.flip = True  # with probability one half
-    config.color_jitter = ()  # brightness, contrast, saturation, hue: greatest change; hue in turns
-    config.lighting = 0.0  # deviation of AlexNet's colour noise, in ImageNet's eigenvalues
-    config.cutout = 0  # pixels, side of a square set to the mean
-    config.mixup = False  # each image with another one, by a random share; for labels "teacher"
-    config.log_every = 50  # steps
+    # decay of the learning rate after the peak: "cosine", "linear" or "exponential"
+    config.schedule = "cosine"
+    config.final_learning_rate = 0.0  # learning rate at the last step
+    config.warmup = 0  # steps at the beginning in which the learning rate rises from 0 to the peak
+    config.momentum = 0.9  # momentum of SGD
+    config.nesterov = True  # Nesterov momentum; False: heavy-ball momentum
+    config.weight_decay = 5e-4  # factor of the weights that is added to their gradient
+    config.decay_all = False  # decay biases and BatchNorm's weights too; False: kernels only
+    config.clip = 0.0  # largest global norm of the gradient; 0: no clipping
+    # "teacher": the teacher labels each augmented image; "stored": its logits from the synthetic
+    # data set; "hard": class labels
+    config.labels = "teacher"
+    config.temperature = 3.0  # temperature T of both sides of the distillation loss
+    config.hard_weight = 0.0  # share of hard labels in a loss with soft labels (the teacher's)
+    config.label_smoothing = 0.0  # smoothing of hard labels; 0: none
+    config.dropout = 0.0  # dropout rate before the head; 0: none
+    # rate of drop path at the last step, rising from 0; only for students of "darts"
+    config.drop_path = 0.0
+    config.auxiliary = 0.0  # weight of the auxiliary head's loss; only for students of "darts"
+    # decay of a moving average of the weights, kept instead of the last; 0: none; not in searches
+    config.ema = 0.0
+    # batches for new averages of BatchNorm's statistics after training; 0: none; not in searches
+    config.calibration_batches = 0
+    config.crop_padding = 4  # pixels of black around the image before a random crop; 0: no crop
+    # (least, greatest) area of a random resized crop, as shares of the image; empty: no such crop
+    config.crop_scale = ()
+    config.flip = True  # mirror each image with probability one half
+    # largest change of (brightness, contrast, saturation, hue), of the hue in turns; empty: none
+    config.color_jitter = ()
+    # standard deviation of AlexNet's colour noise, in units of ImageNet's eigenvalues; 0: none
+    config.lighting = 0.0
+    config.cutout = 0  # side of a square that is set to the mean colour, in pixels; 0: none
+    # mix each image with another one, by a random share; needs labels="teacher"
+    config.mixup = False
+    config.log_every = 50  # steps between two rows of metrics
     config.update(changes)
     return config
 
 
 def start(name: str, arg: str) -> tuple[ConfigDict, bool]:
-    """The beginning of an experiment with the options that its file is given.
+    """Builds the config that an experiment starts from, with the options of the command line.
 
     Args:
-        name: of the experiment.
-        arg: what follows the file's name and a colon: `quick`, `data=real`, `seed=N`, joined by
+        name: name of the experiment.
+        arg: options after the file's name and a colon: `quick`, `data=real`, `seed=N`, joined by
             commas.
 
     Returns:
-        The config, whose name has the options in it, and whether it should be quick.
+        The config, whose name has the options in it, and whether `quick` is one of them.
     """
     config, words = get_config(), arg.split(",") if arg else []
     for word in words:
@@ -66,115 +82,167 @@ def start(name: str, arg: str) -> tuple[ConfigDict, bool]:
 
 
 def get_config() -> ConfigDict:
-    """The paper's settings, as far as they do not depend on the data."""
+    """Builds the config with the paper's settings, as far as they do not depend on the data."""
     config = ConfigDict()
-    config.name = ""  # of the experiment; without --workdir, the run is in runs/NAME
-    config.seed = 0  # of everything
+    config.name = ""  # name of the experiment; without --workdir, the run is in runs/NAME
+    config.seed = 0  # seed of all random numbers
 
-    # Natural images: for the last evaluation, and wherever the config asks for real data.
+    # Labelled natural images, if there are any: to test the result, and for comparisons with real
+    # data.
     config.data = ConfigDict()
-    config.data.source = ""  # digits, tfds:NAME, folder:DIR, npz:FILE, or none
-    config.data.data_dir = ""  # where TFDS finds its data sets
-    # A set with more pixels, in 10^9 bytes, is not kept on every device: training streams it, and a
-    # search takes a random part. ImageNet at 224 pixels has 193, CIFAR-10 0.15; 0: stream any.
+    # labelled natural images: digits, tfds:NAME, folder:DIR or npz:FILE; empty: none
+    config.data.source = ""
+    config.data.data_dir = ""  # folder of the data sets of TFDS; empty: the default of TFDS
+    # Largest set of images that is kept on every device, in 10^9 bytes of pixels. Training streams
+    # a larger one, and a search takes a random part of it. ImageNet at 224 pixels has 193, CIFAR-10
+    # 0.15; 0: stream every set.
     config.data.memory_gb = 4.0
-    # File with the names of the classes, one a line, in the order of the teacher's outputs. Class
-    # folders and labels that are text are looked up in it; empty: the teacher's own names, if any.
+    # Text file with the names of the classes, one per line, in the order of the teacher's outputs.
+    # Names of class folders, and labels that are text, are looked up in it. Empty: the names in the
+    # teacher's card, if it has any.
     config.data.classes = ""
-    config.data.train_split = "train"  # its name in the source
-    config.data.test_split = "test"  # its name in the source
+    config.data.train_split = "train"  # name of the training images in the source
+    config.data.test_split = "test"  # name of the test images in the source
 
     config.teacher = ConfigDict()
-    config.teacher.arch = ""  # docs/teachers.md lists them; auto: what the checkpoint holds
-    config.teacher.factory = ""  # a model of your own instead: package.module:function
-    config.teacher.checkpoint = ""  # a PyTorch file, or what port_torch wrote; none: train one
-    config.teacher.prefix = ""  # where in the file the weights are; empty: find them
-    config.teacher.num_classes = 0  # 0: as published, or as the checkpoint's head has
-    config.teacher.image_size = ()  # (h, w, c); empty: as published
-    config.teacher.mean = ()  # per channel, of pixels in [0, 1]; empty: as published
-    config.teacher.std = ()  # likewise
-    config.teacher.train = recipe(labels="hard", learning_rate=0.1)  # if there is no checkpoint
+    # architecture, see docs/teachers.md; auto: the one that the checkpoint fits
+    config.teacher.arch = ""
+    # function that builds a model of your own, instead of arch: package.module:function
+    config.teacher.factory = ""
+    # a PyTorch file, or a folder written by port_torch; empty: train a teacher
+    config.teacher.checkpoint = ""
+    # where in the file the weights are, e.g. model_ema; empty: find them
+    config.teacher.prefix = ""
+    # number of classes; 0: as published, or as the checkpoint's head has
+    config.teacher.num_classes = 0
+    config.teacher.image_size = ()  # (height, width, channels) of the images; empty: as published
+    # mean per channel in your training code, of pixels in [0, 1]; empty: as published
+    config.teacher.mean = ()
+    # standard deviation per channel in your code, of pixels in [0, 1]; empty: as published
+    config.teacher.std = ()
+    # training of the teacher, if there is no checkpoint
+    config.teacher.train = recipe(labels="hard", learning_rate=0.1)
 
     config.synthesis = ConfigDict()
-    config.synthesis.images = 1000  # a round
-    config.synthesis.batch_size = 50  # a work unit; terms with norms depend on it
-    config.synthesis.rounds = 10  # of recursive label calibration
-    config.synthesis.label_temperature = 1.0  # of the teacher's predictions as next targets
-    config.synthesis.margin = 32  # canvas minus window, pixels; 0 turns the regional update off
-    config.synthesis.resolutions = ((2, 2000), (1, 3000))  # (pooling, iterations), in order
-    config.synthesis.noise = "white"  # that a canvas begins with; or "pink", as natural images are
+    # images per round, a multiple of batch_size; the images of all rounds are kept
+    config.synthesis.images = 1000
+    # Images optimized together and written as one shard. tv_l2 is a norm over the batch, and
+    # batch_norm compares statistics of the batch: retune both if you change this.
+    config.synthesis.batch_size = 50
+    config.synthesis.rounds = 10  # rounds of recursive label calibration
+    # temperature of the teacher's predictions that become targets of the next round
+    config.synthesis.label_temperature = 1.0
+    # pixels by which the canvas is larger than the teacher's image; 0: no regional update
+    config.synthesis.margin = 32
+    # (pooling, iterations) of each resolution, in order; pooling 2: half the height and width
+    config.synthesis.resolutions = ((2, 2000), (1, 3000))
+    # noise that a canvas begins with: "white", or "pink", like natural images
+    config.synthesis.noise = "white"
     config.synthesis.flip = True  # mirror the window with probability one half
-    config.synthesis.dtype = "float32"  # of the teacher's layers; or "bfloat16"; losses: float32
-    config.synthesis.learning_rate = 0.25  # of Adam, after the warm-up; then a half-cosine to 0
-    config.synthesis.warmup = 100  # iterations
-    config.synthesis.betas = (0.5, 0.9)  # of Adam
-    # The weights of the terms of the loss; 0 drops a term.
-    config.synthesis.cross_entropy = 1.0  # with the targets
-    config.synthesis.batch_norm = 0.01  # distance to the running statistics, over all layers
-    config.synthesis.first_batch_norm = 10.0  # times the above, at the first layer
-    config.synthesis.batch_norm_group = 0  # images that share statistics; 0: the whole batch
-    config.synthesis.tv_l1 = 0.0  # total variation, mean absolute differences
-    config.synthesis.tv_l2 = 1e-4  # total variation, a norm over the batch
-    config.synthesis.l2 = 1e-5  # norm of an image
-    config.synthesis.competition = 0.0  # DeepInversion's adaptive term
-    config.synthesis.competition_temperature = 3.0  # of both sides of that term
-    config.synthesis.competitor = ""  # the student it competes with: a ported model's directory
-    config.synthesis.log_every = 50  # iterations
+    # type in which the teacher's layers compute: "float32" or "bfloat16"; losses are float32
+    config.synthesis.dtype = "float32"
+    # peak learning rate of Adam, after the warm-up; then half a cosine down to 0, per resolution
+    config.synthesis.learning_rate = 0.25
+    # iterations at the beginning of each resolution in which the learning rate rises
+    config.synthesis.warmup = 100
+    config.synthesis.betas = (0.5, 0.9)  # betas of Adam
+    config.synthesis.cross_entropy = 1.0  # weight of the cross-entropy with the targets; 0 drops it
+    # weight of the distance to the running statistics, a sum over BatchNorm layers; 0 drops it
+    config.synthesis.batch_norm = 0.01
+    config.synthesis.first_batch_norm = 10.0  # factor of the first BatchNorm layer in that sum
+    # images whose statistics are taken together; 0: the whole batch
+    config.synthesis.batch_norm_group = 0
+    # weight of total variation as mean absolute differences of pixels; 0 drops it
+    config.synthesis.tv_l1 = 0.0
+    config.synthesis.tv_l2 = 1e-4  # weight of total variation as a norm over the batch; 0 drops it
+    config.synthesis.l2 = 1e-5  # weight of the norm of an image; 0 drops it
+    config.synthesis.competition = 0.0  # weight of DeepInversion's adaptive term; 0 drops it
+    config.synthesis.competition_temperature = 3.0  # temperature of both sides of the adaptive term
+    config.synthesis.competitor = ""  # student of the adaptive term: a folder written by port_torch
+    config.synthesis.log_every = 50  # iterations between two rows of metrics
 
     config.search = ConfigDict()
-    config.search.strategy = "spos"  # or "darts", "proxyless", "random"; "given": no search
-    # For "given": text as in docs/students.md, or the path of another run's architecture.json.
+    # "spos", "darts", "proxyless" or "random"; "given": no search, see architecture
+    config.search.strategy = "spos"
+    # only for strategy "given": the architecture as text, see docs/students.md, or the path of
+    # another run's architecture.json
     config.search.architecture = ""
-    config.search.data = "synthetic"  # or "real", for comparison
+    config.search.data = "synthetic"  # images of the search: "synthetic", or "real" for comparison
     config.search.space = ConfigDict()
-    # "darts", "nasbench201", "nasbench_macro", "proxyless" or "shufflenet".
+    # search space: "darts", "nasbench201", "nasbench_macro", "proxyless" or "shufflenet"
     config.search.space.name = "nasbench201"
-    config.search.space.channels = 16  # of the first stage; other spaces have other settings
-    config.search.space.cells = 5  # per stage
-    # A cheaper search, on images averaged over squares of so many pixels, with labels "stored".
+    # channels of the first stage; other spaces have other settings
+    config.search.space.channels = 16
+    config.search.space.cells = 5  # cells per stage; other spaces have other settings
+    # Side of the squares over which the search averages its images, in pixels: 2 halves the
+    # resolution, so that the search is cheaper. Above 1 it needs train.labels="stored" or "hard".
     config.search.pool = 1
-    config.search.held_out = 0.2  # share of the images kept for scoring
-    config.search.train = recipe()  # of the supernet
+    # share of the images that do not train weights: architectures are scored on them, and "darts"
+    # and "proxyless" train their alphas on them
+    config.search.held_out = 0.2
+    config.search.train = recipe()  # training of the supernet
     config.search.spos = ConfigDict()
-    config.search.spos.sampling = "uniform"  # of paths; "binned" by MACs; "fair": ops in turn
-    config.search.spos.bins = ()  # of "binned": lowest MACs, highest MACs, number of bins
-    # Of "darts" and "proxyless": one number an op at every position.
+    # sampling of paths: "uniform"; "binned": evenly over MACs; "fair": all ops equally often
+    config.search.spos.sampling = "uniform"
+    config.search.spos.bins = ()  # for "binned": (lowest MACs, highest MACs, number of bins)
+    # Alphas are the architecture parameters of "darts" and "proxyless": one number per op at every
+    # position.
     config.search.alphas = ConfigDict()
-    config.search.alphas.learning_rate = 3e-4  # Adam's; 1e-3 in ProxylessNAS
-    config.search.alphas.betas = (0.5, 0.999)  # (0, 0.999) in ProxylessNAS
-    config.search.alphas.weight_decay = 1e-3  # 0 in ProxylessNAS
+    # learning rate of Adam for the alphas, the parameters that weigh the ops in "darts" and
+    # "proxyless"; 1e-3 in ProxylessNAS
+    config.search.alphas.learning_rate = 3e-4
+    # betas of Adam for the alphas; (0, 0.999) in ProxylessNAS
+    config.search.alphas.betas = (0.5, 0.999)
+    config.search.alphas.weight_decay = 1e-3  # weight decay of the alphas; 0 in ProxylessNAS
     config.search.darts = ConfigDict()
-    config.search.darts.order = "first"  # "second", or "second_fd" by finite difference
-    config.search.darts.beta_darts = 0.0  # final weight of log Σ exp alpha; 50 in its paper
-    config.search.darts.sdarts_rs = 0.0  # final random change of the mixture; 0.3 in its paper
+    # gradient of the alphas: "first" order, "second" order, or "second_fd" by finite differences
+    config.search.darts.order = "first"
+    # weight of Beta-DARTS's log Σ exp alpha at the last step, rising from 0; 50 in its paper
+    config.search.darts.beta_darts = 0.0
+    # largest random change of the mixture at the last step, rising from 0; 0.3 in its paper
+    config.search.darts.sdarts_rs = 0.0
     config.search.proxyless = ConfigDict()
-    config.search.proxyless.gradient = "two"  # paths; "full": all of them; or "reinforce"
-    config.search.proxyless.warmup = 0  # of the steps, on weights alone
-    config.search.proxyless.every = 5  # weight steps for a step of the alphas
-    config.search.proxyless.baseline_decay = 0.99  # of REINFORCE's mean reward
-    config.search.proxyless.reward_exponent = 0.1  # of reference / cost
-    config.search.latency_table = ""  # of this space, by python -m benchmarks.latency
+    # gradient of the alphas: from "two" drawn ops per position, from all ("full"), or "reinforce"
+    config.search.proxyless.gradient = "two"
+    config.search.proxyless.warmup = 0  # steps at the beginning that train only weights
+    config.search.proxyless.every = 5  # steps of the weights for one step of the alphas
+    config.search.proxyless.baseline_decay = 0.99  # decay of the mean reward, for "reinforce"
+    # exponent of reference / cost in the reward, for "reinforce"
+    config.search.proxyless.reward_exponent = 0.1
+    # file of measured latencies of this space, from python -m benchmarks.latency; empty: none
+    config.search.latency_table = ""
     config.search.hardware = ConfigDict()
-    config.search.hardware.cost = "none"  # or "macs", "params", "latency"
-    config.search.hardware.reference = 100e6  # what it should be; of latency in ms
-    config.search.hardware.form = "mul#log"  # or "add#linear"
-    config.search.hardware.alpha = 0.2  # of "mul#log"
-    config.search.hardware.beta = 0.3  # exponent of "mul#log"
-    config.search.hardware.penalty = 0.1  # lambda of "add#linear"
-    config.search.calibration_batches = 20  # for BatchNorm, before a score
-    config.search.score = "correlation"  # of logits with the teacher's; or "agreement", "kl"
+    # cost in the loss of "proxyless": "macs", "params" or "latency"; or "none"
+    config.search.hardware.cost = "none"
+    config.search.hardware.reference = 100e6  # the cost to aim for; a latency is in ms
+    # how the cost enters the loss: "mul#log" or "add#linear"
+    config.search.hardware.form = "mul#log"
+    config.search.hardware.alpha = 0.2  # factor of the loss in "mul#log"
+    config.search.hardware.beta = 0.3  # exponent of the cost in "mul#log"
+    config.search.hardware.penalty = 0.1  # weight of the cost in "add#linear" (lambda)
+    # batches over which BatchNorm's statistics are averaged before a score
+    config.search.calibration_batches = 20
+    # "correlation" with the teacher's logits; "agreement" on the top class; or "kl" divergence
+    config.search.score = "correlation"
     config.search.evolution = ConfigDict()
-    config.search.evolution.population = 50  # architectures a generation
-    config.search.evolution.generations = 20  # the first of which is random
-    config.search.evolution.parents = 10  # the best of all scored before
-    config.search.evolution.mutations = 25  # children of one parent a generation
-    config.search.evolution.crossovers = 25  # children of two parents a generation
-    config.search.evolution.mutation_probability = 0.1  # of every choice
-    config.search.evolution.max_macs = 0  # 0: no limit
-    config.search.evolution.max_params = 0  # 0: no limit
-    config.search.evolution.max_latency = 0.0  # ms, by the latency table; 0: no limit
+    config.search.evolution.population = 50  # architectures per generation
+    config.search.evolution.generations = 20  # number of generations; the first one is random
+    # number of parents: the best of all architectures scored before
+    config.search.evolution.parents = 10
+    config.search.evolution.mutations = 25  # children of one parent, per generation
+    config.search.evolution.crossovers = 25  # children of two parents, per generation
+    # probability that a mutation draws a choice anew
+    config.search.evolution.mutation_probability = 0.1
+    config.search.evolution.max_macs = 0  # most MACs that an architecture may have; 0: no limit
+    # most parameters that an architecture may have; 0: no limit
+    config.search.evolution.max_params = 0
+    # longest latency by the latency table, in ms; 0: no limit
+    config.search.evolution.max_latency = 0.0
 
     config.student = ConfigDict()
-    config.student.rows = ("synthetic", "real", "noise", "random")  # of the table
-    config.student.train = recipe()  # of every row
+    # Students in the result table. "synthetic" is the result. For comparison: the same architecture
+    # trained on real images ("real") or on noise ("noise"), and a random architecture trained on
+    # synthetic images ("random").
+    config.student.rows = ("synthetic", "real", "noise", "random")
+    config.student.train = recipe()  # training of every student
     return config

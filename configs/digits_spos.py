@@ -1,17 +1,17 @@
-"""The embedded default: handwritten digits, 8x8, from nothing to a table in minutes.
+"""The default experiment: handwritten digits of 8x8 pixels, from nothing to a table in minutes.
 
     python -m datafree_nas.main
 
-A ResNet-8 teacher is trained on 1297 of scikit-learn's digits; after that nothing sees real data
-until the last evaluation, on the other 500. Two minutes on two CPU cores; a student
-trained on synthetic images alone gets about 97 % of them right (docs/results.md).
+A ResNet-8 teacher is trained on 1297 of scikit-learn's digits. After that, no real images are used
+until the final test on the other 500. This takes two minutes on two CPU cores. A student that is
+trained only on synthetic images gets about 97 % of the test images right (docs/results.md).
 """
 
 from configs import common
 
 
 def get_config():
-    """Small enough for two CPU cores."""
+    """Builds the experiment, small enough for two CPU cores."""
     config = common.get_config()
     config.name = "digits_spos"
     config.data.source = "digits"
@@ -40,7 +40,7 @@ def get_config():
 
     config.search.space.update(channels=8, cells=1)
     config.search.train.update(steps=500, learning_rate=1.0, **small)
-    # Convolutions, which have to learn, are in more paths than ops without weights.
+    # With these bins, more paths have convolutions, which must learn, than ops without weights.
     config.search.spos.update(sampling="binned", bins=(250e3, 740e3, 5))
     config.search.evolution.update(
         population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=400_000

@@ -1,14 +1,14 @@
-"""What the ImageNet experiments share: an EfficientNet-Lite0, and images made out of it."""
+"""Settings that the ImageNet experiments share: an EfficientNet-Lite0, and images made from it."""
 
 from configs import common
 
 
 def start(name, arg):
-    """As `common.start`, with teacher and synthesis at full size, or for two CPU cores."""
+    """Calls `common.start`; sets teacher and synthesis at full size, or for two CPU cores."""
     config, quick = common.start(name, arg)
     config.data.test_split = "validation"
     config.teacher.arch = "efficientnet_lite0"
-    # the release has batches of 50, which four or eight devices cannot share
+    # the release has batches of 50, which cannot be split over four or eight devices
     config.synthesis.update(batch_size=40, learning_rate=0.1, batch_norm=1e-3, tv_l2=2e-2)
     config.search.train.update(crop_padding=0, crop_scale=(0.08, 1.0))
     config.student.train.update(crop_padding=0, crop_scale=(0.08, 1.0))
@@ -27,7 +27,7 @@ def start(name, arg):
 
 
 def quick_search(config):
-    """A few steps and a few architectures: the whole path, and nothing else to be expected."""
+    """Sets a few steps and architectures: all stages run, but their results mean nothing."""
     config.search.held_out = 0.5
     config.search.train.update(steps=4, batch_size=4, log_every=1)
     config.search.calibration_batches = 1

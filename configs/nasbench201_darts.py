@@ -1,19 +1,20 @@
-r"""CIFAR-10: a cell of NAS-Bench-201 by DARTS, out of a ResNet-20 whose training data nobody has.
+r"""CIFAR-10: a cell of NAS-Bench-201 by DARTS, from a ResNet-20 without its training data.
 
     python -m datafree_nas.main --config=configs/nasbench201_darts.py --workdir=DIR \
         --config.teacher.checkpoint=cifar10_resnet20.th
 
 The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
-Options: `nasbench201_darts.py:quick,data=real,seed=1`.
+Options follow the file name: `nasbench201_darts.py:quick,data=real,seed=1`.
 
-The recipe is the benchmark's for DARTS, but for the larger learning rates that soft labels want,
-and for Beta-DARTS: there plain DARTS ends at a cell of skip connections, 54.30 % in the table. The
-weight is a tenth of its paper's: gradients of soft labels are a ninth of those of hard ones.
-`--config.search.darts.sdarts_rs=0.3` is another remedy.
+The training is that of the benchmark for DARTS, with two changes: larger learning rates, which soft
+labels need, and Beta-DARTS. In the benchmark, plain DARTS ends at a cell of skip connections, with
+54.30 % in the table. The weight of Beta-DARTS is a tenth of that in its paper, as gradients of soft
+labels are a ninth of those of hard labels. Another remedy is
+`--config.search.darts.sdarts_rs=0.3`.
 
-The full size wants an accelerator and has not been run yet. `:quick` is the same path in
-miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+The full size needs an accelerator and has not been run yet. `:quick` runs all stages in miniature
+on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
 from configs import cifar10
@@ -21,7 +22,7 @@ from configs.cifar10_darts import SMALLER
 
 
 def get_config(arg=""):
-    """Sized for one accelerator."""
+    """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("nasbench201_darts", arg)
     config.search.strategy = "darts"
     config.search.held_out = 0.5

@@ -1,17 +1,18 @@
-r"""CIFAR-10: a network of NAS-Bench-Macro by ProxylessNAS, out of a ResNet-20 without its data.
+r"""CIFAR-10: a network of NAS-Bench-Macro by ProxylessNAS, from a ResNet-20 without its data.
 
     python -m datafree_nas.main --config=configs/nasbench_macro_proxyless.py --workdir=DIR \
         --config.teacher.checkpoint=cifar10_resnet20.th
 
 The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
-Options: `nasbench_macro_proxyless.py:quick,data=real,seed=1`.
+Options follow the file name: `nasbench_macro_proxyless.py:quick,data=real,seed=1`.
 
-What the network found is worth can be looked up in the benchmark's table. Its cost is in no loss
-here; `--config.search.hardware.cost=macs --config.search.hardware.reference=50e6` puts it there.
+The accuracy of the network that is found can be looked up in the benchmark's table. The loss does
+not contain the cost of the network; to add it, use
+`--config.search.hardware.cost=macs --config.search.hardware.reference=50e6`.
 
-The full size wants an accelerator and has not been run yet. `:quick` is the same path in
-miniature, for two CPU cores: docs/results.md has its time; its accuracies mean nothing.
+The full size needs an accelerator and has not been run yet. `:quick` runs all stages in miniature
+on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +21,7 @@ from configs import cifar10
 
 
 def get_config(arg=""):
-    """Sized for one accelerator."""
+    """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("nasbench_macro_proxyless", arg)
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5

@@ -1,18 +1,18 @@
-r"""CIFAR-10: a network of NAS-Bench-Macro by SPOS, out of a ResNet-20 without its data.
+r"""CIFAR-10: a network of NAS-Bench-Macro by SPOS, from a ResNet-20 without its data.
 
     python -m datafree_nas.main --config=configs/nasbench_macro_spos.py --workdir=DIR \
         --config.teacher.checkpoint=cifar10_resnet20.th
 
 The checkpoint is akamaster/pytorch_resnet_cifar10's, or a directory that port_torch wrote. The
 test images come from TFDS (`--config.data.source=tfds:cifar10`, `--config.data.data_dir=DIR`).
-Options: `nasbench_macro_spos.py:quick,data=real,seed=1`.
+Options follow the file name: `nasbench_macro_spos.py:quick,data=real,seed=1`.
 
-Paths are drawn from the larger half of the space by MACs, evenly over them: evolution on supernets
-of all paths took identities for the better blocks (docs/results.md).
+Paths are drawn from the half of the networks with more MACs, evenly over the MACs: with supernets
+trained on all paths, evolution preferred identities to better blocks (docs/results.md).
 
-What the network found is worth can be looked up in the benchmark's table. The full size wants an
-accelerator and has not been run yet. `:quick` is the same path in miniature, for two CPU cores:
-docs/results.md has its time; its accuracies mean nothing.
+The accuracy of the network that is found can be looked up in the benchmark's table. The full size
+needs an accelerator and has not been run yet. `:quick` runs all stages in miniature on two CPU
+cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +21,7 @@ from configs import cifar10
 
 
 def get_config(arg=""):
-    """Sized for one accelerator."""
+    """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("nasbench_macro_spos", arg)
     config.search.space = ConfigDict({"name": "nasbench_macro", "channels": 32})
     config.search.spos.update(sampling="binned", bins=(55e6, 107e6, 5))
