@@ -16,7 +16,7 @@ from datafree_nas.spaces.space import Space
 from datafree_nas.students import rows
 from datafree_nas.synthesis import store
 from datafree_nas.training import fit
-from datafree_nas.training.trainer import LogitsFn, Preprocessing
+from datafree_nas.data.labeller import Labeller
 
 KINDS = ("synthetic", "real", "noise")
 _NOISE = 5000  # images, if the number is not given
@@ -27,13 +27,11 @@ class Inputs(NamedTuple):
 
     Attributes:
         images: images to search on; all with the teacher's logits if the recipe uses stored ones.
-        teacher: labelling function and its variables.
-        preprocess: normalization of the bytes.
+        labeller: teacher with its weights.
     """
 
     images: ImageSet
-    teacher: tuple[LogitsFn, Any]
-    preprocess: Preprocessing
+    labeller: Labeller
 
 
 def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
@@ -52,8 +50,7 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
     if not directory and not place:
         raise UserError(f"--data={data} needs --teacher=DIR, who labels the images")
     teacher, variables = teachers.load(Path(directory or f"{place}/teacher"))
-    labelling = teachers.logits_fn(teacher), variables
-    preprocess = Preprocessing(teacher.mean, teacher.std)
+    labeller = teachers.labeller(teacher, variables)
     if kind == "synthetic":
         images = store.load(Path(place) / "synthetic")
     elif kind == "real":
@@ -62,22 +59,19 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
         images = sources.load(request, "train")
     else:
         shape = (count or _NOISE, *teacher.image_size)
-        images = rows.noise(shape, labelling, preprocess, config.seed)
+        images = rows.noise(shape, labeller, config.seed)
     if images.size < count:
         raise UserError(f"--images={count}: there are {images.size}")
     images = images.take(np.arange(count or images.size))
     if images.logits is None and config.search.train.labels == "stored":
-        logits = fit.logits_of(*labelling, np.asarray(images.images), preprocess)
+        logits = fit.logits_of(labeller, np.asarray(images.images))
         images = images._replace(logits=logits)
-    return Inputs(images, labelling, preprocess)
+    return Inputs(images, labeller)
 
 
 def space(config: ConfigDict) -> Space:
     """Builds the space that a config searches, for the images of the table, CIFAR-10's."""
-    settings = dict(config.search.space)
-    return spaces.create_space(
-        settings.pop("name"), num_classes=10, image_size=(32, 32, 3), **settings
-    )
+    return spaces.create_space(**config.search.space, num_classes=10, image_size=(32, 32, 3))
 
 
 def check_settings(directory: Path, config: ConfigDict, chosen: list[flags.FlagHolder]) -> None:

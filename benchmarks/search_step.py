@@ -13,13 +13,14 @@ from ml_collections import ConfigDict
 
 from configs import digits_spos, nasbench201_darts, nasbench201_spos
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import without_labels
 from datafree_nas.runtime.config import Config
-from datafree_nas.search import run as search
-from datafree_nas.search import sampling
+from datafree_nas.runtime.repeat import Repeated
+from datafree_nas.search import registry, sampling
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import trainer
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.data.preprocessing import Preprocessing
 
 EXPERIMENTS: dict[str, Callable[[], ConfigDict]] = {
     "nasbench201_spos": nasbench201_spos.get_config,
@@ -79,7 +80,9 @@ class Search:
     """
 
     def __init__(self, config: Config, space: Space, images: ImageSet):
-        strategy = search.create(space, _no_teacher, preprocessing(space), config)
+        strategy = registry.find(config.strategy).build(
+            space, without_labels(preprocessing(space)), config
+        )
         train, held_out = halves(images)
         self.data = SearchData(
             trainer.data_of(train, None, config.train),
@@ -88,7 +91,9 @@ class Search:
         )
         self.state = strategy.init(jax.random.key(0))
         self._config, self._space = config, space
-        self._run: Any = next(p for p in strategy.phases if p.name == "supernet").advance
+        self._run: Any = next(
+            p.advance for p in strategy.phases if isinstance(p.advance, Repeated)
+        )
 
     def advance(self, n: int) -> dict[str, jax.Array]:
         """Runs `n` steps, waits until they are done, and returns the metrics of the last."""
@@ -97,16 +102,12 @@ class Search:
 
     def paths(self, count: int) -> list[list[int]]:
         """Lists the ops at every position in the first `count` steps of SPOS."""
-        draw, key = sampling.make(self._space, self._config.spos), self.state.train.key
+        draw, key = sampling.make_path_sampler(self._space, self._config.spos), self.state.train.key
         path = jax.vmap(lambda step: self._space.gates(draw(key, step)))
         return path(jnp.arange(count)).tolist()
 
     def temporaries(self) -> int:
         """Returns the bytes of temporaries of a step's largest program, as XLA reports them."""
         programs = self._run.lower(self.state, self.data)
-        memory = [program.compile().memory_analysis() for program in programs]
+        memory = [program.compile().memory_analysis() for program in programs.values()]
         return max(m.temp_size_in_bytes for m in memory if m)
-
-
-def _no_teacher(variables: Any, x: jax.Array) -> jax.Array:
-    raise AssertionError("labels are stored")

@@ -27,7 +27,7 @@ from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import deferred_signals
 from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.search import architecture_file
-from datafree_nas.search import run as search
+from datafree_nas.search.run import search
 
 _DEFAULT = Path(__file__).parents[1] / "configs" / "nasbench201_darts.py"
 
@@ -55,11 +55,10 @@ def _run() -> None:
         inputs.check_settings(out, config, [_SPACE, _DATA, _TEACHER, _IMAGES])
         space, file = inputs.space(config), out / architecture_file.FILE
         if not file.exists():
-            search.run(
+            search(
                 out,
                 space,
-                found.teacher,
-                found.preprocessing,
+                found.labeller,
                 found.images,
                 config.search,
                 config.seed,

@@ -28,7 +28,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks import results
-from datafree_nas import resolve, teachers
+from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images
 from datafree_nas.layers import initial
@@ -43,7 +43,7 @@ from datafree_nas.search import architecture_file
 from datafree_nas.synthesis import store
 from datafree_nas.teachers import Teacher
 from datafree_nas.training import fit
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.data.labeller import Labeller
 
 _DEFAULT = Path(__file__).parents[1] / "configs" / "cifar10_spos.py"
 
@@ -63,21 +63,20 @@ def _run() -> None:
     name, model, rule = _network(config, teacher)
     test, images = _natural(config, teacher, "test"), _images(config, teacher)
     out = make_directory(Path(_OUT.value))
-    preprocess = Preprocessing(teacher.mean, teacher.std)
+    labeller = teachers.labeller(teacher, variables)
     compiled.keep()
     with lock.one_run(out), deferred_signals():
         trained = fit.fit(
             model,
             images,
-            preprocess,
+            labeller,
             config.student.train,
             seeds.key_for(config.seed, "student"),
             label=f"train {name}",
             directory=out,
-            teacher=(teachers.logits_fn(teacher), variables),
             rule=rule,
         )
-    found = fit.accuracy(partial(_logits, model), trained, test, preprocess)
+    found = fit.accuracy(Labeller(partial(_logits, model), trained, labeller.preprocessing), test)
     row = {"name": name, "images": images.size, "test_accuracy": found, "of": test.size}
     results.report([row], {"seed": config.seed}, out / "result.json")
     checkpoint.discard(out / "working")
@@ -89,7 +88,8 @@ def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule
         settings = {n: getattr(teacher, n) for n in ("num_classes", "image_size", "mean", "std")}
         known = teachers.create_teacher(_ARCH.value, **settings)
         return _ARCH.value, known.model, initial.fan_in
-    space = resolve.space(config, teacher).regularized(config.student.train)
+    sizes = {"num_classes": teacher.num_classes, "image_size": teacher.image_size}
+    space = spaces.create_space(**config.search.space, **sizes).regularized(config.student.train)
     try:
         found = architecture_file.load(Path(_FOUND.value), space)
     except UserError as error:

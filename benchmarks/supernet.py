@@ -9,8 +9,9 @@ from benchmarks.inputs import Inputs
 from datafree_nas.runtime import loop, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.metrics import MetricsWriter
-from datafree_nas.search import run as search
-from datafree_nas.search import scoring
+from datafree_nas.runtime.repeat import Repeated
+from datafree_nas.search import registry, scoring
+from datafree_nas.search.run import split
 from datafree_nas.spaces.space import Space
 
 Scorer = Callable[[list[str]], list[dict[str, float]]]
@@ -35,24 +36,26 @@ def train(directory: Path, space: Space, inputs: Inputs, config: Config, seed: i
         UserError: the config does not fit.
         Interrupted: a signal came; the state is saved.
     """
-    images, teacher, preprocess = inputs
+    images, labeller = inputs
     space = space.regularized(config.train)
-    strategy = search.create(space, teacher[0], preprocess, config)
-    data = search.split(images, teacher, preprocess, config, seed)
+    strategy = registry.find(config.strategy).build(space, labeller, config)
+    data = split(images, labeller, config, seed)
     state = loop.run(
-        [phase for phase in strategy.phases if phase.unit == "steps"],
+        [phase for phase in strategy.phases if isinstance(phase.advance, Repeated)],
         strategy.init(seeds.key_for(seed, "search")),
         data,
         label="ranking",
         directory=directory,
         writer=lambda start: MetricsWriter(directory.parent, start),
     )
-    score = scoring.make_scorer(space.supernet(), preprocess, config)
+    score = scoring.make_scorer(space.supernet(), labeller.preprocessing, config)
+
+    train_state = strategy.supernet(state)
 
     def scorer(names: list[str]) -> list[dict[str, float]]:
         architectures = [space.decode(name) for name in names]
         gates = [space.gates(jnp.asarray(a)) for a in architectures]
-        found = scoring.score_all(score, state.train, data, gates)
+        found = scoring.score_all(score, train_state, data, gates)
         return [{"score": scoring.score_of(each, config), **each} for each in found]
 
     return scorer

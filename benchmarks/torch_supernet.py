@@ -19,7 +19,7 @@ from benchmarks import search_step
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.config import Config
 from datafree_nas.spaces.nasbench201 import EDGES, NODES, OPS, NasBench201
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.data.preprocessing import Preprocessing
 
 # index of an op for every edge, or weights `[edges ops]`
 Gates = Sequence[int] | Tensor

@@ -16,9 +16,7 @@ The full size needs an accelerator and has not been run yet. `:quick` runs all s
 on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
-from ml_collections import ConfigDict
-
-from configs import cifar10
+from configs import cifar10, common
 
 SMALLER = 9  # factor by which gradients are smaller, with labels at T = 3 and without the factor T²
 
@@ -28,15 +26,7 @@ def get_config(arg=""):
     config, quick = cifar10.start("cifar10_darts", arg)
     config.search.strategy = "darts"
     config.search.held_out = 0.5
-    config.search.space = ConfigDict(
-        {
-            "name": "darts",
-            "channels": 16,
-            "cells": 8,
-            "network_channels": 36,
-            "network_cells": 20,
-        }
-    )
+    config.search.space = common.space("darts", channels=16, cells=8, network_channels=36, network_cells=20)
     shared = {"nesterov": False, "weight_decay": 3e-4, "decay_all": True, "clip": 5 / SMALLER}
     config.search.train.update(
         steps=7_800,

@@ -16,9 +16,7 @@ The full size needs an accelerator and has not been run yet. `:quick` runs all s
 on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
-from ml_collections import ConfigDict
-
-from configs import cifar10
+from configs import cifar10, common
 
 
 def get_config(arg=""):
@@ -26,15 +24,7 @@ def get_config(arg=""):
     config, quick = cifar10.start("cifar10_proxyless", arg)
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5
-    config.search.space = ConfigDict(
-        {
-            "name": "proxyless",
-            "width": 1.0,
-            "stem_stride": 1,
-            "cells": (4, 4, 4, 4, 4, 1),
-            "strides": (1, 2, 2, 1, 2, 1),
-        }
-    )
+    config.search.space = common.space("proxyless", width=1.0, stem_stride=1, cells=(4, 4, 4, 4, 4, 1), strides=(1, 2, 2, 1, 2, 1))
     config.search.train.update(steps=20_000, batch_size=256, weight_decay=4e-5, decay_all=True)
     config.search.proxyless.warmup = 5_000
     config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)

@@ -4,6 +4,7 @@ The comment beside or above a field is its meaning in docs/configs.md.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def recipe(**changes) -> ConfigDict:
@@ -54,6 +55,33 @@ def recipe(**changes) -> ConfigDict:
     config.mixup = False
     config.log_every = 50  # steps between two rows of metrics
     config.update(changes)
+    return config
+
+
+def space(name: str, **settings) -> ConfigDict:
+    """Builds the block of a search space; a setting that is None has the space's own default.
+
+    Args:
+        name: name of the space.
+        **settings: values of settings that differ from the defaults of the space.
+    """
+    config = ConfigDict()
+    # "darts", "nasbench201", "nasbench_macro", "proxyless", "shufflenet", or package.module:Class
+    # of a space of your own
+    config.name = name
+    config.channels = placeholder(object)  # channels of the first stage, or of every stage
+    config.cells = placeholder(object)  # cells of every stage, or of the supernet of "darts"
+    config.network_channels = placeholder(object)  # `channels` of the network that is trained
+    config.network_cells = placeholder(object)  # `cells` of the network that is trained
+    config.imagenet = placeholder(object)  # whether the first layers are those for ImageNet
+    config.auxiliary = placeholder(object)  # whether networks have an auxiliary head
+    config.width = placeholder(object)  # factor of all channels
+    config.repeats = placeholder(object)  # blocks of every stage
+    config.strides = placeholder(object)  # stride of the first block of every stage
+    config.stem_stride = placeholder(object)  # stride of the first convolution
+    config.dropout = placeholder(object)  # share of features left out before the head
+    with config.unlocked():  # for settings of a space of your own
+        config.update(settings)
     return config
 
 
@@ -168,12 +196,7 @@ def get_config() -> ConfigDict:
     # another run's architecture.json
     config.search.architecture = ""
     config.search.data = "synthetic"  # images of the search: "synthetic", or "real" for comparison
-    config.search.space = ConfigDict()
-    # search space: "darts", "nasbench201", "nasbench_macro", "proxyless" or "shufflenet"
-    config.search.space.name = "nasbench201"
-    # channels of the first stage; other spaces have other settings
-    config.search.space.channels = 16
-    config.search.space.cells = 5  # cells per stage; other spaces have other settings
+    config.search.space = space("nasbench201")
     # Side of the squares over which the search averages its images, in pixels: 2 halves the
     # resolution, so that the search is cheaper. Above 1 it needs train.labels="stored" or "hard".
     config.search.pool = 1

@@ -18,9 +18,7 @@ accelerators (docs/results.md says which are large enough) and has not been run 
 `:quick` does the same as in configs/imagenet_spos.py.
 """
 
-from ml_collections import ConfigDict
-
-from configs import imagenet
+from configs import common, imagenet
 from configs.cifar10_darts import SMALLER
 
 
@@ -29,16 +27,7 @@ def get_config(arg=""):
     config, quick = imagenet.start("imagenet_darts", arg)
     config.search.strategy = "darts"
     config.search.held_out = 0.5
-    config.search.space = ConfigDict(
-        {
-            "name": "darts",
-            "imagenet": True,
-            "channels": 16,
-            "cells": 8,
-            "network_channels": 48,
-            "network_cells": 14,
-        }
-    )
+    config.search.space = common.space("darts", imagenet=True, channels=16, cells=8, network_channels=48, network_cells=14)
     shared = {"nesterov": False, "decay_all": True, "clip": 5 / SMALLER}
     config.search.train.update(
         steps=7_800,

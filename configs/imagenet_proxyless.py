@@ -18,9 +18,7 @@ large enough) and has not been run yet.
 `:quick` does the same as in configs/imagenet_spos.py.
 """
 
-from ml_collections import ConfigDict
-
-from configs import imagenet
+from configs import common, imagenet
 
 
 def get_config(arg=""):
@@ -28,13 +26,7 @@ def get_config(arg=""):
     config, quick = imagenet.start("imagenet_proxyless", arg)
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5
-    config.search.space = ConfigDict(
-        {
-            "name": "proxyless",
-            "width": 1.0,
-            "cells": (4, 4, 4, 4, 4, 1),
-        }
-    )
+    config.search.space = common.space("proxyless", width=1.0, cells=(4, 4, 4, 4, 4, 1))
     config.search.train.update(
         steps=150_000,
         batch_size=256,

@@ -15,9 +15,7 @@ The full size needs an accelerator and has not been run yet. `:quick` runs all s
 on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
-from ml_collections import ConfigDict
-
-from configs import cifar10
+from configs import cifar10, common
 
 
 def get_config(arg=""):
@@ -25,7 +23,7 @@ def get_config(arg=""):
     config, quick = cifar10.start("nasbench_macro_proxyless", arg)
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5
-    config.search.space = ConfigDict({"name": "nasbench_macro", "channels": 32})
+    config.search.space = common.space("nasbench_macro", channels=32)
     config.search.train.update(steps=10_000, batch_size=256)
     config.search.proxyless.warmup = 2_500
     config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)

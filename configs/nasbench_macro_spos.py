@@ -15,15 +15,13 @@ needs an accelerator and has not been run yet. `:quick` runs all stages in minia
 cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
-from ml_collections import ConfigDict
-
-from configs import cifar10
+from configs import cifar10, common
 
 
 def get_config(arg=""):
     """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("nasbench_macro_spos", arg)
-    config.search.space = ConfigDict({"name": "nasbench_macro", "channels": 32})
+    config.search.space = common.space("nasbench_macro", channels=32)
     config.search.spos.update(sampling="binned", bins=(55e6, 107e6, 5))
     config.search.train.update(steps=10_000, batch_size=256)
     config.student.train.update(steps=10_000, batch_size=256)

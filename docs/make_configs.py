@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datafree_nas import schema, spaces
+from datafree_nas.training import recipe
 
 ROOT = Path(__file__).parents[1]
 SOURCE, TARGET = ROOT / "configs" / "common.py", ROOT / "docs" / "configs.md"
@@ -31,10 +32,17 @@ TITLES = {
     "teacher": "The classifier: `teacher`",
     "synthesis": "Images out of the classifier: `synthesis`",
     "search": "The search: `search`",
+    "space": "The search space: `search.space`",
     "student": "The networks that are kept: `student`",
 }
 
 
+# functions that assign fields, and where in a config these are
+_FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "recipe": (),
+    "space": ("search", "space"),
+    "get_config": (),
+}
 COLUMNS = "| field | default | meaning | values |\n|---|---|---|---|\n"
 
 
@@ -48,7 +56,7 @@ class Field(NamedTuple):
 
 
 def fields(source: str) -> list[Field]:
-    """All fields that `recipe` and `get_config` assign, in order.
+    """Finds all fields that `recipe`, `space` and `get_config` assign, in order.
 
     Raises:
         ValueError: a field without a comment.
@@ -56,7 +64,7 @@ def fields(source: str) -> list[Field]:
     comments = _comments(source)
     found = []
     for function in ast.parse(source).body:
-        if isinstance(function, ast.FunctionDef) and function.name in ("recipe", "get_config"):
+        if isinstance(function, ast.FunctionDef) and function.name in _FUNCTIONS:
             for node in function.body:
                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
                     found.append(_field(function.name, node, comments, source))
@@ -66,7 +74,7 @@ def fields(source: str) -> list[Field]:
 def _field(
     function: str, node: ast.Assign, comments: dict[int, tuple[bool, str]], source: str
 ) -> Field:
-    path = tuple(ast.unparse(node.targets[0]).split(".")[1:])
+    path = (*_FUNCTIONS[function], *ast.unparse(node.targets[0]).split(".")[1:])
     default = ast.get_source_segment(source, node.value) or ""
     _, meaning = comments.get(node.lineno, (False, ""))
     above, line = [], node.lineno - 1
@@ -111,22 +119,26 @@ def _values(field: Field) -> str:
     """What the field may be, in words; nothing for a whole block."""
     *above, name = field.path
     if field.function == "recipe":
-        return schema.RECIPE[name].words
+        return recipe.FIELDS[name].words
     if above == ["search", "space"] and name != "name":
-        return spaces.find("nasbench201").settings[name].words
+        return "; ".join(
+            f"{space}: {spaces.find(space).settings[name].words}"
+            for space in spaces.names()
+            if name in spaces.find(space).settings
+        )
     found = schema.FIELDS.get(".".join(field.path))
     return found.words if found else ""
 
 
 def _section(field: Field) -> str:
-    if field.function == "recipe":
-        return "recipe"
+    if field.function in ("recipe", "space"):
+        return field.function
     return field.path[0] if len(field.path) > 1 else ""
 
 
 def _order(field: Field) -> int:
-    """Training blocks last."""
-    return field.function == "recipe"
+    """Returns the place of a field's table: the space after all others, training blocks last."""
+    return ("get_config", "space", "recipe").index(field.function)
 
 
 if __name__ == "__main__":

@@ -60,14 +60,15 @@ def create_space(name: str, **settings: Any) -> Space:
 
     Args:
         name: name of the space, or `package.module:Class` of a space of your own.
-        **settings: `num_classes`, `image_size`, and the space's own, such as `channels`, `cells`.
+        **settings: `num_classes`, `image_size`, and the space's own, such as `channels`, `cells`;
+            None stands for the default.
 
     Raises:
         UserError: unknown name, or settings that the space does not have or cannot have.
     """
     inner = {key: value for key, value in settings.items() if key not in _OF_THE_TEACHER}
     check_settings(name, inner)
-    return find(name)(**settings)
+    return find(name)(**{key: value for key, value in settings.items() if value is not None})
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from benchmarks import search_step, torch_supernet
 from datafree_nas import plan, spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.interop.torch_names import state_dict
-from datafree_nas.search import architecture
+from datafree_nas.search.alphas import op_probabilities
 from datafree_nas.search.strategy import supernet_variables
 from datafree_nas.spaces.nasbench201 import EDGES, OPS
 
@@ -121,7 +121,7 @@ def test_steps_of_darts_are_the_same():
         mixture = alphas.step()
         expected = weights.step(mixture).item()
         np.testing.assert_allclose(ours.advance(1)["loss"], expected, rtol=1e-5)
-        found = architecture.probabilities(ours.state.alphas, space)
+        found = op_probabilities(ours.state.alphas, space)
         np.testing.assert_allclose(found, mixture.numpy(), atol=1e-5)
     check_weights(ours, model)
 

@@ -70,7 +70,7 @@ def test_alternate_does_the_other_thing_after_every_period(on_cpu, monkeypatch):
     def other(state, data):
         return state[0], 10 * state[1]
 
-    advance = alternate(step, other, lambda state: state[0] % 3 == 0)
+    advance = alternate(step, other, lambda state: state[0] % 3 == 0, "other")
     state, metrics = advance((jnp.zeros((), jnp.int32), jnp.float32(0)), jnp.float32(1), 4)
     assert int(metrics["count"]) == 4
     assert float(state[1]) == 31  # ((1 + 1 + 1) · 10) + 1

@@ -9,10 +9,13 @@ import pytest
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.files import read_jsonl
-from datafree_nas.search import architecture, darts
+from datafree_nas.search.alphas import derive_architecture, alpha_metrics, op_probabilities
+from datafree_nas.search import darts
 from datafree_nas.search import run as search
 from datafree_nas.training import recipe, trainer
-from datafree_nas.training.trainer import Batch, Preprocessing
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
+from datafree_nas.training.trainer import Batch
 from tests import tiny
 
 SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
@@ -44,7 +47,7 @@ def toy(config):
     keys = jax.random.split(jax.random.key(0), 10)
     params = [0.4 * jax.random.normal(k, (4, 4)) for k in keys[4:]]
     transform = recipe.optimizer(config.train)
-    train = trainer.init(keys[0], {"params": params}, transform)
+    train = trainer.create_train_state(keys[0], {"params": params}, transform)
     labels = jnp.arange(6) % 4
     batches = [Batch(jax.random.normal(k, (6, 1, 1, 4)), labels, None, k) for k in keys[1:3]]
     # a momentum buffer that is not empty
@@ -61,7 +64,7 @@ def _gradient(toy, order):
 
 def _objective(toy, alphas, ahead):
     transform, _, train, (batch, held_out) = toy
-    gates = architecture.probabilities(alphas, SPACE)
+    gates = op_probabilities(alphas, SPACE)
     params = train.params
     if ahead:
         grads = jax.grad(lambda p: _toy_loss(p, gates, {}, batch)[0])(params)
@@ -96,10 +99,10 @@ def test_gradient_of_alpha(order, ahead, tolerance, toy):
 
 def test_metrics():
     alphas = jnp.full((6, 5), -20.0).at[:, 1].set(20.0)
-    seen = architecture.metrics(alphas, SPACE)
+    seen = alpha_metrics(alphas, SPACE)
     assert (round(float(seen["entropy"]), 5), int(seen["skips"])) == (0.0, 6)
-    assert SPACE.encode(architecture.derive(alphas, SPACE)).count("skip_connect") == 6
-    uniform = architecture.metrics(jnp.zeros((6, 5)), SPACE)
+    assert SPACE.encode(derive_architecture(alphas, SPACE)).count("skip_connect") == 6
+    uniform = alpha_metrics(jnp.zeros((6, 5)), SPACE)
     np.testing.assert_allclose(uniform["entropy"], np.log(5), rtol=1e-5)
 
 
@@ -130,8 +133,8 @@ def _bright(variables, x):
 )
 def test_search(changes, tmp_path, images, config):
     config.darts.update(changes)
-    teacher, preprocess = (_bright, jnp.float32(5)), Preprocessing((0.3,), (0.4,))
-    found = search.run(tmp_path, SPACE, teacher, preprocess, images, config, 0)
+    labeller = Labeller(_bright, jnp.float32(5), Preprocessing((0.3,), (0.4,)))
+    found = search.search(tmp_path, SPACE, labeller, images, config, 0)
     history = read_jsonl(tmp_path / "history.jsonl")
     assert [row["architecture"] for row in history] == [found["architecture"]]
     assert json.loads((tmp_path / "architecture.json").read_text()) == found

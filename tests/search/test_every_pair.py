@@ -10,7 +10,8 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.files import read_jsonl, write_json
 from datafree_nas.search import run as search
 from datafree_nas.spaces import latency
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from tests import tiny
 
 SPACES = {
@@ -52,8 +53,8 @@ def test_search(strategy, name, tmp_path):
     table = {"fixed": 1.0, "table": np.ones(space.has.shape).tolist()}
     write_json(tmp_path / "table.json", {**latency.header(space), **table})
     config.latency_table = str(tmp_path / "table.json")
-    teacher, preprocess = (_bright, jnp.float32(5)), Preprocessing((0.3,), (0.4,))
-    found = search.run(tmp_path, space, teacher, preprocess, images, config, 0)
+    labeller = Labeller(_bright, jnp.float32(5), Preprocessing((0.3,), (0.4,)))
+    found = search.search(tmp_path, space, labeller, images, config, 0)
     architecture = space.decode(found["architecture"])
     assert found["macs"] == space.macs(architecture)
     assert np.isfinite(found["score"])

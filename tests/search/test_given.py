@@ -12,7 +12,8 @@ from datafree_nas.runtime.files import read_json, read_jsonl, write_json
 from datafree_nas.search import architecture_file, given
 from datafree_nas.search import run as search
 from datafree_nas.spaces import latency
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from tests import tiny
 
 SPACE = spaces.create_space(
@@ -37,8 +38,8 @@ def _search(directory, config):
     def logits_fn(variables, x):
         raise AssertionError("nothing is to be scored")
 
-    preprocess = Preprocessing((0.3,), (0.4,))
-    return search.run(directory, SPACE, (logits_fn, jnp.zeros(())), preprocess, images, config, 0)
+    labeller = Labeller(logits_fn, jnp.zeros(()), Preprocessing((0.3,), (0.4,)))
+    return search.search(directory, SPACE, labeller, images, config, 0)
 
 
 def test_what_it_leaves(tmp_path):

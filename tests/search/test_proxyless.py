@@ -7,11 +7,14 @@ import pytest
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.files import read_jsonl
-from datafree_nas.search import architecture, hardware, proxyless
+from datafree_nas.search.alphas import start_trace
+from datafree_nas.search import hardware, proxyless
 from datafree_nas.search import run as search
 from datafree_nas.spaces.ops import Paths
 from datafree_nas.spaces.space import Cost
-from datafree_nas.training.trainer import Preprocessing, TrainState
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
+from datafree_nas.training.trainer import TrainState
 from tests import tiny
 
 SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
@@ -41,7 +44,7 @@ def _loss(gates):
 
 def _state(alphas, adam):
     train = TrainState(jax.random.key(0), jnp.zeros((), jnp.int32), {}, {}, ())
-    trace = architecture.start_trace(SPACE, 3)
+    trace = start_trace(SPACE, 3)
     return proxyless.ProxylessState(train, alphas, adam.init(alphas), jnp.zeros(()), trace)
 
 
@@ -157,8 +160,8 @@ def _bright(variables, x):
 def test_search(gradient, tmp_path, images, config):
     config.proxyless.gradient, config.hardware.cost = gradient, "macs"
     config.alphas.learning_rate = 0.1
-    teacher, preprocess = (_bright, jnp.float32(5)), Preprocessing((0.3,), (0.4,))
-    found = search.run(tmp_path, SPACE, teacher, preprocess, images, config, 0)
+    labeller = Labeller(_bright, jnp.float32(5), Preprocessing((0.3,), (0.4,)))
+    found = search.search(tmp_path, SPACE, labeller, images, config, 0)
     assert SPACE.decode(found["architecture"]).shape == (6,)
     metrics = read_jsonl(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in metrics] == [5, 10]

@@ -12,7 +12,8 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime import loop
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.search import run as search
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from tests import tiny
 
 SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)
@@ -37,8 +38,8 @@ def _search(directory, strategy):
     config.spos.sampling = "fair"
     pixels = jax.random.randint(jax.random.key(5), (64, 8, 8, 1), 0, 256).astype(jnp.uint8)
     images = ImageSet(np.asarray(pixels), np.arange(64, dtype=np.int32) % 10)
-    teacher, preprocess = (_bright, jnp.float32(5)), Preprocessing((0.3,), (0.4,))
-    search.run(directory, SPACE, teacher, preprocess, images, config, 0)
+    labeller = Labeller(_bright, jnp.float32(5), Preprocessing((0.3,), (0.4,)))
+    search.search(directory, SPACE, labeller, images, config, 0)
 
 
 def _left(directory):

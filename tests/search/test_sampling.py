@@ -18,7 +18,7 @@ def _config(**changes):
 
 
 def _draw(space, config, count):
-    sample = sampling.make(space, config)
+    sample = sampling.make_path_sampler(space, config)
     many = jax.jit(jax.vmap(lambda step: sample(jax.random.key(0), step)))
     return np.asarray(many(np.arange(count)))
 
@@ -62,10 +62,10 @@ def test_fair_repeats_options_of_a_choice_with_fewer():
 @pytest.mark.parametrize("bins", [(), (2, 1, 3), (1, 2, 0)])
 def test_bins_that_are_none(bins):
     with pytest.raises(UserError, match=r"spos\.bins"):
-        sampling.make(MACRO, _config(sampling="binned", bins=bins))
+        sampling.make_path_sampler(MACRO, _config(sampling="binned", bins=bins))
 
 
 def test_bins_of_a_wider_space():
     narrow = spaces.create_space("nasbench_macro", channels=16)
     with pytest.raises(UserError, match=r"hold no architecture of nasbench_macro, whose MACs are"):
-        sampling.make(narrow, _config(sampling="binned", bins=(55e6, 107e6, 5)))
+        sampling.make_path_sampler(narrow, _config(sampling="binned", bins=(55e6, 107e6, 5)))

@@ -15,10 +15,11 @@ from datafree_nas.search import run as search
 from datafree_nas.search import scoring, spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.training import trainer
-from datafree_nas.training.trainer import Preprocessing, TrainData
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
+from datafree_nas.training.trainer import TrainData
 from tests import tiny
 
-PREPROCESS = Preprocessing((0.3,), (0.4,))
 
 
 @pytest.fixture
@@ -44,18 +45,19 @@ def _bright(variables, x):
     return -jnp.square(level * variables - jnp.linspace(-2, 2, 10))
 
 
+LABELLER = Labeller(_bright, jnp.float32(5), Preprocessing((0.3,), (0.4,)))
+
+
 def _search(directory, space, images, config, seed=0):
-    teacher = (_bright, jnp.float32(5))
-    return search.run(directory, space, teacher, PREPROCESS, images, config, seed)
+    return search.search(directory, space, LABELLER, images, config, seed)
 
 
 def test_pooled_images_are_labelled_whole(images, config):
-    teacher = (_bright, jnp.float32(5))
     images = images._replace(logits=np.arange(960, dtype=np.float32).reshape(96, 10))
     config.train.labels = "stored"
-    whole = search.split(images, teacher, PREPROCESS, config, seed=0)
+    whole = search.split(images, LABELLER, config, seed=0)
     config.pool = 2
-    pooled = search.split(images, teacher, PREPROCESS, config, seed=0)
+    pooled = search.split(images, LABELLER, config, seed=0)
     np.testing.assert_array_equal(pooled.held_out_logits, whole.held_out_logits)
     for small, large in ((pooled.train, whole.train), (pooled.held_out, whole.held_out)):
         assert small.images.shape == (len(large.images), 4, 4, 1)
@@ -67,11 +69,11 @@ def test_pooled_images_are_labelled_whole(images, config):
 def test_a_teacher_cannot_label_pooled_images(images, config):
     config.pool = 2
     with pytest.raises(UserError, match="pool=2 makes images smaller than the teacher takes"):
-        search.split(images, (_bright, jnp.float32(5)), PREPROCESS, config, seed=0)
+        search.split(images, LABELLER, config, seed=0)
     config.update(pool=3)
     config.train.labels = "hard"
     with pytest.raises(UserError, match="pool=3 does not divide images of 8x8 pixels"):
-        search.split(images, (_bright, jnp.float32(5)), PREPROCESS, config, seed=0)
+        search.split(images, LABELLER, config, seed=0)
 
 
 @pytest.mark.full
@@ -101,8 +103,8 @@ def test_same_seed_same_history(tmp_path, space, images, config):
 @pytest.mark.full
 def test_fair_sampling_changes_the_weights_once_a_round(space, images, config):
     config.spos.sampling = "fair"
-    teacher_fn, half = _bright, images.take(np.arange(48))
-    strategy = spos.make(space, teacher_fn, PREPROCESS, config)
+    half = images.take(np.arange(48))
+    strategy = spos.build(space, LABELLER, config)
     part = trainer.data_of(half, jnp.float32(5), config.train)
     data = SearchData(part, part, jnp.zeros((48, 10)))
     state = strategy.init(jax.random.key(0))
@@ -149,23 +151,23 @@ def test_recalibration_is_the_true_average_and_scoring_compiles_once(space, imag
     variables = supernet.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), gates)
     params, batch_stats = variables["params"], variables["batch_stats"]
     pixels, labels = jnp.asarray(images.images), jnp.asarray(images.labels)
-    logits = _bright(jnp.float32(5), PREPROCESS(pixels[:32]))
+    logits = _bright(jnp.float32(5), LABELLER.preprocessing(pixels[:32]))
     data = SearchData(TrainData(pixels, labels), TrainData(pixels[:32], labels[:32]), logits)
 
     @jax.jit
     def of_batch(x):
         return supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])[1]
 
-    each = [of_batch(PREPROCESS(pixels[32 * i : 32 * (i + 1)]))["batch_stats"] for i in range(3)]
+    each = [of_batch(LABELLER.preprocessing(pixels[32 * i : 32 * (i + 1)]))["batch_stats"] for i in range(3)]
     averaged = jax.tree.map(lambda *leaves: sum(leaves) / 3, *each)
     in_use = averaged["stage0_cell0_edge0"]["nor_conv_3x3"]["bn"]["norm"]["mean"]
     assert np.any(np.asarray(in_use) != 0), "statistics of a chosen candidate are recorded"
     recalibrated = {"params": params, "batch_stats": averaged}
     by_hand = jax.jit(functools.partial(supernet.apply, train=False))(
-        recalibrated, PREPROCESS(pixels[:32]), gates
+        recalibrated, LABELLER.preprocessing(pixels[:32]), gates
     )
     theirs, ours = (jax.nn.log_softmax(z / config.train.temperature) for z in (logits, by_hand))
-    score = scoring.make_scorer(supernet, PREPROCESS, config)
+    score = scoring.make_scorer(supernet, LABELLER.preprocessing, config)
     found = score(params, batch_stats, data, gates)
     expected = jnp.mean(jnp.sum(jnp.exp(theirs) * (theirs - ours), -1))
     np.testing.assert_allclose(found["kl"], expected, rtol=1e-4)

@@ -31,7 +31,7 @@ def config():
 def run(tmp_path, tiny_teacher, config):
     def go(name="synthetic", **changes):
         config.update(changes)
-        return synthesize.run(tmp_path / name, *tiny_teacher, config, seed=0)
+        return synthesize.synthesize(tmp_path / name, *tiny_teacher, config, seed=0)
 
     return go
 
@@ -199,7 +199,7 @@ config = tiny.get_config().synthesis
 config.update(images=config.batch_size, rounds=1)
 teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
 variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-synthesize.run(pathlib.Path(sys.argv[1]), teacher, variables, config, seed=0)
+synthesize.synthesize(pathlib.Path(sys.argv[1]), teacher, variables, config, seed=0)
 print("write_shard" in called, "lazy_imports" in called)
 """
     command = [sys.executable, "-c", code, tmp_path / "synthetic"]
@@ -219,4 +219,4 @@ def test_a_teacher_without_batch_norm_is_refused(tmp_path, config):
     teacher = dataclasses.replace(like, model=Plain())
     variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     with pytest.raises(UserError, match="no BatchNorm layers"):
-        synthesize.run(tmp_path / "s", teacher, variables, config, seed=0)
+        synthesize.synthesize(tmp_path / "s", teacher, variables, config, seed=0)

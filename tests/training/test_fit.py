@@ -11,9 +11,10 @@ from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.training import fit
-from datafree_nas.training.trainer import Preprocessing
+from datafree_nas.data.labeller import without_labels
+from datafree_nas.data.preprocessing import Preprocessing
 
-PREPROCESS = Preprocessing((0.5,), (0.5,))
+LABELLER = without_labels(Preprocessing((0.5,), (0.5,)))
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1)).astype(np.uint8)
 IMAGES = ImageSet(PIXELS, (PIXELS.mean(axis=(1, 2, 3)) > 127).astype(np.int32))
 
@@ -39,7 +40,7 @@ def _fit(directory, model=None, **changes):
     return fit.fit(
         model or Net(),
         IMAGES,
-        PREPROCESS,
+        LABELLER,
         recipe,
         jax.random.key(0),
         label="test",
@@ -135,7 +136,7 @@ def test_darts_networks_train_with_all_their_regularizers(tmp_path):
     found = fit.fit(
         network,
         IMAGES._replace(images=pixels),
-        PREPROCESS,
+        LABELLER,
         recipe,
         jax.random.key(0),
         label="test",

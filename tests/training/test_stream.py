@@ -9,14 +9,14 @@ import pytest
 
 from configs import common
 from datafree_nas import teachers
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.data.images import Example, ImageSet, Records, held
 from datafree_nas.runtime import interrupt, processes
 from datafree_nas.runtime.errors import Interrupted, UserError
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.synthesis import store
 from datafree_nas.training import fit, stream
-from datafree_nas.training.trainer import Preprocessing
-from tests.training.test_fit import IMAGES, PREPROCESS, Net
+from tests.training.test_fit import IMAGES, LABELLER, Net
 
 SIZE, BATCH = 30, 6
 
@@ -68,7 +68,7 @@ def test_a_part_holds_the_batches_of_its_steps():
 
 def _fit(directory, images, **changes):
     recipe, key = _recipe(**changes), jax.random.key(0)
-    return fit.fit(Net(), images, PREPROCESS, recipe, key, label="test", directory=directory)
+    return fit.fit(Net(), images, LABELLER, recipe, key, label="test", directory=directory)
 
 
 def _streamed(read=None):
@@ -112,7 +112,7 @@ def test_accuracy_of_a_set_that_is_not_in_memory(monkeypatch):
         return jax.numpy.stack([-x.mean(axis=(1, 2, 3)), x.mean(axis=(1, 2, 3))], axis=1)
 
     found = [
-        fit.accuracy(brightness, {}, images, Preprocessing((0.5,), (0.5,)))
+        fit.accuracy(Labeller(brightness, {}, LABELLER.preprocessing), images)
         for images in (IMAGES, _streamed())
     ]
     assert found[0] == found[1] > 0.9

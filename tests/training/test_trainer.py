@@ -7,9 +7,10 @@ from configs import common
 from datafree_nas.data.images import ImageSet
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.training import trainer
-from datafree_nas.training.trainer import Batch, Preprocessing
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
+from datafree_nas.training.trainer import Batch
 
-PREPROCESS = Preprocessing((0.5,), (0.5,))
 PIXELS = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)
 IMAGES = ImageSet(PIXELS, np.arange(20, dtype=np.int32) % 3, np.eye(3, dtype=np.float32)[[1] * 20])
 
@@ -22,8 +23,11 @@ def _teacher(variables, x):
     return variables * jnp.mean(x, axis=(1, 2, 3))[:, None] * jnp.arange(3.0)
 
 
+LABELLER = Labeller(_teacher, jnp.float32(2), Preprocessing((0.5,), (0.5,)))
+
+
 def _batch(recipe):
-    sample = trainer.make_sampler(_teacher, PREPROCESS, recipe)
+    sample = trainer.make_batch_sampler(LABELLER, recipe)
     return sample(jax.random.key(0), trainer.data_of(IMAGES, jnp.float32(2), recipe))
 
 
@@ -51,7 +55,7 @@ def test_hard_labels_have_nothing_soft():
 
 def test_augmentation_that_grey_images_cannot_have():
     with pytest.raises(UserError, match=r"lighting=0.1 .* not RGB"):
-        trainer.make_sampler(_teacher, PREPROCESS, _recipe(lighting=0.1))
+        trainer.make_batch_sampler(LABELLER, _recipe(lighting=0.1))
 
 
 def test_stored_logits_that_are_not_there():
