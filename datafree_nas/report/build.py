@@ -10,7 +10,7 @@ from datafree_nas.report import colours, figures, graph, text
 from datafree_nas.report.artifacts import Artifacts, read
 from datafree_nas.report.probabilities import probabilities
 from datafree_nas.report.summary import headline, summarize
-from datafree_nas.runtime.files import write_bytes, write_json
+from datafree_nas.runtime.files import make_directory, write_bytes, write_json
 
 
 def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -44,8 +44,7 @@ def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
             settings=list(text.flatten(config)),
         )
     )
-    directory = workdir / "report"
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = make_directory(workdir / "report")
     write_bytes(directory / "report.html", page.encode())
     write_json(directory / "summary.json", summary)
     return summary
