@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 from datafree_nas import schema, spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json, write_json
 from datafree_nas.spaces.space import Space
 from datafree_nas.students import rows
 from datafree_nas.synthesis import store
 from datafree_nas.training import fit
-from datafree_nas.data.labeller import Labeller
 
 KINDS = ("synthetic", "real", "noise")
 _NOISE = 5000  # images, if the number is not given

@@ -14,13 +14,13 @@ from ml_collections import ConfigDict
 from configs import digits_spos, nasbench201_darts, nasbench201_spos
 from datafree_nas.data.images import ImageSet
 from datafree_nas.data.labeller import without_labels
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.repeat import Repeated
 from datafree_nas.search import registry, sampling
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces.space import Space
 from datafree_nas.training import trainer
-from datafree_nas.data.preprocessing import Preprocessing
 
 EXPERIMENTS: dict[str, Callable[[], ConfigDict]] = {
     "nasbench201_spos": nasbench201_spos.get_config,
@@ -91,9 +91,7 @@ class Search:
         )
         self.state = strategy.init(jax.random.key(0))
         self._config, self._space = config, space
-        self._run: Any = next(
-            p.advance for p in strategy.phases if isinstance(p.advance, Repeated)
-        )
+        self._run: Any = next(p.advance for p in strategy.phases if isinstance(p.advance, Repeated))
 
     def advance(self, n: int) -> dict[str, jax.Array]:
         """Runs `n` steps, waits until they are done, and returns the metrics of the last."""

@@ -31,6 +31,7 @@ from benchmarks import results
 from datafree_nas import spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.layers import initial
 from datafree_nas.layers.initial import Rule
 from datafree_nas.runtime import checkpoint, compiled, lock, seeds
@@ -43,7 +44,6 @@ from datafree_nas.search import architecture_file
 from datafree_nas.synthesis import store
 from datafree_nas.teachers import Teacher
 from datafree_nas.training import fit
-from datafree_nas.data.labeller import Labeller
 
 _DEFAULT = Path(__file__).parents[1] / "configs" / "cifar10_spos.py"
 

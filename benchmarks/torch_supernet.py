@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from benchmarks import search_step
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime.config import Config
 from datafree_nas.spaces.nasbench201 import EDGES, NODES, OPS, NasBench201
-from datafree_nas.data.preprocessing import Preprocessing
 
 # index of an op for every edge, or weights `[edges ops]`
 Gates = Sequence[int] | Tensor

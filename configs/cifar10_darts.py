@@ -26,7 +26,9 @@ def get_config(arg=""):
     config, quick = cifar10.start("cifar10_darts", arg)
     config.search.strategy = "darts"
     config.search.held_out = 0.5
-    config.search.space = common.space("darts", channels=16, cells=8, network_channels=36, network_cells=20)
+    config.search.space = common.space(
+        "darts", channels=16, cells=8, network_channels=36, network_cells=20
+    )
     shared = {"nesterov": False, "weight_decay": 3e-4, "decay_all": True, "clip": 5 / SMALLER}
     config.search.train.update(
         steps=7_800,

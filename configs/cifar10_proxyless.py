@@ -24,7 +24,9 @@ def get_config(arg=""):
     config, quick = cifar10.start("cifar10_proxyless", arg)
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5
-    config.search.space = common.space("proxyless", width=1.0, stem_stride=1, cells=(4, 4, 4, 4, 4, 1), strides=(1, 2, 2, 1, 2, 1))
+    config.search.space = common.space(
+        "proxyless", width=1.0, stem_stride=1, cells=(4, 4, 4, 4, 4, 1), strides=(1, 2, 2, 1, 2, 1)
+    )
     config.search.train.update(steps=20_000, batch_size=256, weight_decay=4e-5, decay_all=True)
     config.search.proxyless.warmup = 5_000
     config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)

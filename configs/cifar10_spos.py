@@ -20,7 +20,9 @@ from configs import cifar10, common
 def get_config(arg=""):
     """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("cifar10_spos", arg)
-    config.search.space = common.space("shufflenet", stem_stride=1, channels=(16, 64, 160, 320, 640, 1024), repeats=(4, 4, 8, 4))
+    config.search.space = common.space(
+        "shufflenet", stem_stride=1, channels=(16, 64, 160, 320, 640, 1024), repeats=(4, 4, 8, 4)
+    )
     config.search.train.update(
         steps=20_000, batch_size=256, schedule="linear", nesterov=False, weight_decay=4e-5
     )

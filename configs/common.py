@@ -66,8 +66,7 @@ def space(name: str, **settings) -> ConfigDict:
         **settings: values of settings that differ from the defaults of the space.
     """
     config = ConfigDict()
-    # "darts", "nasbench201", "nasbench_macro", "proxyless", "shufflenet", or package.module:Class
-    # of a space of your own
+    # name of the search space; package.module:Class names a space of your own
     config.name = name
     config.channels = placeholder(object)  # channels of the first stage, or of every stage
     config.cells = placeholder(object)  # cells of every stage, or of the supernet of "darts"

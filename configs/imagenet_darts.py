@@ -27,7 +27,9 @@ def get_config(arg=""):
     config, quick = imagenet.start("imagenet_darts", arg)
     config.search.strategy = "darts"
     config.search.held_out = 0.5
-    config.search.space = common.space("darts", imagenet=True, channels=16, cells=8, network_channels=48, network_cells=14)
+    config.search.space = common.space(
+        "darts", imagenet=True, channels=16, cells=8, network_channels=48, network_cells=14
+    )
     shared = {"nesterov": False, "decay_all": True, "clip": 5 / SMALLER}
     config.search.train.update(
         steps=7_800,

@@ -32,7 +32,9 @@ from configs import common, imagenet
 def get_config(arg=""):
     """Builds the experiment, sized for a pod slice."""
     config, quick = imagenet.start("imagenet_spos", arg)
-    config.search.space = common.space("shufflenet", channels=(16, 64, 160, 320, 640, 1024), repeats=(4, 4, 8, 4))
+    config.search.space = common.space(
+        "shufflenet", channels=(16, 64, 160, 320, 640, 1024), repeats=(4, 4, 8, 4)
+    )
     shared = {"batch_size": 1024, "schedule": "linear", "nesterov": False, "weight_decay": 4e-5}
     config.search.train.update(steps=150_000, lighting=0.1, dropout=0.1, **shared)
     config.search.spos.update(sampling="binned", bins=(290e6, 360e6, 7))

@@ -68,7 +68,8 @@ def fields(source: str) -> list[Field]:
             for node in function.body:
                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
                     found.append(_field(function.name, node, comments, source))
-    return [field for field in found if field.default != "ConfigDict()"]
+    blocks = ("ConfigDict()", "space(")
+    return [field for field in found if not field.default.startswith(blocks)]
 
 
 def _field(
@@ -82,13 +83,13 @@ def _field(
         above.insert(0, comments[line][1])
         line -= 1
     meaning = " ".join([*above, meaning]).strip()
-    if not meaning and default != "ConfigDict()":
+    if not meaning and not default.startswith(("ConfigDict()", "space(")):
         raise ValueError(f"{SOURCE.name}, line {node.lineno}: {'.'.join(path)} has no comment")
     return Field(function, path, default, meaning)
 
 
 def _comments(source: str) -> dict[int, tuple[bool, str]]:
-    """By line: whether a comment has it for itself, and its text."""
+    """Returns, by line, whether a comment has it for itself, and its text."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {
         token.start[0]: (token.line.lstrip().startswith("#"), token.string.lstrip("# "))
@@ -98,7 +99,7 @@ def _comments(source: str) -> dict[int, tuple[bool, str]]:
 
 
 def page(source: str) -> str:
-    """The whole document."""
+    """Builds the whole document."""
     parts, section = [HEAD], None
     for field in sorted(fields(source), key=_order):
         here = _section(field)
@@ -106,7 +107,11 @@ def page(source: str) -> str:
             parts.append(f"\n## {TITLES[here]}\n\n{COLUMNS}")
             section = here
         default = f"[a training block](#{TITLES['recipe'].lower().replace(' ', '-')})"
-        if not field.default.startswith("recipe("):
+        if field.default == "placeholder(object)":
+            default = "that of the space"
+        elif field.path == ("search", "space", "name"):
+            default = "`'nasbench201'`"
+        elif not field.default.startswith("recipe("):
             default = f"`{field.default}`"
         elif field.default != "recipe()":
             default += f" with `{field.default[len('recipe(') : -1]}`"
@@ -116,7 +121,7 @@ def page(source: str) -> str:
 
 
 def _values(field: Field) -> str:
-    """What the field may be, in words; nothing for a whole block."""
+    """Describes the values of a field; empty for a whole block."""
     *above, name = field.path
     if field.function == "recipe":
         return recipe.FIELDS[name].words

@@ -143,7 +143,8 @@ import jax, jax.numpy as jnp
 from datafree_nas import teachers
 from datafree_nas.runtime import costs, mesh
 from datafree_nas.teachers import port
-teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+grey = {"image_size": (8, 8, 1), "mean": (0.3,), "std": (0.4,)}
+teacher = teachers.create_teacher("cifar_resnet8", 10, **grey)
 x = jax.ShapeDtypeStruct((24, 8, 8, 1), jnp.float32, sharding=mesh.split_over_data())
 apply = lambda v, x: teachers.apply_with_taps(teacher.model, v, x, groups=3)[1]
 compiled = jax.jit(apply).lower(port.shapes(teacher), x).compile()

@@ -12,8 +12,8 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.records import Record
 from datafree_nas.runtime.workdir import Workdir
 
-Row = dict[str, Any]
-Rows = list[Row]
+JsonObject = dict[str, Any]
+JsonList = list[JsonObject]
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Artifacts:
         training: training metrics of each trained network by its folder.
     """
 
-    teacher: Row | None
-    images: Row | None
-    teacher_metrics: Rows
-    curves: dict[int, list[Rows]]
-    rounds: Rows
+    teacher: JsonObject | None
+    images: JsonObject | None
+    teacher_metrics: JsonList
+    curves: dict[int, list[JsonList]]
+    rounds: JsonList
     grid: bytes | None
-    search_metrics: Rows
-    probabilities: Row | None
-    history: Rows
-    architecture: Row | None
-    results: dict[str, Row]
-    training: dict[str, Rows]
+    search_metrics: JsonList
+    probabilities: JsonObject | None
+    history: JsonList
+    architecture: JsonObject | None
+    results: dict[str, JsonObject]
+    training: dict[str, JsonList]
 
 
 def read(workdir: Path) -> Artifacts:
@@ -85,15 +85,15 @@ def read(workdir: Path) -> Artifacts:
     )
 
 
-def _read(path: Path, record: Record, mend: str = "") -> Row | None:
-    return records.read(path, record, mend) if path.exists() else None
+def _read(path: Path, record: Record, advice: str = "") -> JsonObject | None:
+    return records.read(path, record, advice) if path.exists() else None
 
 
-def _metrics(directory: Path) -> Rows:
+def _metrics(directory: Path) -> JsonList:
     return records.read_lines(directory / "metrics.jsonl", records.METRICS)
 
 
-def _probabilities(path: Path) -> Row | None:
+def _probabilities(path: Path) -> JsonObject | None:
     found = _read(path, records.PROBABILITIES)
     if found is None:
         return None
@@ -107,7 +107,7 @@ def _probabilities(path: Path) -> Row | None:
     return found
 
 
-def _found(path: Path) -> Row | None:
+def _found(path: Path) -> JsonObject | None:
     found = _read(path, records.FOUND)
     if found is None:
         return None
@@ -117,7 +117,7 @@ def _found(path: Path) -> Row | None:
     return found
 
 
-def _check_students(directory: Path, results: dict[str, Row], architecture: str) -> None:
+def _check_students(directory: Path, results: dict[str, JsonObject], architecture: str) -> None:
     """Refuses students of another architecture than the one that was found or given."""
     for folder, row in results.items():
         if row["name"] == "student" and row.get("architecture", architecture) != architecture:
@@ -135,7 +135,7 @@ def _is_edge(edge: Any, nodes: int) -> bool:
     return False
 
 
-def _curves(units: Path) -> dict[int, list[Rows]]:
+def _curves(units: Path) -> dict[int, list[JsonList]]:
     by_round = defaultdict(list)
     for file in sorted(units.glob("round-*-batch-*.json")):
         unit = records.read(file, records.UNIT)

@@ -10,7 +10,7 @@ from datafree_nas.report import colours, figures, graph, text
 from datafree_nas.report.artifacts import Artifacts, read
 from datafree_nas.report.probabilities import probabilities
 from datafree_nas.report.summary import headline, summarize
-from datafree_nas.runtime.files import write_bytes, write_json
+from datafree_nas.runtime.files import make_directory, write_bytes, write_json
 from datafree_nas.runtime.workdir import Workdir
 
 
@@ -46,7 +46,7 @@ def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
         )
     )
     paths = Workdir(workdir)
-    paths.report.mkdir(parents=True, exist_ok=True)
+    make_directory(paths.report)
     write_bytes(paths.page, page.encode())
     write_json(paths.summary, summary)
     return summary

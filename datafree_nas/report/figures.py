@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
-from datafree_nas.report.artifacts import Row, Rows
+from datafree_nas.report.artifacts import JsonList, JsonObject
 from datafree_nas.report.svg import ACCENT, INK, WIDTH, drawn
 
 # letters that fit into a row of a legend, and letters that are as wide as the line beside a name
@@ -21,7 +21,7 @@ DOTS = "#8da2c0"
 LOG_FROM = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
 
 
-def mean_over_batches(batches: Iterable[Rows]) -> Rows:
+def mean_over_batches(batches: Iterable[JsonList]) -> JsonList:
     """Averages the curves of several batches.
 
     Args:
@@ -42,7 +42,7 @@ def mean_over_batches(batches: Iterable[Rows]) -> Rows:
 
 
 @drawn
-def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
+def panels(lines: Sequence[tuple[str, JsonList]]) -> Figure:
     """Draws a panel for each term, with a line for each label, over iterations.
 
     Args:
@@ -51,11 +51,9 @@ def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
     """
     terms = _terms([row for _, rows in lines for row in rows])
     columns = min(len(terms), 3)
-    height = math.ceil(len(terms) / columns)
-    figure = Figure(figsize=(WIDTH, 2.1 * height + 0.4))
-    grid = list(figure.subplots(height, columns, squeeze=False).flat)
+    figure, grid = panel_grid(len(terms), columns, 2.1)
     colours = matplotlib.colormaps["plasma"](np.linspace(0.0, 0.8, len(lines)))
-    for axes, term in zip(grid, terms, strict=False):
+    for axes, term in zip(grid, terms, strict=True):
         for (label, rows), colour in zip(lines, colours, strict=True):
             there = [row for row in rows if term in row]
             steps, values = [row["step"] for row in there], [row[term] for row in there]
@@ -64,15 +62,13 @@ def panels(lines: Sequence[tuple[str, Rows]]) -> Figure:
         for step in _changes(lines[0][1]):
             axes.axvline(step, color=INK, linewidth=0.7, linestyle=":")
         axes.set_title(term.replace("_", " "))
-    for axes in grid[len(terms) :]:
-        axes.set_axis_off()
     if len(lines) > 1:
         legend(figure, grid[0])
     return figure
 
 
 @drawn
-def scores(history: Rows) -> Figure:
+def scores(history: JsonList) -> Figure:
     """Draws the scores in order of evaluation, and the best score so far.
 
     Args:
@@ -90,7 +86,7 @@ def scores(history: Rows) -> Figure:
 
 
 @drawn
-def tradeoff(history: Rows, found: Row) -> Figure:
+def tradeoff(history: JsonList, found: JsonObject) -> Figure:
     """Draws scores against MACs, with Pareto front, found architecture and limit on MACs.
 
     Args:
@@ -113,7 +109,7 @@ def tradeoff(history: Rows, found: Row) -> Figure:
     return figure
 
 
-def pareto(history: Rows) -> list[tuple[int, float]]:
+def pareto(history: JsonList) -> list[tuple[int, float]]:
     """Returns the Pareto front: the best score for each limit on MACs.
 
     Args:
@@ -131,13 +127,13 @@ def pareto(history: Rows) -> list[tuple[int, float]]:
     return front
 
 
-def _terms(rows: Rows) -> list[str]:
+def _terms(rows: JsonList) -> list[str]:
     """Returns the names of the numbers in rows in order of appearance, with the loss first."""
     terms = dict.fromkeys(key for row in rows for key in row if key not in ("step", "phase"))
     return sorted(terms, key=lambda term: term != "loss")
 
 
-def _changes(rows: Rows) -> list[int]:
+def _changes(rows: JsonList) -> list[int]:
     """Returns the last step of every phase except the last one."""
     return [a["step"] for a, b in pairwise(rows) if a["phase"] != b["phase"]]
 
@@ -149,6 +145,26 @@ def _scale(axes: Axes) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+
+
+def panel_grid(
+    count: int, columns: int, height: float, shared: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Makes a figure with a grid of panels, row by row.
+
+    Args:
+        count: number of panels; the last places of the grid stay empty.
+        columns: number of panels in a row.
+        height: height of a panel with its title, in inches.
+        shared: true if all panels have the same axes.
+    """
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, height * rows + 0.5))  # with a legend
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return figure, panels[:count]
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -163,6 +179,6 @@ def legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside upper left", ncols=max(columns, 1))
 
 
-def _scores(history: Rows) -> np.ndarray:
+def _scores(history: JsonList) -> np.ndarray:
     """Returns the scores in order; matplotlib does not draw those that are not finite."""
     return np.array([row["score"] for row in history], dtype=float)

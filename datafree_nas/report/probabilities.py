@@ -1,22 +1,21 @@
 """A figure of the probability of each op at each position over a search."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from datafree_nas.report.artifacts import Row
-from datafree_nas.report.figures import legend
-from datafree_nas.report.svg import WIDTH, drawn
+from datafree_nas.report.artifacts import JsonObject
+from datafree_nas.report.figures import legend, panel_grid
+from datafree_nas.report.svg import drawn
 
 # numbers of columns to choose from: the first that leaves the fewest places empty is taken
 COLUMNS = (7, 6, 5, 4)
 
 
 @drawn
-def probabilities(recorded: Row, colours: Mapping[str, str]) -> Figure:
+def probabilities(recorded: JsonObject, colours: Mapping[str, str]) -> Figure:
     """Draws a panel for each position, with a line for each op; lines show small differences.
 
     Args:
@@ -28,16 +27,12 @@ def probabilities(recorded: Row, colours: Mapping[str, str]) -> Figure:
     values[:, ~values.any(axis=0)] = np.nan
     count = len(recorded["positions"])
     columns = min(COLUMNS, key=lambda columns: -count % columns)
-    height = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, 1.25 * height + 0.6))
-    grid = list(figure.subplots(height, columns, squeeze=False, sharex=True, sharey=True).flat)
+    figure, grid = panel_grid(count, columns, 1.25, shared=True)
     for i, name in enumerate(recorded["positions"]):
         for op, line in zip(recorded["ops"], values[:, i].T, strict=True):
             grid[i].plot(recorded["steps"], line, color=colours[op], label=op)
         grid[i].set_title(name, fontsize=8)
         grid[i].tick_params(labelbottom=i >= count - columns)  # the lowest of its column
-    for axes in grid[count:]:
-        axes.set_axis_off()
     grid[0].set_ylim(bottom=0)
     grid[0].xaxis.set_major_formatter(EngFormatter())
     legend(figure, grid[0])

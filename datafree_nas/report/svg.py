@@ -56,21 +56,21 @@ def drawn(paint: Callable[P, Figure]) -> Callable[Concatenate[str, P], str]:
         file = io.StringIO()
         with style.context(["default", STYLE | {"svg.hashsalt": name}]):
             paint(*args, **kwargs).savefig(file, format="svg", metadata={"Date": None})
-        return inline(file.getvalue())
+        return _inline(file.getvalue())
 
     return svg
 
 
-def inline(document: str) -> str:
+def _inline(document: str) -> str:
     """Makes an SVG file a part of an HTML page, where ids of two figures could be the same.
 
     Args:
-        document: SVG file that matplotlib or Graphviz wrote.
+        document: SVG file that matplotlib wrote.
 
     Returns:
-        The `<svg>` element without namespaces, metadata, comments, tooltips and unused ids.
+        The `<svg>` element without namespaces, metadata, comments and unused ids.
     """
     element = document[document.index("<svg") :]
-    element = re.sub(r"<(metadata|title)>.*?</\1>|<!--.*?-->\n?", "", element, flags=re.DOTALL)
+    element = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->\n?", "", element, flags=re.DOTALL)
     element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element, count=2)
     return re.sub(r'<g id="[^"]*"', "<g", element)

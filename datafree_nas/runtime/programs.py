@@ -1,4 +1,4 @@
-"""The programs that a run would compile, lowered for shapes; `--plan` reads their memory and cost."""
+"""The programs that a run would compile, lowered for shapes; `--plan` reads their cost."""
 
 import math
 from typing import Any, NamedTuple

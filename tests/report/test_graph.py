@@ -1,14 +1,18 @@
-"""Architectures as drawings, by Graphviz and by matplotlib."""
+"""Architectures as drawings."""
 
+import functools
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 
-import graphviz
+import matplotlib.style
 import pytest
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.path import Path
 
-from datafree_nas.report import colours, dot, graph
-from datafree_nas.report.rows import rows
-from datafree_nas.report.svg import WIDTH
+from datafree_nas.report import colours, graph
+from datafree_nas.report.graph_rows import rows
+from datafree_nas.report.svg import STYLE, WIDTH
+from datafree_nas.spaces import registry
 
 CELL = ["input", "node 1", "node 2", "output"]
 CELL_EDGES = [[0, 1, "conv"], [0, 2, "none"], [1, 2, "skip"], [0, 3, "none"], [2, 3, "conv"]]
@@ -24,8 +28,20 @@ GRAPHS = {
         [f"node {i}" for i in range(7)],
         [[a, b, "dil_conv_5x5"] for b in range(7) for a in range(b)],
     ),
+    "crossed in the middle": (
+        [f"node {i}" for i in range(7)],
+        [
+            *([0, 2, "skip"], [0, 5, "sep"], [1, 2, "pool"], [1, 3, "pool"], [2, 3, "skip"]),
+            *([2, 4, "skip"], [3, 4, "skip"], [3, 5, "dil"]),
+            *([start, 6, "concat"] for start in (2, 3, 4, 5)),
+        ],
+    ),
     "no edge drawn": (["node 0", "node 1"], [[0, 1, "none"]]),
     "one node": (["node 0"], []),
+}
+SPACES = {
+    space.name: tuple(space.graph(space.decode(space.example)).values())
+    for space in map(registry.create, registry.names())
 }
 each_graph = pytest.mark.parametrize("name", GRAPHS)
 
@@ -34,12 +50,19 @@ def _draw(nodes, edges):
     return graph.network("name", nodes, edges, colours.of_ops([op for _, _, op in edges]))
 
 
-def _source(nodes, edges):
-    return dot.source(rows(nodes, edges), colours.of_ops([op for _, _, op in edges]))
+@functools.cache
+def _axes(name):
+    """Draws a graph or the example of a space; returns the axes before they are SVG."""
+    nodes, edges = (GRAPHS | SPACES)[name]
+    table = colours.of_ops([op for _, _, op in edges])
+    with matplotlib.style.context(["default", STYLE]):
+        figure = graph.network.__wrapped__(nodes, edges, table)
+        figure.draw_without_rendering()
+    return figure.axes[0]
 
 
 def _texts(svg):
-    """The texts of a drawing from top to bottom, as they are read."""
+    """Returns the texts of a drawing from top to bottom."""
     found = re.findall(r'<text[^>]*?\by="([^"]*)"[^>]*>([^<]*)</text>', svg)
     return [text.strip() for _, text in sorted(found, key=lambda item: float(item[0]))]
 
@@ -76,36 +99,11 @@ def test_a_title_is_what_all_names_share():
     assert (row.title, row.nodes) == ("", ["normal\na", "other\nb"])
 
 
-def test_dot_source_says_every_edge_once_in_its_colour():
-    source = _source(CELL, CELL_EDGES)
-    blue, orange = colours.COLOURS[:2]
-    assert f'0.0 -> 0.1 [label=" conv " color="{blue}" fontcolor="{blue}"]' in source
-    assert f'0.1 -> 0.2 [label=" skip " color="{orange}" fontcolor="{orange}"]' in source
-    assert "0.0 -> 0.2 [style=invis]" in source
-    assert source.count("->") == len(CELL_EDGES)
-    assert "none" not in source
-    assert "cluster" not in source
-
-
-def test_dot_source_has_a_cluster_for_each_cell():
-    source = _source(GENOTYPE, GENOTYPE_EDGES)
-    assert re.findall(r"subgraph (\w+)", source) == ["cluster1", "cluster0"]
-    assert re.findall(r"label=(normal|reduce)\b", source) == ["reduce", "normal"]
-    assert source.count('[label="c_{k-1}"]') == 2
-
-
-def test_names_are_text_to_dot():
-    source = _source(["<b>", r"back\n"], [[0, 1, 'quoted " op']])
-    assert '[label="<b>"]' in source  # unquoted it would be markup
-    assert r'[label="back\\n"]' in source
-    assert r'label=" quoted \" op "' in source
-
-
 @each_graph
-def test_every_name_is_drawn_and_fits_the_page(name, either_way):
+def test_every_name_is_drawn_and_fits_the_page(name):
     nodes, edges = GRAPHS[name]
     svg = _draw(nodes, edges)
-    texts = _texts(svg.replace("&#45;", "-"))
+    texts = _texts(svg)
     for node in nodes:
         assert node.rpartition("\n")[2] in texts
     for op in {op for _, _, op in edges}:
@@ -114,26 +112,47 @@ def test_every_name_is_drawn_and_fits_the_page(name, either_way):
     assert svg == _draw(nodes, edges)
 
 
-def test_cells_are_drawn_in_order_with_their_titles(either_way):
+@pytest.mark.parametrize("name", GRAPHS | SPACES)
+def test_texts_lie_in_the_drawing_and_not_on_each_other(name):
+    axes = _axes(name)
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    for box in boxes:
+        assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1
+        assert axes.bbox.y0 <= box.y0 < box.y1 <= axes.bbox.y1
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+
+
+@pytest.mark.parametrize("name", ["crossed in the middle", "genotype", *SPACES])
+def test_no_arc_passes_behind_the_label_of_another(name):
+    axes = _axes(name)
+    arrows = [
+        arrow.get_transform().transform_path(arrow.get_path()).to_polygons(closed_only=False)
+        for arrow in axes.patches
+        if isinstance(arrow, FancyArrowPatch)
+    ]
+    for label in axes.texts:
+        if label.get_bbox_patch():  # it is on an arc
+            box = label.get_window_extent()
+            touching = [
+                parts
+                for parts in arrows
+                if any(Path(part).intersects_bbox(box, filled=False) for part in parts)
+            ]
+            assert len(touching) == 1
+
+
+def test_cells_are_drawn_in_order_with_their_titles():
     texts = _texts(_draw(GENOTYPE, GENOTYPE_EDGES))
     titles = [text for text in texts if text in ("normal", "reduce")]
     assert titles == ["normal", "reduce"]
     assert texts.index("normal") < texts.index("sep") < texts.index("reduce") < texts.index("dil")
 
 
-def test_rows_of_a_chain_are_drawn_in_order(either_way):
+def test_rows_of_a_chain_are_drawn_in_order():
     texts = _texts(_draw(*GRAPHS["chain"]))
     first_of_row = [texts.index(f"node {i}") for i in (1, 6, 11, 16, 21)]
     assert first_of_row == sorted(first_of_row)
-
-
-def test_a_dot_that_fails_is_an_error(tmp_path, monkeypatch):
-    program = tmp_path / "dot"
-    program.write_text("#!/bin/sh\nwhile read -r _; do :; done\necho no fonts here >&2\nexit 3\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(graphviz.CalledProcessError, match="no fonts here"):
-        _draw(CELL, CELL_EDGES)
 
 
 def test_colours_are_the_same_in_any_order():

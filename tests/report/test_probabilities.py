@@ -8,11 +8,11 @@ from datafree_nas.report.probabilities import probabilities
 
 OPS = ["conv", "skip", "none"]
 COLOURS = colours.of_ops(OPS)
-paint = probabilities.__wrapped__  # the figure before it is SVG
+paint = probabilities.__wrapped__  # returns the figure instead of SVG
 
 
 def _recorded(positions, steps=(0, 500)):
-    """Near 1 / 3 at first, then nearer to `conv`."""
+    """Returns probabilities that are 1 / 3 at first; then that of `conv` grows."""
     values = [
         [[(1 + i) / (3 + i), 1 / (3 + i), 1 / (3 + i)]] * positions for i in range(len(steps))
     ]

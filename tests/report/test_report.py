@@ -1,4 +1,4 @@
-"""The page and the table, from artifacts that are written by hand."""
+"""The page and the table of results, made from hand-written files."""
 
 import base64
 import io
@@ -15,7 +15,13 @@ from datafree_nas.report import colours, figures, text
 from datafree_nas.report.build import build
 from datafree_nas.report.table import print_table
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import read_json, write_bytes, write_json, write_jsonl
+from datafree_nas.runtime.files import (
+    make_directory,
+    read_json,
+    write_bytes,
+    write_json,
+    write_jsonl,
+)
 
 CONFIG = {"name": "digits", "seed": 3, "search": {"max_macs": None, "space": {"cells": (1, 2)}}}
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
@@ -32,7 +38,7 @@ URLS = re.compile(r"""(?:src|href)\s*=\s*["']?([^"'>\s]*)|url\(\s*["']?([^"')]*)
 
 
 class Page(HTMLParser):
-    """Which tags a page has, and whether each one that opens is closed."""
+    """The tags and ids of a page; checks that every open tag is closed."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -63,7 +69,7 @@ CHECKS = [
 
 
 def _teacher(workdir: Path) -> None:
-    directory = _directory(workdir / "teacher")
+    directory = make_directory(workdir / "teacher")
     card = {"arch": "cifar_resnet20", "num_classes": 10, "image_size": [32, 32, 3]}
     card |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "params": 272474, "macs": 40813184}
     card |= {"batch_norm_layers": 19, "class_names": None, "source": {"trained_on": "digits"}}
@@ -73,14 +79,16 @@ def _teacher(workdir: Path) -> None:
 
 
 def _synthetic(workdir: Path) -> None:
-    directory = _directory(workdir / "synthetic")
+    directory = make_directory(workdir / "synthetic")
     for number in range(2):
         for batch in range(2):
             rows = [
                 {"step": s, "phase": f"resolution 1/{1 + (s < 3)}", "loss": 9 / s, "tv_l1": batch}
                 for s in range(1, 6)
             ]
-            unit = _directory(directory / "units") / f"round-{number:02d}-batch-{batch:03d}.json"
+            unit = (
+                make_directory(directory / "units") / f"round-{number:02d}-batch-{batch:03d}.json"
+            )
             write_json(unit, {"round": number, "batch": batch, "curves": rows})
     rounds = [{"round": 0, "images": 512, "agreement": 0.97}, {"round": 1, "images": 512}]
     write_json(directory / "rounds.json", rounds)
@@ -88,7 +96,7 @@ def _synthetic(workdir: Path) -> None:
 
 
 def _search(workdir: Path, name: str = GENOTYPE) -> None:
-    directory = _directory(workdir / "search")
+    directory = make_directory(workdir / "search")
     found = {"architecture": name, "macs": 7_780_000, "params": 254_000, "score": 0.8}
     found |= {"agreement": 0.8, "kl": 0.25, "correlation": 0.9}
     worse = {**found, "macs": 9_000_000, "score": 0.1, "generation": 0}
@@ -116,7 +124,7 @@ def _students(workdir: Path, accuracy: float | None = 0.9519) -> None:
         "teacher": {"name": "teacher", "data": "real", "test_accuracy": 0.99, **cost, "order": 0},
     }
     for folder, row in rows.items():
-        directory = _directory(workdir / "student" / folder)
+        directory = make_directory(workdir / "student" / folder)
         write_json(directory / "result.json", row)
         if folder != "teacher":
             write_jsonl(directory / "metrics.jsonl", _training())
@@ -126,24 +134,19 @@ def _training(phase: str = "") -> list[dict]:
     return [{"step": s, "phase": phase, "loss": 2 / s, "accuracy": s / 9} for s in range(1, 9)]
 
 
-def _directory(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def _page(workdir: Path) -> str:
     return (workdir / "report" / "report.html").read_text()
 
 
 @pytest.fixture
 def run(tmp_path):
-    """A workdir in which every stage was run."""
+    """Returns a workdir in which every stage was run."""
     for stage in (_teacher, _synthetic, _search, _students):
         stage(tmp_path)
     return tmp_path
 
 
-def test_page_is_whole_and_needs_no_network(run, either_way):
+def test_page_is_whole_and_needs_no_network(run):
     build(run, CONFIG)
     html = _page(run)
     page = Page(html)
@@ -194,7 +197,7 @@ def test_page_says_which_folder_is_which_class(run):
     assert "has no test image of 1 classes" in html
 
 
-def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run, either_way):
+def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run):
     build(run, CONFIG)
     before = [file.read_bytes() for file in sorted((run / "report").iterdir())]
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "svg.fonttype": "path"}):
@@ -271,7 +274,7 @@ def test_a_search_without_probabilities_shows_none(run):
     assert "not run" not in html
 
 
-def test_an_op_has_one_colour_in_all_drawings(run, either_way):
+def test_an_op_has_one_colour_in_all_drawings(run):
     build(run, CONFIG)
     html = _page(run)
     colour = colours.of_ops(OPS)["nor_conv_1x1"]  # not that of the first op of the graph alone
@@ -288,7 +291,7 @@ def test_a_broken_file_is_named(run):
         build(run, CONFIG)
 
 
-def test_hostile_names_are_escaped(run, either_way):
+def test_hostile_names_are_escaped(run):
     hostile = "<script>alert('$x_$')</script>"
     _search(run, hostile)
     graph_file = run / "search" / "architecture.json"

@@ -7,11 +7,11 @@ import pytest
 
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime.files import read_jsonl, write_json
 from datafree_nas.search import run as search
 from datafree_nas.spaces import latency
-from datafree_nas.data.labeller import Labeller
-from datafree_nas.data.preprocessing import Preprocessing
 from tests import tiny
 
 SPACES = {

@@ -6,14 +6,14 @@ import pytest
 
 from datafree_nas import plan, spaces
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.report import build
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json, read_jsonl, write_json
 from datafree_nas.search import architecture_file, given
 from datafree_nas.search import run as search
 from datafree_nas.spaces import latency
-from datafree_nas.data.labeller import Labeller
-from datafree_nas.data.preprocessing import Preprocessing
 from tests import tiny
 
 SPACE = spaces.create_space(

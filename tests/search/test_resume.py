@@ -9,11 +9,11 @@ import pytest
 
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime import loop
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.search import run as search
-from datafree_nas.data.labeller import Labeller
-from datafree_nas.data.preprocessing import Preprocessing
 from tests import tiny
 
 SPACE = spaces.create_space("nasbench201", image_size=(8, 8, 1), channels=4, cells=1)

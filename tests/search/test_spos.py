@@ -9,17 +9,16 @@ import pytest
 
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
+from datafree_nas.data.labeller import Labeller
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.search import run as search
 from datafree_nas.search import scoring, spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.training import trainer
-from datafree_nas.data.labeller import Labeller
-from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.training.trainer import TrainData
 from tests import tiny
-
 
 
 @pytest.fixture
@@ -158,7 +157,10 @@ def test_recalibration_is_the_true_average_and_scoring_compiles_once(space, imag
     def of_batch(x):
         return supernet.apply(variables, x, gates, train=True, mutable=["batch_stats"])[1]
 
-    each = [of_batch(LABELLER.preprocessing(pixels[32 * i : 32 * (i + 1)]))["batch_stats"] for i in range(3)]
+    each = [
+        of_batch(LABELLER.preprocessing(pixels[32 * i : 32 * (i + 1)]))["batch_stats"]
+        for i in range(3)
+    ]
     averaged = jax.tree.map(lambda *leaves: sum(leaves) / 3, *each)
     in_use = averaged["stage0_cell0_edge0"]["nor_conv_3x3"]["bn"]["norm"]["mean"]
     assert np.any(np.asarray(in_use) != 0), "statistics of a chosen candidate are recorded"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from datafree_nas import spaces
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.spaces.genotype import DARTS_V2
 from datafree_nas.students.student import Student
-from datafree_nas.data.preprocessing import Preprocessing
 from tests.tiers import full
 
 SETTINGS = {

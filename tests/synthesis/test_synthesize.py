@@ -160,7 +160,8 @@ from datafree_nas.runtime.repeat import repeat
 from datafree_nas.synthesis import synthesizer
 from tests import tiny
 config = tiny.get_config().synthesis
-teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+grey = {"image_size": (8, 8, 1), "mean": (0.3,), "std": (0.4,)}
+teacher = teachers.create_teacher("cifar_resnet8", 10, **grey)
 variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 state = synthesizer.init(jax.random.key(1), jnp.arange(8), teacher, config)
 step = synthesizer.make_step(teacher, config, batch=8, pool=1, iterations=20)
@@ -197,7 +198,8 @@ called = set()
 threading.setprofile(lambda frame, *_: called.add(frame.f_code.co_name))
 config = tiny.get_config().synthesis
 config.update(images=config.batch_size, rounds=1)
-teacher = teachers.create_teacher("cifar_resnet8", 10, image_size=(8, 8, 1), mean=(0.3,), std=(0.4,))
+grey = {"image_size": (8, 8, 1), "mean": (0.3,), "std": (0.4,)}
+teacher = teachers.create_teacher("cifar_resnet8", 10, **grey)
 variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 synthesize.synthesize(pathlib.Path(sys.argv[1]), teacher, variables, config, seed=0)
 print("write_shard" in called, "lazy_imports" in called)

@@ -9,10 +9,10 @@ import pytest
 from configs import common
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime.errors import UserError
-from datafree_nas.training import fit
 from datafree_nas.data.labeller import without_labels
 from datafree_nas.data.preprocessing import Preprocessing
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.training import fit
 
 LABELLER = without_labels(Preprocessing((0.5,), (0.5,)))
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1)).astype(np.uint8)

@@ -9,8 +9,8 @@ import pytest
 
 from configs import common
 from datafree_nas import teachers
-from datafree_nas.data.labeller import Labeller
 from datafree_nas.data.images import Example, ImageSet, Records, held
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import interrupt, processes
 from datafree_nas.runtime.errors import Interrupted, UserError
 from datafree_nas.runtime.files import read_jsonl

@@ -5,10 +5,10 @@ import pytest
 
 from configs import common
 from datafree_nas.data.images import ImageSet
-from datafree_nas.runtime.errors import UserError
-from datafree_nas.training import trainer
 from datafree_nas.data.labeller import Labeller
 from datafree_nas.data.preprocessing import Preprocessing
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.training import trainer
 from datafree_nas.training.trainer import Batch
 
 PIXELS = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.uint8)

@@ -9,7 +9,7 @@ Edge = Sequence[Any]  # start, end, op; a list, because it comes from JSON
 
 
 @dataclass(frozen=True)
-class Row:
+class GraphRow:
     """A part of a graph that is drawn from left to right.
 
     Attributes:
@@ -23,7 +23,7 @@ class Row:
     edges: Sequence[Edge]
 
 
-def rows(nodes: Sequence[str], edges: Sequence[Edge]) -> list[Row]:
+def rows(nodes: Sequence[str], edges: Sequence[Edge]) -> list[GraphRow]:
     """Splits a graph into rows.
 
     Args:
@@ -51,16 +51,16 @@ def _components(count: int, edges: Sequence[Edge]) -> list[list[int]]:
     return [[i for i in range(count) if component[i] == c] for c in sorted(set(component))]
 
 
-def _component(members: Sequence[int], nodes: Sequence[str], edges: Sequence[Edge]) -> Row:
+def _component(members: Sequence[int], nodes: Sequence[str], edges: Sequence[Edge]) -> GraphRow:
     names, index = [nodes[i] for i in members], {node: i for i, node in enumerate(members)}
     inside = [[index[a], index[b], op] for a, b, op in edges if a in index]
     titles = {name.partition("\n")[0] for name in names}
     if len(titles) > 1 or not all("\n" in name for name in names):
-        return Row("", names, inside)
-    return Row(titles.pop(), [name.partition("\n")[2] for name in names], inside)
+        return GraphRow("", names, inside)
+    return GraphRow(titles.pop(), [name.partition("\n")[2] for name in names], inside)
 
 
-def _wrap(row: Row) -> Iterator[Row]:
+def _wrap(row: GraphRow) -> Iterator[GraphRow]:
     if len(row.edges) <= ACROSS or any(end - start != 1 for start, end, _ in row.edges):
         yield row
         return
@@ -68,4 +68,4 @@ def _wrap(row: Row) -> Iterator[Row]:
     for first in range(0, len(by_start), ACROSS):
         edges = [[a - first, b - first, op] for a, b, op in by_start[first : first + ACROSS]]
         title = row.title if first == 0 else ""
-        yield Row(title, row.nodes[first : first + len(edges) + 1], edges)
+        yield GraphRow(title, row.nodes[first : first + len(edges) + 1], edges)
