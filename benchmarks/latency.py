@@ -25,7 +25,7 @@ from ml_collections import config_flags
 from scipy import stats
 
 from benchmarks import latency_model, results, stopwatch
-from datafree_nas import pipeline
+from datafree_nas import plan
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import write_json
 from datafree_nas.runtime.flags import parse
@@ -61,7 +61,7 @@ def _run() -> None:
     path = results.destination(_OUT.value, "out")
     if path is None:
         raise UserError("--out names no file")
-    space = pipeline.planned(_CONFIG.value)[1]
+    space = plan.experiment_of(_CONFIG.value).space
     measure = partial(stopwatch.milliseconds, repeats=_REPEATS.value)
     cost, checks = latency_model.build(space, measure, _BATCH.value, _DTYPE.value, _CHECKS.value)
     how = {"batch": _BATCH.value, "dtype": _DTYPE.value}

@@ -88,7 +88,7 @@ def _network(config: ConfigDict, teacher: Teacher) -> tuple[str, nn.Module, Rule
         settings = {n: getattr(teacher, n) for n in ("num_classes", "image_size", "mean", "std")}
         known = teachers.create_teacher(_ARCH.value, **settings)
         return _ARCH.value, known.model, initial.fan_in
-    sizes = {"num_classes": teacher.num_classes, "image_size": teacher.image_size}
+    sizes: Any = {"num_classes": teacher.num_classes, "image_size": teacher.image_size}
     space = spaces.create_space(**config.search.space, **sizes).regularized(config.student.train)
     try:
         found = architecture_file.load(Path(_FOUND.value), space)

@@ -50,6 +50,7 @@ def train(directory: Path, space: Space, inputs: Inputs, config: Config, seed: i
     )
     score = scoring.make_scorer(space.supernet(), labeller.preprocessing, config)
 
+    assert strategy.supernet
     train_state = strategy.supernet(state)
 
     def scorer(names: list[str]) -> list[dict[str, float]]:

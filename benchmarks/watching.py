@@ -57,7 +57,7 @@ def watch(command: Sequence[str], workdir: Path) -> tuple[list[Look], dict[str, 
     done = {s: file.stat().st_mtime - clock for s, file in files.items() if file.exists()}
     if not done:
         raise UserError(f"{' '.join(command)} ran no stage; there is nothing to measure")
-    first = workdir / DIRECTORIES[next(iter(done))] / "config.json"
+    first = files[next(iter(done))].with_name("config.json")
     return looks, {"start": first.stat().st_mtime - clock, **done}
 
 

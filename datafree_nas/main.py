@@ -64,7 +64,7 @@ def _run() -> None:
         return plan.show(_CONFIG.value, _PLAN_DEVICES.value, _PLAN_RATE.value, _PLAN_JSON.value)
     if _PLAN_DEVICES.present or _PLAN_RATE.present or _PLAN_JSON.present:
         raise UserError("--plan_devices, --plan_rate and --plan_json belong to --plan; add it")
-    stages = stages_from(_STAGES.value, [stage.name for stage in pipeline.STAGES])
+    stages = stages_from(_STAGES.value, pipeline.NAMES)
     if not (_WORKDIR.value or _CONFIG.value.name):
         raise UserError("give --workdir=DIR; this config has no name of which to make one")
     place = os.path.expanduser(_WORKDIR.value) or f"runs/{_CONFIG.value.name}"

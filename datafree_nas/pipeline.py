@@ -25,6 +25,7 @@ from datafree_nas.synthesis import stage as synthesize
 from datafree_nas.teachers import stage as teacher
 
 STAGES = (teacher.STAGE, synthesize.STAGE, search.STAGE, train.STAGE, report.STAGE)
+NAMES = [each.name for each in STAGES]
 
 
 def run(config: ConfigDict, workdir: Path | str, names: list[str], repair: bool = False) -> None:
@@ -57,7 +58,7 @@ def run(config: ConfigDict, workdir: Path | str, names: list[str], repair: bool 
         for each in repaired:
             _repair(each, this)
         for number, each in enumerate(chosen, start=1):
-            if each is not teacher.STAGE and images:
+            if each.name != teacher.STAGE.name and images:
                 with _within_memory(train.STAGE):  # which evaluates in the same way
                     class_order.check_images(this, images)
                 images = None

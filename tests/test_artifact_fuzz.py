@@ -14,7 +14,9 @@ from datafree_nas import pipeline
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
 
-FACTORY = "tests.small_model:create"
+DIRECTORIES = {stage.name: stage.directory for stage in pipeline.STAGES}
+
+FACTORY = "tests.small_model:build"
 TRIES = 500
 # what is run again, for a file of the folder of this stage
 READERS = {
@@ -47,7 +49,7 @@ def runs(tmp_path_factory):
     """Two finished runs, which differ in the seed."""
     places = [tmp_path_factory.mktemp("runs") / name for name in ("mine", "another")]
     for seed, place in enumerate(places):
-        pipeline.run(_config(seed), place, pipeline.STAGES)
+        pipeline.run(_config(seed), place, pipeline.NAMES)
     return places
 
 
@@ -114,7 +116,7 @@ def _damage(file, another, generator):
 def _line(workdir, what):
     """Runs all stages; the line of the error, None if there was none."""
     try:
-        pipeline.run(_config(), workdir, pipeline.STAGES)
+        pipeline.run(_config(), workdir, pipeline.NAMES)
     except UserError as error:
         return str(error)
     except Exception as error:
@@ -135,7 +137,7 @@ def test_damaged_artifacts(runs, tmp_path):
         kind = _damage(workdir / name, another / name, generator)
         unmarked = READERS[name.parts[0]] if generator.random() < 0.7 else ()
         for stage in unmarked:  # so that they are run again
-            (workdir / pipeline.DIRECTORIES[stage] / "done.json").unlink(missing_ok=True)
+            (workdir / DIRECTORIES[stage] / "done.json").unlink(missing_ok=True)
         line = _line(workdir, f"try {number}: {name}, {kind}, again: {unmarked}")
         if line is None:
             found = (workdir / "report" / "summary.json").read_bytes()

@@ -17,7 +17,7 @@ BLOCKS = {"name": "teacher", "seed": "teacher", "data": "train", **STAGE_OF}
 
 def _tiniest():
     config = tiny.get_config()
-    config.teacher.factory = "tests.small_model:create"
+    config.teacher.factory = "tests.small_model:build"
     config.teacher.train.update(steps=4, log_every=2)
     config.synthesis.update(images=32, rounds=1, resolutions=((1, 2),), log_every=1)
     config.search.space.cells = 1
@@ -31,7 +31,7 @@ def _tiniest():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("fuzz") / "run"
-    pipeline.run(_tiniest(), workdir, pipeline.STAGES)
+    pipeline.run(_tiniest(), workdir, pipeline.NAMES)
     return workdir
 
 
@@ -60,8 +60,8 @@ def test_a_stage_ends_well_or_in_one_line(field, finished, tmp_path):
     stage = BLOCKS[field.partition(".")[0]]
     for number, config in enumerate(_accepted(field)):
         workdir = tmp_path / str(number)
-        for earlier in pipeline.STAGES[: pipeline.STAGES.index(stage)]:
-            folder = pipeline.DIRECTORIES[earlier]
+        for earlier in pipeline.STAGES[: pipeline.NAMES.index(stage)]:
+            folder = earlier.directory
             shutil.copytree(finished / folder, workdir / folder)
         refusal = None
         try:

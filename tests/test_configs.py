@@ -8,6 +8,7 @@ import pytest
 
 from configs import common
 from datafree_nas import preflight, schema, spaces, teachers
+from datafree_nas.pipeline import STAGES
 
 ROOT = Path(__file__).parents[1]
 SHARED = {"__init__", "common", "cifar10", "imagenet"}
@@ -35,7 +36,7 @@ def test_an_experiment_is_one(name, option):
     numbers = {field for field in changed if {_fields(config)[field], known[field]} == {int, float}}
     assert changed == numbers, "and each of its kind"
     config.update_from_flattened_dict({"data.source": "tfds:any", "teacher.checkpoint": "any"})
-    preflight.check_fields(config)
+    preflight.check_fields(config, STAGES)
     teacher = teachers.create_teacher(config.teacher.arch, config.teacher.num_classes)
     size = config.teacher.image_size or teacher.image_size
     settings = {**config.search.space, "num_classes": teacher.num_classes, "image_size": size}

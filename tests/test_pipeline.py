@@ -18,10 +18,14 @@ from PIL import Image
 
 from datafree_nas import pipeline, spaces, stage, teachers
 from datafree_nas.data import sources
+from datafree_nas.experiment import resolve
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json
+from datafree_nas.search import stage as search
 from datafree_nas.spaces import latency
+from datafree_nas.synthesis import stage as synthesize
 from tests import tiny
+from tests.test_stage import replace_run
 from tests.tiers import full
 
 COMMAND = [sys.executable, "-m", "datafree_nas.main", "--config=tests/tiny.py"]
@@ -160,11 +164,13 @@ def test_a_latency_table_counts_by_its_content(tmp_path):
     for name, content in (("a", "1"), ("b", "1"), ("c", "2")):
         (tmp_path / name).write_text(content)
         config.search.latency_table = str(tmp_path / name)
-        made_from.append(pipeline.made_from("search", config, tmp_path))
+        made_from.append(pipeline.made_from(search.STAGE, resolve(config, tmp_path)))
     one, moved, other = made_from
     assert not stage.differences(one, moved)
     assert list(stage.differences(one, other)) == ["search.latency_table (content)"]
-    assert "search.latency_table" not in pipeline.made_from("synthesize", config, tmp_path)
+    assert "search.latency_table" not in pipeline.made_from(
+        synthesize.STAGE, resolve(config, tmp_path)
+    )
 
 
 @pytest.mark.full
@@ -282,20 +288,18 @@ def test_killed_at_random_moments_it_ends_the_same(finished, tmp_path):
     ],
 )
 def test_out_of_memory_says_what_to_lower(error, tmp_path, monkeypatch):
-    def fail(config, workdir):
+    def fail(experiment):
         raise error
 
-    broken = pipeline.stage_of("teacher")._replace(run=fail)
-    monkeypatch.setitem(pipeline._BY_NAME, "teacher", broken)
+    replace_run("teacher", fail, monkeypatch)
     with pytest.raises(UserError, match=r"out of memory in stage teacher \(.*\); lower"):
         pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
 
 
 def test_another_error_of_jax_is_a_bug_with_its_traceback(tmp_path, monkeypatch):
-    def fail(config, workdir):
+    def fail(experiment):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    broken = pipeline.stage_of("teacher")._replace(run=fail)
-    monkeypatch.setitem(pipeline._BY_NAME, "teacher", broken)
+    replace_run("teacher", fail, monkeypatch)
     with pytest.raises(jax.errors.JaxRuntimeError):
         pipeline.run(tiny.get_config(), tmp_path, ["teacher"])

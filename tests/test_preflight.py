@@ -8,6 +8,8 @@ import pytest
 
 from configs import common
 from datafree_nas import preflight, schema
+from datafree_nas.experiment import resolve
+from datafree_nas.pipeline import STAGES
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.search import limits
 from tests import tiny
@@ -15,7 +17,13 @@ from tests import tiny
 FIELDS = sorted(schema.flatten(tiny.get_config().to_dict()))
 VALUES = [0, -1, 10**12, 1.5, math.nan, math.inf, "", "odd", (), (0,), None]
 NOWHERE = Path("no such workdir")
-STAGES = ["teacher", "synthesize", "search", "train", "report"]
+NAMES = [stage.name for stage in STAGES]
+
+
+def _check(config, *names):
+    """Checks a config as a run of these stages would."""
+    pending = [stage for stage in STAGES if stage.name in names]
+    return preflight.check(resolve(config, NOWHERE), STAGES, pending)
 
 
 def _with(field, value):
@@ -34,7 +42,7 @@ def test_any_value_is_taken_or_refused_in_one_line(field):
     for value in VALUES:
         refusal = None
         try:
-            preflight.check_fields(_with(field, value))
+            preflight.check_fields(_with(field, value), STAGES)
         except UserError as error:
             refusal = str(error)
         assert refusal is None or (refusal and "\n" not in refusal)
@@ -80,16 +88,16 @@ def test_mistakes_that_would_show_after_hours(changes, message):
     config = tiny.get_config()
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message):
-        preflight.check(config, NOWHERE, STAGES)
+        _check(config, *NAMES)
 
 
 def test_limits_that_random_networks_do_not_keep(monkeypatch):
     config = tiny.get_config()
     config.search.evolution.update(max_params=4822, population=1)
-    preflight.check(config, NOWHERE, STAGES)
+    _check(config, *NAMES)
     monkeypatch.setattr(limits, "TRIES", 1)
     with pytest.raises(UserError, match=r"none of 1 random networks .* keeps .* max_params=4822"):
-        preflight.check(config, NOWHERE, STAGES)
+        _check(config, *NAMES)
 
 
 def test_hardware_costs_that_have_no_logarithm():
@@ -97,7 +105,7 @@ def test_hardware_costs_that_have_no_logarithm():
     config.search.update(strategy="proxyless")
     config.search.hardware.update(cost="macs", reference=1.0)
     with pytest.raises(UserError, match=r"hardware\.reference=1 must be above 1"):
-        preflight.check(config, NOWHERE, STAGES)
+        _check(config, *NAMES)
 
 
 def test_a_field_that_nothing_reads_and_one_that_is_missing():
@@ -105,28 +113,28 @@ def test_a_field_that_nothing_reads_and_one_that_is_missing():
     with config.unlocked():
         config.synthesis.batchsize = 3
     with pytest.raises(UserError, match=r"a field config\.synthesis\.batchsize, which nothing"):
-        preflight.check_fields(config)
+        preflight.check_fields(config, STAGES)
     config = tiny.get_config()
     with config.unlocked():
         del config.search.pool
     with pytest.raises(UserError, match=r"has no field config\.search\.pool; start from"):
-        preflight.check_fields(config)
+        preflight.check_fields(config, STAGES)
 
 
 def test_images_are_opened_and_counted_before_the_first_stage(tmp_path):
     config = tiny.get_config()
-    found = preflight.check(config, NOWHERE, STAGES)
+    found = _check(config, *NAMES)
     assert {split: part["images"] for split, part in found["splits"].items()} == {
         "train": 1297,
         "test": 500,
     }
-    assert preflight.check(config, NOWHERE, ["synthesize", "report"]) is None
+    assert _check(config, "synthesize", "report") is None
     labels = np.arange(20).reshape(-1, 1) % 12
     np.savez(tmp_path / "a.npz", images=np.full((20, 8, 8), 200, np.uint8), labels=labels)
     config.data.source = f"npz:{tmp_path}/a.npz"
     with pytest.raises(UserError, match="labels go from 0 to 11, the teacher's 10 classes are 0"):
-        preflight.check(config, NOWHERE, STAGES)
-    assert preflight.check(config, NOWHERE, ["synthesize"]) is None, "which reads no such images"
+        _check(config, *NAMES)
+    assert _check(config, "synthesize") is None, "which reads no such images"
     config.data.source = f"folder:{tmp_path}/none"
     with pytest.raises(UserError, match="none"):
-        preflight.check(config, NOWHERE, ["train"])
+        _check(config, "train")

@@ -1,13 +1,16 @@
 """What an artifact was made from: when it may be used again, and when it may not."""
 
+import dataclasses
 import json
 
 import pytest
 
 from datafree_nas import pipeline, stage
+from datafree_nas.experiment import resolve
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
 
+STAGES = {each.name: each for each in pipeline.STAGES}
 ARTIFACTS = {
     "teacher": "teacher.json",
     "synthesize": "checksums.json",
@@ -17,12 +20,20 @@ ARTIFACTS = {
 }
 
 
+def replace_run(name, run, monkeypatch):
+    """Replaces what a stage does; returns the new stage."""
+    changed = dataclasses.replace(STAGES[name], run=run)
+    stages = tuple(changed if each.name == name else each for each in pipeline.STAGES)
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    return changed
+
+
 @pytest.fixture
 def workdir(tmp_path):
     """With files that stand for a run's artifacts, all stages begun one after another."""
     for name, artifact in ARTIFACTS.items():
-        file = tmp_path / "run" / pipeline.DIRECTORIES[name] / artifact
-        (tmp_path / "run" / pipeline.DIRECTORIES[name]).mkdir(parents=True)
+        file = tmp_path / "run" / STAGES[name].directory / artifact
+        (tmp_path / "run" / STAGES[name].directory).mkdir(parents=True)
         _begin(name, tmp_path / "run")
         file.parent.mkdir(exist_ok=True)
         file.write_text(name)
@@ -32,13 +43,13 @@ def workdir(tmp_path):
 def _begin(name, workdir, **changes):
     config = tiny.get_config()
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-    return pipeline.begin_stage(name, config, workdir)
+    return pipeline.begin_stage(STAGES[name], resolve(config, workdir))
 
 
 def test_the_same_again(workdir):
-    assert [_begin(name, workdir) for name in pipeline.STAGES] == [False] * 5
+    assert [_begin(name, workdir) for name in STAGES] == [False] * 5
     moved = workdir.rename(workdir.with_name("moved"))
-    assert [_begin(name, moved) for name in pipeline.STAGES] == [False] * 5
+    assert [_begin(name, moved) for name in STAGES] == [False] * 5
 
 
 def test_another_config(workdir):
@@ -130,7 +141,7 @@ def test_a_file_that_changed_after_its_stage_had_finished(name, workdir):
     file = workdir / "search" / name
     file.parent.mkdir(exist_ok=True)
     file.write_text("as it was")
-    search = pipeline.stage_of("search")
+    search = STAGES["search"]
     stage.finish(search, workdir)
     stage.check_unchanged(search, workdir)
     moved = workdir.rename(workdir.with_name("moved"))
@@ -148,15 +159,15 @@ def test_a_file_that_changed_after_its_stage_had_finished(name, workdir):
 
 def test_a_mark_of_an_older_version_has_no_checksums(workdir):
     (workdir / "search" / "done.json").write_text('{"stage": "search"}')
-    stage.check_unchanged(pipeline.stage_of("search"), workdir)
+    stage.check_unchanged(STAGES["search"], workdir)
 
 
 def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp_path, monkeypatch):
     """Killed in between, the teacher was trained from the start again."""
 
-    def train(config, workdir):
-        (workdir / "teacher" / "working" / "1120").mkdir(parents=True, exist_ok=True)
-        (workdir / "teacher" / "metrics.jsonl").touch()
+    def train(experiment):
+        (experiment.workdir.teacher / "working" / "1120").mkdir(parents=True, exist_ok=True)
+        (experiment.workdir.teacher / "metrics.jsonl").touch()
 
     class Killed(Exception):
         pass
@@ -164,9 +175,7 @@ def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp
     def die(*_):
         raise Killed
 
-    monkeypatch.setitem(
-        pipeline._BY_NAME, "teacher", pipeline.stage_of("teacher")._replace(run=train)
-    )
+    replace_run("teacher", train, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(stage, "finish", die)
         with pytest.raises(Killed):
@@ -183,16 +192,16 @@ def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp
 def test_a_report_that_is_killed_while_it_is_made_again_is_made_once_more(workdir, monkeypatch):
     """The mark of the old one has the checksums of the old one."""
 
-    def change(config, workdir):
-        (workdir / "report" / "summary.json").write_text("another summary")
+    def change(experiment):
+        experiment.workdir.summary.write_text("another summary")
         raise KeyboardInterrupt
 
-    report = pipeline.stage_of("report")
+    report = STAGES["report"]
     stage.finish(report, workdir)
     (workdir / "search" / "architecture.json").write_text("another one")
-    monkeypatch.setitem(pipeline._BY_NAME, "report", report._replace(run=change))
+    changed = replace_run("report", change, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        pipeline._run_stage(pipeline.stage_of("report"), "report", tiny.get_config(), workdir)
+        pipeline._run_stage(changed, "report", resolve(tiny.get_config(), workdir))
     assert not report.is_done(workdir)
 
 

@@ -19,7 +19,7 @@ ARCHIVES = sorted((Path(__file__).parent / "workdirs").glob("*.tar.xz"))
 
 def _config():
     config = tiny.get_config()
-    config.teacher.factory = "tests.small_model:create"
+    config.teacher.factory = "tests.small_model:build"
     config.teacher.train.update(steps=1000, log_every=20)
     config.synthesis.update(images=32, batch_size=32)
     config.search.train.steps = 300
@@ -39,7 +39,7 @@ def _summary(workdir):
 
 def test_a_finished_run_is_done(runs, capsys):
     before = _summary(runs / "whole")
-    pipeline.run(_config(), runs / "whole", pipeline.STAGES)
+    pipeline.run(_config(), runs / "whole", pipeline.NAMES)
     assert capsys.readouterr().out.count("done before") >= 4, "the report may be made again"
     assert _summary(runs / "whole") == before
 

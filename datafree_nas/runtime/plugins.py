@@ -102,7 +102,7 @@ class Plugins(Generic[T]):
                 f"{place} is a {type(found).__name__} and no {self.what}; docs/extending.md shows "
                 "what it has to be"
             )
-        return found  # type: ignore[no-any-return]
+        return found
 
     def values(self) -> Values:
         """Describes the values of a config field that names one of these things."""

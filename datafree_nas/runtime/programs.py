@@ -48,7 +48,7 @@ def lower(name: str, batch: int, repeated: Repeated, state: Any, data: Any) -> l
     ]
 
 
-def abstract(*shape: int, dtype: Any = jnp.float32, sharding: Any = None) -> jax.ShapeDtypeStruct:
+def abstract(*shape: int, dtype: Any = jnp.float32, sharding: Any = None) -> Any:
     """Returns the shape of an array.
 
     Args:

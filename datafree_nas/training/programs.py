@@ -34,13 +34,11 @@ def train_data(
         recipe: a training block of the config.
         memory_gb: field `config.data.memory_gb`; larger sets are streamed.
     """
-    place, shape = mesh.replicated(), (count,)
+    place, shape = mesh.replicated(), [count]
     streamed = count > fitting(image_size, memory_gb)
     if streamed:
-        place, shape = (
-            stream.sharding(),
-            (stream.part_length(image_size, recipe), recipe.batch_size),
-        )
+        place = stream.sharding()
+        shape = [stream.part_length(image_size, recipe), recipe.batch_size]
 
     def array(*inner: int, dtype: Any = jnp.float32) -> Any:
         return abstract(*shape, *inner, dtype=dtype, sharding=place)

@@ -6,8 +6,9 @@ import os
 import pytest
 
 from configs import cifar10_spos
-from datafree_nas import resolve
+from datafree_nas.experiment import complete, resolve
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.teachers import configured
 from tests import tiny
 
 CARD = {
@@ -33,10 +34,10 @@ def test_a_ported_folder_names_its_network_itself(ported, tmp_path, capsys):
     config = cifar10_spos.get_config()
     config.teacher.checkpoint = str(ported)
     assert config.teacher.arch == "cifar_resnet20"
-    found = resolve.teacher(config, tmp_path / "run")
-    assert (found.arch, found.mean) == ("wrn40_2", tuple(CARD["mean"]))
-    assert resolve.class_names(config, tmp_path / "run") == CARD["class_names"]
-    resolve.say_what_is_not_used(config, found)
+    found = resolve(config, tmp_path / "run")
+    assert (found.teacher.arch, found.teacher.mean) == ("wrn40_2", tuple(CARD["mean"]))
+    assert found.class_names() == CARD["class_names"]
+    configured._say_what_is_not_used(config.teacher, found.teacher)
     said = capsys.readouterr().out
     assert "holds a teacher with arch wrn40_2; config.teacher.arch=cifar_resnet20 is not" in said
     assert said.count("\n") == 1
@@ -44,11 +45,11 @@ def test_a_ported_folder_names_its_network_itself(ported, tmp_path, capsys):
 
 def test_the_teacher_of_the_workdir_counts_once_it_is_there(ported, tmp_path):
     config = tiny.get_config()
-    assert resolve.teacher(config, tmp_path / "run").arch == "cifar_resnet8"
+    assert resolve(config, tmp_path / "run").teacher.arch == "cifar_resnet8"
     ported.rename(tmp_path / "teacher")
-    assert resolve.teacher(config, tmp_path).arch == "cifar_resnet8", "it is not done"
+    assert resolve(config, tmp_path).teacher.arch == "cifar_resnet8", "it is not done"
     (tmp_path / "teacher" / "done.json").touch()
-    assert resolve.teacher(config, tmp_path).arch == "wrn40_2"
+    assert resolve(config, tmp_path).teacher.arch == "wrn40_2"
 
 
 def test_home_is_expanded(monkeypatch, ported, tmp_path):
@@ -56,7 +57,7 @@ def test_home_is_expanded(monkeypatch, ported, tmp_path):
     config = tiny.get_config()
     config.teacher.checkpoint = "~/ported"
     config.data.data_dir = "~/tfds"
-    whole = resolve.expanded(config)
+    whole = complete(config)
     assert whole.teacher.checkpoint == str(ported)
     assert whole.data.data_dir == os.path.join(tmp_path, "tfds")
     assert config.teacher.checkpoint == "~/ported", "the config itself stays as it is"
@@ -65,7 +66,7 @@ def test_home_is_expanded(monkeypatch, ported, tmp_path):
 def test_a_plan_needs_no_checkpoint(tmp_path):
     config = cifar10_spos.get_config()
     config.teacher.checkpoint = str(tmp_path / "none.pth")
-    assert resolve.planned_teacher(config).arch == "cifar_resnet20"
+    assert resolve(config, planned=True).teacher.arch == "cifar_resnet20"
     config.teacher.arch = "auto"
     with pytest.raises(UserError, match=r"needs to look at .*none\.pth, which does not exist"):
-        resolve.planned_teacher(config)
+        _ = resolve(config, planned=True).teacher
