@@ -38,7 +38,7 @@ def check_images(experiment: Experiment, images: dict[str, Any]) -> None:
 
     Args:
         experiment: run whose teacher stage is done.
-        images: what `sources.inspect` says of the natural images.
+        images: description of the natural images, from `sources.inspect`.
 
     Raises:
         UserError: see `check`.

@@ -9,13 +9,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import common
-from datafree_nas import spaces, teachers
+from datafree_nas import schema, spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import Images
 from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime.workdir import Workdir
-from datafree_nas.search import given
 from datafree_nas.search import registry as strategies
+from datafree_nas.search.strategies import given
 from datafree_nas.spaces import Space
 from datafree_nas.stage import DONE
 from datafree_nas.teachers import Teacher, configured, port
@@ -130,7 +130,11 @@ def resolve(config: ConfigDict, workdir: Path | str = "", *, planned: bool = Fal
         config: experiment as its file and the command line give it.
         workdir: folder of the run; need not exist.
         planned: whether nothing is going to be run, so that the checkpoint need not be there.
+
+    Raises:
+        UserError: a field of the config is missing, unknown, or has a value that it may not have.
     """
+    schema.check(config)
     return Experiment(complete(config), Workdir(Path(workdir)), planned)
 
 
@@ -139,9 +143,6 @@ def complete(config: ConfigDict) -> ConfigDict:
 
     Args:
         config: experiment as its file and the command line give it, which stays as it is.
-
-    Raises:
-        UserError: there is no such space or strategy.
     """
     whole = config.copy_and_resolve_references()
     for field in _PATHS:

@@ -8,7 +8,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from datafree_nas import schema
 from datafree_nas.data import sources
 from datafree_nas.experiment import Experiment
 from datafree_nas.stage import Stage
@@ -44,15 +43,14 @@ def check(
 
 
 def check_fields(config: ConfigDict, stages: Sequence[Stage]) -> None:
-    """Checks what needs no look at the teacher: every field, and fields that belong together.
+    """Checks fields that belong together, without a look at the teacher.
 
     Args:
-        config: experiment, see `configs/common.py`.
+        config: complete config of an experiment.
         stages: all stages, in order.
 
     Raises:
         UserError: the first mistake that is found.
     """
-    schema.check(config)
     for stage in stages:
         stage.check_config(config)

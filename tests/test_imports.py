@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "students": {"runtime", "data", "interop", "training", "spaces"},
     "report": {"runtime"},
     "stage": {"runtime"},
-    "experiment": {"runtime", "data", "teachers", "spaces", "search", "stage"},
+    "experiment": {"runtime", "data", "teachers", "spaces", "search", "stage", "schema"},
     "*/stage": {
         *("runtime", "data", "teachers", "spaces", "training"),
         *("synthesis", "search", "students", "report"),
@@ -37,7 +37,7 @@ MAY_IMPORT = {
         *("synthesis", "search", "students"),
     },
     "class_order": {"runtime", "data", "training", "experiment"},
-    "preflight": {"runtime", "data", "stage", "schema", "experiment"},
+    "preflight": {"data", "stage", "experiment"},
     "pipeline": {
         *("runtime", "data", "report", "*/stage"),
         *("stage", "schema", "experiment", "preflight", "class_order"),

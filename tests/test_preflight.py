@@ -42,7 +42,7 @@ def test_any_value_is_taken_or_refused_in_one_line(field):
     for value in VALUES:
         refusal = None
         try:
-            preflight.check_fields(_with(field, value), STAGES)
+            preflight.check_fields(resolve(_with(field, value)).config, STAGES)
         except UserError as error:
             refusal = str(error)
         assert refusal is None or (refusal and "\n" not in refusal)
@@ -113,12 +113,12 @@ def test_a_field_that_nothing_reads_and_one_that_is_missing():
     with config.unlocked():
         config.synthesis.batchsize = 3
     with pytest.raises(UserError, match=r"a field config\.synthesis\.batchsize, which nothing"):
-        preflight.check_fields(config, STAGES)
+        resolve(config)
     config = tiny.get_config()
     with config.unlocked():
         del config.search.pool
     with pytest.raises(UserError, match=r"has no field config\.search\.pool; start from"):
-        preflight.check_fields(config, STAGES)
+        resolve(config)
 
 
 def test_images_are_opened_and_counted_before_the_first_stage(tmp_path):

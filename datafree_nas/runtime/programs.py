@@ -54,7 +54,7 @@ def abstract(*shape: int, dtype: Any = jnp.float32, sharding: Any = None) -> Any
     Args:
         *shape: size of each axis.
         dtype: type of the numbers.
-        sharding: how devices share the array; None for a copy on every device.
+        sharding: division of the array among devices; None for a copy on every device.
     """
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding or mesh.replicated())
 

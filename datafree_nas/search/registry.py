@@ -1,12 +1,12 @@
-"""Search strategies by name: every file of this package that brings one is found by itself."""
+"""Search strategies by name: every file of `search/strategies/` is found by itself."""
 
 from types import ModuleType
 from typing import Any, TypeGuard
 
-from datafree_nas import search
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.plugins import Plugins
 from datafree_nas.runtime.values import Values
+from datafree_nas.search import strategies
 from datafree_nas.search.strategy import StrategyBuilder
 
 
@@ -19,7 +19,7 @@ def _of_module(module: ModuleType) -> dict[str, StrategyBuilder]:
 
 
 _PLUGINS: Plugins[StrategyBuilder] = Plugins(
-    "search strategy", search, "datafree_nas.strategies", _of_module, _is_builder
+    "search strategy", strategies, "datafree_nas.strategies", _of_module, _is_builder
 )
 
 

@@ -13,8 +13,9 @@ from datafree_nas.runtime import mesh, processes, seeds
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, lower, on_all
 from datafree_nas.runtime.repeat import Repeated
-from datafree_nas.search import architecture_file, given, hardware, registry
+from datafree_nas.search import architecture_file, hardware, registry
 from datafree_nas.search.run import check_images, search
+from datafree_nas.search.strategies import given
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.stage import Stage
 from datafree_nas.synthesis import store as synthetic_store

@@ -61,7 +61,7 @@ def train_rows(
 
     Args:
         directory: folder of the stage; each row gets a folder with `result.json`, written last.
-        inputs: what the rows have in common.
+        inputs: networks and images that the rows have in common.
         teacher_costs: `macs` and `params` of the teacher, which is evaluated as well.
         config: block `config.student`.
         seed: seed of the run.

@@ -11,7 +11,8 @@ from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program
-from datafree_nas.search import architecture_file, given
+from datafree_nas.search import architecture_file
+from datafree_nas.search.strategies import given
 from datafree_nas.stage import Stage
 from datafree_nas.students import rows
 from datafree_nas.synthesis import store as synthetic_store

@@ -11,9 +11,9 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.data.labeller import Labeller
 from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime.files import read_jsonl
-from datafree_nas.search import darts
 from datafree_nas.search import run as search
 from datafree_nas.search.alphas import alpha_metrics, derive_architecture, op_probabilities
+from datafree_nas.search.strategies import darts
 from datafree_nas.training import recipe, trainer
 from datafree_nas.training.trainer import Batch
 from tests import tiny

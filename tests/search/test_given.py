@@ -11,8 +11,9 @@ from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.report import build
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json, read_jsonl, write_json
-from datafree_nas.search import architecture_file, given
+from datafree_nas.search import architecture_file
 from datafree_nas.search import run as search
+from datafree_nas.search.strategies import given
 from datafree_nas.spaces import latency
 from tests import tiny
 

@@ -8,7 +8,8 @@ import pytest
 from datafree_nas import spaces
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json
-from datafree_nas.search import hardware, scoring, spos
+from datafree_nas.search import hardware, scoring
+from datafree_nas.search.strategies import spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.spaces import latency
 from datafree_nas.training.trainer import TrainData, TrainState

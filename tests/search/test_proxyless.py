@@ -9,9 +9,10 @@ from datafree_nas.data.images import ImageSet
 from datafree_nas.data.labeller import Labeller
 from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime.files import read_jsonl
-from datafree_nas.search import hardware, proxyless
+from datafree_nas.search import hardware
 from datafree_nas.search import run as search
 from datafree_nas.search.alphas import start_trace
+from datafree_nas.search.strategies import proxyless
 from datafree_nas.spaces.ops import Paths
 from datafree_nas.spaces.space import Cost
 from datafree_nas.training.trainer import TrainState

@@ -14,7 +14,8 @@ from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.search import run as search
-from datafree_nas.search import scoring, spos
+from datafree_nas.search import scoring
+from datafree_nas.search.strategies import spos
 from datafree_nas.search.strategy import SearchData
 from datafree_nas.training import trainer
 from datafree_nas.training.trainer import TrainData

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from datafree_nas.search import spos
+from datafree_nas.search.strategies import spos
 from datafree_nas.search.strategy import StrategyBuilder
 
 STRATEGY = StrategyBuilder("random", partial(spos.build, breed=False))
