@@ -102,5 +102,5 @@ def _check_output() -> None:
         return
     if terminal.nobody_reads(failure):
         raise SystemExit(128 + signal.SIGPIPE)
-    print(f"error: what was printed is not whole: {failure.strerror}", file=sys.stderr, flush=True)
+    print(f"error: the output is incomplete: {failure.strerror}", file=sys.stderr, flush=True)
     raise SystemExit(2)

@@ -14,7 +14,7 @@ from typing import Any
 from datafree_nas.runtime import mirror
 from datafree_nas.runtime.errors import UserError
 
-MEND = "What was finished is kept; mend that and run the same command again"
+_ADVICE = "What was finished is kept; fix this and run the same command again"
 
 
 def as_path(place: str | Path) -> Path:
@@ -32,14 +32,14 @@ def check_space(path: Path, size: int) -> None:
     if limit != resource.RLIM_INFINITY and limit < 1.1 * size:
         raise UserError(
             f"cannot write {path}: a file may have {limit / 1e6:.1f} MB (ulimit -f), "
-            f"{1.1 * size / 1e6:.1f} MB are needed. {MEND}"
+            f"{1.1 * size / 1e6:.1f} MB are needed. {_ADVICE}"
         )
     place = next(each for each in (path, *path.parents) if each.exists())
     free = shutil.disk_usage(place).free
     if free < 1.1 * size:
         raise UserError(
             f"cannot write {path}: {free / 1e6:.1f} MB are free, {1.1 * size / 1e6:.1f} MB are "
-            f"needed. {MEND}"
+            f"needed. {_ADVICE}"
         )
 
 
@@ -70,7 +70,7 @@ def writing(path: Path) -> Iterator[None]:
             reasons.append(os.strerror(errno.ENOSPC))
         if not reasons:
             raise
-        raise UserError(f"cannot write {path}: {reasons[0]}. {MEND}") from error
+        raise UserError(f"cannot write {path}: {reasons[0]}. {_ADVICE}") from error
 
 
 def replacing(path: Path) -> Path:

@@ -108,7 +108,7 @@ class Mirror:
             except Exception as error:  # every kind of file system has its own
                 raise UserError(
                     f"cannot write to {self.remote} ({type(error).__name__}: {error}); what is "
-                    "there is kept; mend that and run the same command again"
+                    "there is kept; fix this and run the same command again"
                 ) from error
 
     def pull(self, path: Path) -> None:

@@ -162,56 +162,56 @@ MADE_FROM = Record({})
 CHECKSUMS = Record({}, text())
 
 
-def read(path: Path, record: Record, mend: str = "") -> dict[str, Any]:
+def read(path: Path, record: Record, advice: str = "") -> dict[str, Any]:
     """Reads a JSON object and checks its fields.
 
     Args:
         path: path of the JSON file.
         record: fields that the object has to have.
-        mend: advice at the end of the error line. Default: restore the file, or remove its folder.
+        advice: last part of the error line. Default: restore the file, or remove its folder.
 
     Raises:
         UserError: the file is missing, no JSON, no object, or a field is missing or has a value
             that it may not have.
     """
-    mend = mend or made_again(path)
-    return check(_parsed(read_json, path, mend), record, str(path), mend)
+    advice = advice or made_again(path)
+    return check(_parsed(read_json, path, advice), record, str(path), advice)
 
 
 def read_lines(path: Path, record: Record) -> list[dict[str, Any]]:
     """Reads the objects of a JSON-lines file, none if there is no file; see `read`."""
-    mend = made_again(path)
-    rows: list[dict[str, Any]] = _parsed(read_jsonl, path, mend)
+    advice = made_again(path)
+    rows: list[dict[str, Any]] = _parsed(read_jsonl, path, advice)
     for place, row in enumerate(rows, start=1):
-        check(row, record, f"{path}, line {place}", mend)
+        check(row, record, f"{path}, line {place}", advice)
     return rows
 
 
 def read_list(path: Path, record: Record) -> list[dict[str, Any]]:
     """Reads a JSON list of objects; see `read`."""
-    mend = made_again(path)
-    rows = _parsed(read_json, path, mend)
+    advice = made_again(path)
+    rows = _parsed(read_json, path, advice)
     if not isinstance(rows, list):
-        raise UserError(f"{path} is no list; {mend}")
-    return [check(row, record, f"{path}, entry {i}", mend) for i, row in enumerate(rows, start=1)]
+        raise UserError(f"{path} is no list; {advice}")
+    return [check(row, record, f"{path}, entry {i}", advice) for i, row in enumerate(rows, start=1)]
 
 
-def _parsed(parse: Callable[[Path], Any], path: Path, mend: str) -> Any:
+def _parsed(parse: Callable[[Path], Any], path: Path, advice: str) -> Any:
     """Parses a file; if that fails, adds advice to the end of the error line."""
     try:
         return parse(path)
     except UserError as error:
-        raise UserError(f"{error}; {mend}") from None
+        raise UserError(f"{error}; {advice}") from None
 
 
-def check(found: Any, record: Record, place: str, mend: str) -> dict[str, Any]:
+def check(found: Any, record: Record, place: str, advice: str) -> dict[str, Any]:
     """Checks the fields of a value that was read from JSON.
 
     Args:
         found: value that was read from JSON.
         record: fields that the object has to have.
         place: file, and line or entry, where the value was found, for the error line.
-        mend: advice at the end of the error line.
+        advice: last part of the error line, what to do.
 
     Returns:
         The same value, which is an object.
@@ -220,16 +220,16 @@ def check(found: Any, record: Record, place: str, mend: str) -> dict[str, Any]:
         UserError: see `read`.
     """
     if not isinstance(found, dict):
-        raise UserError(f"{place} holds a {type(found).__name__}, not an object; {mend}")
+        raise UserError(f"{place} holds a {type(found).__name__}, not an object; {advice}")
     for field, kind in record.fields.items():
         if kind.required and field not in found:
-            raise UserError(f"{place} has no {field!r}; {mend}")
+            raise UserError(f"{place} has no {field!r}; {advice}")
     for field, value in found.items():
         kind = record.fields.get(field, record.others)
         if not kind.holds(value):
             shown = repr(value)
             shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-            raise UserError(f"{place}: {field!r} is {shown}, must be {kind.words}; {mend}")
+            raise UserError(f"{place}: {field!r} is {shown}, must be {kind.words}; {advice}")
     return dict(found)
 
 

@@ -123,7 +123,7 @@ def test_a_device_without_room():
     body = 'exit_cleanly(lambda: print("a"))'
     done = _shell(f"{_program(body)} > /dev/full")
     assert done.returncode == 2
-    assert done.stderr == "error: what was printed is not whole: No space left on device\n"
+    assert done.stderr == "error: the output is incomplete: No space left on device\n"
     done = _shell(f"{_program(body)} 2> /dev/full")
     assert (done.returncode, done.stdout) == (0, "a\n")
     done = _shell(f"{MAIN} --wrokdir=x 2> /dev/full")
