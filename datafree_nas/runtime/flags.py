@@ -5,6 +5,7 @@ import traceback
 from typing import Any
 
 from absl import flags, logging
+from ml_collections import config_flags
 
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
@@ -29,7 +30,11 @@ def parse(argv: list[str], default_config: str = "") -> list[str]:
 
     def body() -> None:
         try:
-            rest.extend(flags.FLAGS(_with_config(argv, default_config)))
+            file = _file(argv, default_config)
+            before = _checked(file, argv) if default_config else None
+            rest.extend(flags.FLAGS(argv if before is None else _with_file(argv, file)))
+            if before is not None:
+                _forget_settings_of_another_space(before)
         except flags.Error as error:
             raise UserError(f"{' '.join(str(error).split())} (--help lists the flags)") from None
         except (TypeError, ValueError) as error:
@@ -41,17 +46,44 @@ def parse(argv: list[str], default_config: str = "") -> list[str]:
     return rest
 
 
-def _with_config(argv: list[str], default: str) -> list[str]:
-    """Adds `--config` to a command line without it; checks that all overridden fields exist."""
-    if not default:
-        return argv
+def _file(argv: list[str], default: str) -> str:
+    """Returns the last config file that a command line names, or the default one."""
     following = zip(argv, [*argv[1:], ""], strict=True)
     files = [match[1] or after for arg, after in following if (match := _FILE.match(arg))]
-    file = files[-1] if files else default
+    return files[-1] if files else default
+
+
+def _with_file(argv: list[str], file: str) -> list[str]:
+    """Returns a command line with its config file in it."""
+    return argv if any(map(_FILE.match, argv)) else [argv[0], f"--config={file}", *argv[1:]]
+
+
+def _checked(file: str, argv: list[str]) -> Config:
+    """Reads a config file, and checks that every override on the command line names a field."""
     config = _read(file)
     for override in filter(None, map(_OVERRIDE.match, argv)):
         check_field(config, override[1])
-    return argv if files else [argv[0], f"--config={file}", *argv[1:]]
+    return config
+
+
+def _forget_settings_of_another_space(before: Config) -> None:
+    """Resets the settings of the file's search space if the command line names another space.
+
+    What the command line itself sets stays; all other settings become None, the space's default.
+
+    Args:
+        before: config as the file has it.
+    """
+    flag = flags.FLAGS["config"]
+    overridden = config_flags.get_override_values(flag)
+    name = overridden.get("search.space.name")
+    if name is None or name == before.search.space.name:
+        return
+    chosen = flag.value.search.space
+    with chosen.ignore_type():
+        for setting in chosen.keys() - {"name"}:
+            if f"search.space.{setting}" not in overridden:
+                chosen[setting] = None
 
 
 def _read(file: str) -> Any:
