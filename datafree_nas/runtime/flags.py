@@ -79,7 +79,8 @@ def _forget_settings_of_another_space(before: Config) -> None:
     name = overridden.get("search.space.name")
     if name is None or name == before.search.space.name:
         return
-    chosen = flag.value.search.space
+    chosen: Any = flag.value
+    chosen = chosen.search.space
     with chosen.ignore_type():
         for setting in chosen.keys() - {"name"}:
             if f"search.space.{setting}" not in overridden:

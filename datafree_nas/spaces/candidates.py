@@ -1,14 +1,16 @@
 """Every op that a space's supernet is made of, without running any."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from datafree_nas.spaces import ops
-from datafree_nas.spaces.space import Space
+
+if TYPE_CHECKING:
+    from datafree_nas.spaces.space import Space
 
 
 class Candidate(NamedTuple):
@@ -27,7 +29,7 @@ class Candidate(NamedTuple):
     shape: tuple[int, ...]
 
 
-def collect(space: Space) -> list[Candidate]:
+def collect(space: "Space") -> list[Candidate]:
     """All candidates at all places, at the size of `Space.network`."""
     key, places = jax.random.key(0), list[tuple[ops.Mixed, tuple[int, ...]]]()
 

@@ -481,12 +481,12 @@ class Darts(Space):
         return options
 
     @cached_property
-    def macs_cost(self) -> Cost:  # type: ignore[override]
+    def macs_cost(self) -> Cost:
         """See `Space`."""
         return self._cost(lambda weights, _, pixels: weights * pixels)
 
     @cached_property
-    def params_cost(self) -> Cost:  # type: ignore[override]
+    def params_cost(self) -> Cost:
         """See `Space`."""
         cost = self._cost(lambda weights, normalized, _: weights + 2 * normalized)
         return cost._replace(fixed=cost.fixed + self.num_classes)  # the head's bias

@@ -10,7 +10,7 @@ from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.spaces import ops
 
 
-class Place(NamedTuple):
+class BlockSpec(NamedTuple):
     """Where a block is in a network: with its op, all that its cost depends on.
 
     Attributes:
@@ -85,14 +85,14 @@ class MBConv(nn.Module):
         return norm(conv(self.features, "project")(x), "project_bn")
 
 
-def macs(place: Place, expansion: int, kernel: int) -> int:
+def macs(place: BlockSpec, expansion: int, kernel: int) -> int:
     """Multiply-accumulates of an `MBConv` for one image."""
     hidden = place.inputs * expansion
     expand = place.inputs * hidden * place.pixels if expansion > 1 else 0
     return expand + hidden * (kernel**2 + place.features) * place.pixels_after
 
 
-def params(place: Place, expansion: int, kernel: int) -> int:
+def params(place: BlockSpec, expansion: int, kernel: int) -> int:
     """Trainable weights of an `MBConv`."""
     hidden = place.inputs * expansion
     expand = hidden * (place.inputs + 2) if expansion > 1 else 0

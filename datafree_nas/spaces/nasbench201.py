@@ -66,9 +66,9 @@ class _Op(nn.Module):
         return norm(conv(nn.relu(x)), train)
 
 
-def _candidate(op: str, in_switch: bool, **place: Any) -> nn.Module:
-    """Of a supernet's edge, see `ops.Mixed`."""
-    return _Op(op, True, in_switch, **place)
+def _candidate(op: str, in_switch: bool, *, in_supernet: bool, **scope: Any) -> nn.Module:
+    """Builds a candidate, see `ops.searched`."""
+    return _Op(op, in_supernet, in_switch, **scope)
 
 
 class _ResidualBlock(nn.Module):
@@ -125,16 +125,10 @@ class Network(nn.Module):
     def _cell(self, x: Array, gates: ops.Gates | None, train: bool, name: str) -> Array:
         nodes = [x] + [jnp.zeros_like(x)] * (NODES - 1)
         for position, (source, target) in enumerate(EDGES):
-            edge_name = f"{name}_edge{position}"
-            if self.architecture is not None:
-                op = OPS[self.architecture[position]]
-                y = _Op(op, in_supernet=False, name=edge_name)(nodes[source], train)
-            else:
-                assert gates is not None
-                y = ops.Mixed(OPS, _candidate, position, name=edge_name)(
-                    nodes[source], gates[position], train
-                )
-            nodes[target] = nodes[target] + y
+            edge = ops.searched(
+                _candidate, OPS, position, self.architecture, gates, f"{name}_edge{position}"
+            )
+            nodes[target] = nodes[target] + edge(nodes[source], train)
         return nodes[-1]
 
 
@@ -268,7 +262,7 @@ class NasBench201(Space):
         return stages
 
     @cached_property
-    def macs_cost(self) -> Cost:  # type: ignore[override]
+    def macs_cost(self) -> Cost:
         """See `Space`."""
         (first, pixels), *_ = self._stages
         fixed = 9 * self.image_size[2] * first * pixels + self._stages[-1][0] * self.num_classes
@@ -277,7 +271,7 @@ class NasBench201(Space):
         return self._cost(fixed, lambda kernel: kernel**2 * squares)
 
     @cached_property
-    def params_cost(self) -> Cost:  # type: ignore[override]
+    def params_cost(self) -> Cost:
         """See `Space`."""
         widths = [channels for channels, _ in self._stages]
         first, last = widths[0], widths[-1]

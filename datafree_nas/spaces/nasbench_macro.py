@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from datafree_nas.runtime.values import Values, integer
 from datafree_nas.spaces import mbconv, ops
-from datafree_nas.spaces.mbconv import MBConv, Place
+from datafree_nas.spaces.mbconv import BlockSpec, MBConv
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
 _BLOCKS = {"mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
@@ -51,7 +51,7 @@ _TORCH_LAYERS = {
 class _Layer(nn.Module):
     """One candidate of one layer."""
 
-    place: Place
+    place: BlockSpec
     op: str
     in_supernet: bool
     in_switch: bool = False
@@ -77,9 +77,11 @@ class _Layer(nn.Module):
         return ops.Norm(self.in_supernet, epsilon=EPSILON, name="downsample_bn")(conv(x), train)
 
 
-def _candidate(place: Place, op: str, in_switch: bool, **at: Any) -> nn.Module:
-    """Of a supernet's layer, see `ops.Mixed`."""
-    return _Layer(place, op, True, in_switch, **at)
+def _candidate(
+    spec: BlockSpec, op: str, in_switch: bool, *, in_supernet: bool, **scope: Any
+) -> nn.Module:
+    """Builds a candidate, see `ops.searched`."""
+    return _Layer(spec, op, in_supernet, in_switch, **scope)
 
 
 class Network(nn.Module):
@@ -91,7 +93,7 @@ class Network(nn.Module):
         architecture: op index of every layer, or None for the supernet.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[BlockSpec, ...]
     num_classes: int
     architecture: tuple[int, ...] | None = None
 
@@ -106,14 +108,15 @@ class Network(nn.Module):
         x = nn.Conv(self.places[0].inputs, (3, 3), padding=1, use_bias=False, name="stem_conv")(x)
         x = nn.relu(ops.Norm(in_supernet, epsilon=EPSILON, name="stem_bn")(x, train))
         for position, place in enumerate(self.places):
-            name = f"layer{position}"
-            if self.architecture is not None:
-                op = OPS[self.architecture[position]]
-                x = _Layer(place, op, in_supernet=False, name=name)(x, train)
-            else:
-                assert gates is not None
-                mixed = ops.Mixed(OPS, partial(_candidate, place), position, name=name)
-                x = mixed(x, gates[position], train)
+            layer = ops.searched(
+                partial(_candidate, place),
+                OPS,
+                position,
+                self.architecture,
+                gates,
+                f"layer{position}",
+            )
+            x = layer(x, train)
         x = nn.Conv(LAST, (1, 1), use_bias=False, name="last_conv")(x)
         x = nn.relu(ops.Norm(in_supernet, epsilon=EPSILON, name="last_bn")(x, train))
         return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
@@ -164,17 +167,17 @@ class NasBenchMacro(Space):
         return np.concatenate(moved)
 
     @cached_property
-    def _places(self) -> tuple[Place, ...]:
-        places: list[Place] = []
+    def _places(self) -> tuple[BlockSpec, ...]:
+        places: list[BlockSpec] = []
         inputs, size = self.channels, self.image_size[:2]
         for layers in STAGES:
-            places.append(Place(inputs, 2 * inputs, 2, size))
+            places.append(BlockSpec(inputs, 2 * inputs, 2, size))
             inputs, size = 2 * inputs, mbconv.smaller(size, 2)
-            places += [Place(inputs, inputs, 1, size)] * (layers - 1)
+            places += [BlockSpec(inputs, inputs, 1, size)] * (layers - 1)
         return tuple(places)
 
     @cached_property
-    def macs_cost(self) -> Cost:  # type: ignore[override]
+    def macs_cost(self) -> Cost:
         """See `Space`."""
         first, end = self._places[0], self._places[-1]
         fixed = 9 * self.image_size[2] * first.inputs * first.pixels
@@ -182,7 +185,7 @@ class NasBenchMacro(Space):
         return self._cost(fixed, lambda p: p.inputs * p.features * p.pixels_after, mbconv.macs)
 
     @cached_property
-    def params_cost(self) -> Cost:  # type: ignore[override]
+    def params_cost(self) -> Cost:
         """See `Space`."""
         first, end = self._places[0], self._places[-1]
         fixed = (9 * self.image_size[2] + 2) * first.inputs + (end.features + 2) * LAST
@@ -192,8 +195,8 @@ class NasBenchMacro(Space):
     def _cost(
         self,
         fixed: int,
-        of_downsample: Callable[[Place], int],
-        of_block: Callable[[Place, int, int], int],
+        of_downsample: Callable[[BlockSpec], int],
+        of_block: Callable[[BlockSpec, int, int], int],
     ) -> Cost:
         rows = [
             [

@@ -1,7 +1,8 @@
 """Layers that candidate operations are made of, and the choice among candidates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -93,6 +94,35 @@ class Mixed(nn.Module):
             return y, jax.lax.stop_gradient({**stats, **own})
 
         return run
+
+
+def searched(
+    build: Callable[..., nn.Module],
+    names: Sequence[str],
+    position: int,
+    architecture: Sequence[int] | None,
+    gates: Gates | None,
+    name: str,
+) -> Callable[[Array, bool], Array]:
+    """Makes one position: of a network the chosen op, of a supernet all candidates.
+
+    Args:
+        build: function `(op, in_switch, in_supernet=..., name=..., parent=...) -> module`.
+        names: names of the candidates.
+        position: number of the position.
+        architecture: op index of every position of a network; None for the supernet.
+        gates: gates of every position of the supernet; None for a network.
+        name: name of the module.
+
+    Returns:
+        A function `(x, train) -> y`.
+    """
+    if architecture is not None:
+        op = build(names[architecture[position]], False, in_supernet=False, name=name)
+        return lambda x, train: op(x, train)
+    assert gates is not None
+    mixed = Mixed(tuple(names), partial(build, in_supernet=True), position, name=name)
+    return lambda x, train: mixed(x, gates[position], train)
 
 
 class Norm(nn.Module):

@@ -21,7 +21,7 @@ from datafree_nas.layers.width import scaled
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, list_of, number
 from datafree_nas.spaces import mbconv, notation, ops
-from datafree_nas.spaces.mbconv import MBConv, Place
+from datafree_nas.spaces.mbconv import BlockSpec, MBConv
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
 _BLOCKS = {  # expansion and kernel, in the order of the release
@@ -67,7 +67,7 @@ class _Zero(nn.Module):
 
 
 def _block(
-    shape: tuple[int, int], place: Place, in_supernet: bool, in_switch: bool = False, **at: Any
+    shape: tuple[int, int], place: BlockSpec, in_supernet: bool, in_switch: bool = False, **at: Any
 ) -> MBConv:
     """A block without its shortcut; `shape` is expansion and kernel."""
     return MBConv(
@@ -75,12 +75,16 @@ def _block(
     )
 
 
-def _candidate(place: Place, op: str, in_switch: bool, **at: Any) -> nn.Module:
-    """Of a supernet's position, see `ops.Mixed`."""
-    return _Zero(**at) if op == "zero" else _block(_BLOCKS[op], place, True, in_switch, **at)
+def _candidate(
+    spec: BlockSpec, op: str, in_switch: bool, *, in_supernet: bool, **scope: Any
+) -> nn.Module:
+    """Builds a candidate, see `ops.searched`."""
+    if op == "zero":
+        return _Zero(**scope)
+    return _block(_BLOCKS[op], spec, in_supernet, in_switch, **scope)
 
 
-def _options(place: Place) -> int:
+def _options(place: BlockSpec) -> int:
     """How many of `OPS` a position has."""
     return len(OPS) if place.has_shortcut else len(_BLOCKS)
 
@@ -98,7 +102,7 @@ class Network(nn.Module):
     """
 
     stem_stride: int
-    places: tuple[Place, ...]
+    places: tuple[BlockSpec, ...]
     last: int
     num_classes: int
     dropout: float = 0.0
@@ -126,19 +130,19 @@ class Network(nn.Module):
         return nn.Dense(self.num_classes, name="head")(x)
 
     def _searched(
-        self, x: Array, position: int, place: Place, gates: ops.Gates | None, train: bool
+        self, x: Array, position: int, place: BlockSpec, gates: ops.Gates | None, train: bool
     ) -> Array:
-        name = f"block{position + 1}"
-        if self.architecture is not None:
-            op = OPS[self.architecture[position]]
-            if op == "zero":
-                return x
-            y = _block(_BLOCKS[op], place, in_supernet=False, name=name)(x, train)
-        else:
-            assert gates is not None
-            options = OPS[: _options(place)]
-            mixed = ops.Mixed(options, partial(_candidate, place), position, name=name)
-            y = mixed(x, gates[position], train)
+        if self.architecture is not None and OPS[self.architecture[position]] == "zero":
+            return x
+        block = ops.searched(
+            partial(_candidate, place),
+            OPS[: _options(place)],
+            position,
+            self.architecture,
+            gates,
+            f"block{position + 1}",
+        )
+        y = block(x, train)
         return x + y if place.has_shortcut else y
 
 
@@ -210,12 +214,12 @@ class Proxyless(Space):
         return super().initial(name, shape)
 
     @cached_property
-    def positions(self) -> int:  # type: ignore[override]
+    def positions(self) -> int:
         """Searched blocks; 21 in the release."""
         return sum(self.cells)
 
     @cached_property
-    def choices(self) -> tuple[int, ...]:  # type: ignore[override]
+    def choices(self) -> tuple[int, ...]:
         """See `Space`; 7 where there is a shortcut, else 6."""
         return tuple(_options(place) for place in self._places[1:])
 
@@ -237,21 +241,23 @@ class Proxyless(Space):
         return scaled(LAST, self.width) if self.width > 1 else LAST
 
     @cached_property
-    def _places(self) -> tuple[Place, ...]:
+    def _places(self) -> tuple[BlockSpec, ...]:
         """Of all blocks, the first one too."""
         stem, first = (scaled(features, self.width) for features in (STEM, FIRST))
         size = mbconv.smaller(self.image_size[:2], self.stem_stride)
-        places = [Place(stem, first, 1, size)]
+        places = [BlockSpec(stem, first, 1, size)]
         for features, count, first_stride in zip(FEATURES, self.cells, self.strides, strict=True):
             for block in range(count):
                 before = places[-1]
                 size = mbconv.smaller(before.size, before.stride)
                 stride = first_stride if block == 0 else 1
-                places.append(Place(before.features, scaled(features, self.width), stride, size))
+                places.append(
+                    BlockSpec(before.features, scaled(features, self.width), stride, size)
+                )
         return tuple(places)
 
     @cached_property
-    def macs_cost(self) -> Cost:  # type: ignore[override]
+    def macs_cost(self) -> Cost:
         """See `Space`."""
         stem, end = self._places[0], self._places[-1]
         fixed = 9 * self.image_size[2] * stem.inputs * stem.pixels
@@ -259,14 +265,14 @@ class Proxyless(Space):
         return self._cost(fixed, mbconv.macs)
 
     @cached_property
-    def params_cost(self) -> Cost:  # type: ignore[override]
+    def params_cost(self) -> Cost:
         """See `Space`."""
         stem, end = self._places[0], self._places[-1]
         fixed = (9 * self.image_size[2] + 2) * stem.inputs + (end.features + 2) * self._last
         fixed += (self._last + 1) * self.num_classes
         return self._cost(fixed, mbconv.params)
 
-    def _cost(self, fixed: int, of_block: Callable[[Place, int, int], int]) -> Cost:
+    def _cost(self, fixed: int, of_block: Callable[[BlockSpec, int, int], int]) -> Cost:
         """Of the ends of the network, and every block that it may have."""
         first, *searched = self._places
         rows = [[*(of_block(place, *shape) for shape in _BLOCKS.values()), 0] for place in searched]

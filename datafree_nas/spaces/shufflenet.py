@@ -36,7 +36,7 @@ _TORCH_ENDS = {
 }
 
 
-class _Place(NamedTuple):
+class _BlockSpec(NamedTuple):
     """What all candidates of a position have in common.
 
     Attributes:
@@ -64,17 +64,17 @@ class _Layer(NamedTuple):
     stride: int = 1
 
 
-def _places(channels: tuple[int, ...], repeats: tuple[int, ...]) -> list[_Place]:
+def _places(channels: tuple[int, ...], repeats: tuple[int, ...]) -> list[_BlockSpec]:
     """Of all positions; the arguments are as in `ShuffleNet`."""
     places = []
     for stage, blocks in enumerate(repeats):
         before, features = channels[stage : stage + 2]
-        places += [_Place(before, features, 2)]
-        places += [_Place(features // 2, features, 1)] * (blocks - 1)
+        places += [_BlockSpec(before, features, 2)]
+        places += [_BlockSpec(features // 2, features, 1)] * (blocks - 1)
     return places
 
 
-def _branches(op: str, place: _Place) -> dict[str, list[_Layer]]:
+def _branches(op: str, place: _BlockSpec) -> dict[str, list[_Layer]]:
     """The layers of a block: of its main branch and of its shortcut."""
     inputs, features, stride = place
     kernel, middle, outputs = _KERNELS[op], features // 2, features - inputs
@@ -87,7 +87,7 @@ def _branches(op: str, place: _Place) -> dict[str, list[_Layer]]:
     return {"main": main, "proj": shortcut}
 
 
-def _cost(op: str, place: _Place, sides: tuple[int, int]) -> tuple[int, int]:
+def _cost(op: str, place: _BlockSpec, sides: tuple[int, int]) -> tuple[int, int]:
     """MACs and weights of a block that an image of these sides enters."""
     macs = params = 0
     for layers in _branches(op, place).values():
@@ -105,7 +105,7 @@ class _Block(nn.Module):
     """One candidate of one position."""
 
     op: str
-    place: _Place
+    place: _BlockSpec
     in_supernet: bool
     in_switch: bool = False
 
@@ -134,9 +134,11 @@ class _Block(nn.Module):
         return x
 
 
-def _candidate(place: _Place, op: str, in_switch: bool, **scope: Any) -> nn.Module:
-    """Of a supernet's position, see `ops.Mixed`."""
-    return _Block(op, place, True, in_switch, **scope)
+def _candidate(
+    spec: _BlockSpec, op: str, in_switch: bool, *, in_supernet: bool, **scope: Any
+) -> nn.Module:
+    """Builds a candidate, see `ops.searched`."""
+    return _Block(op, spec, in_supernet, in_switch, **scope)
 
 
 class Network(nn.Module):
@@ -167,14 +169,15 @@ class Network(nn.Module):
     ) -> Float[Array, "b k"]:
         x = self._end("stem", self.channels[0], 3, self.stem_stride, x, train)
         for position, place in enumerate(_places(self.channels, self.repeats)):
-            name = f"block{position}"
-            if self.architecture is not None:
-                op = OPS[self.architecture[position]]
-                x = _Block(op, place, in_supernet=False, name=name)(x, train)
-            else:
-                assert gates is not None
-                mixed = ops.Mixed(OPS, partial(_candidate, place), position, name=name)
-                x = mixed(x, gates[position], train)
+            block = ops.searched(
+                partial(_candidate, place),
+                OPS,
+                position,
+                self.architecture,
+                gates,
+                f"block{position}",
+            )
+            x = block(x, train)
         x = jnp.mean(self._end("last", self.channels[-1], 1, 1, x, train), axis=(1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, use_bias=False, name="head")(x)
@@ -241,12 +244,12 @@ class ShuffleNet(Space):
             )
 
     @property
-    def positions(self) -> int:  # type: ignore[override]
+    def positions(self) -> int:
         """See `Space`."""
         return sum(self.repeats)
 
     @property
-    def choices(self) -> tuple[int, ...]:  # type: ignore[override]
+    def choices(self) -> tuple[int, ...]:
         """See `Space`."""
         return (len(OPS),) * self.positions
 
@@ -291,7 +294,7 @@ class ShuffleNet(Space):
         return sides
 
     @cached_property
-    def macs_cost(self) -> Cost:  # type: ignore[override]
+    def macs_cost(self) -> Cost:
         """See `Space`."""
         (stem, *_, width, last), first, end = self.channels, self._sides[0], self._sides[-1]
         fixed = 9 * self.image_size[2] * stem * first[0] * first[1]
@@ -299,7 +302,7 @@ class ShuffleNet(Space):
         return Cost(fixed, self._table[..., 0])
 
     @cached_property
-    def params_cost(self) -> Cost:  # type: ignore[override]
+    def params_cost(self) -> Cost:
         """See `Space`."""
         stem, *_, width, last = self.channels
         fixed = 9 * self.image_size[2] * stem + width * last + last * self.num_classes

@@ -1,20 +1,23 @@
 """What every search space offers, so that any strategy runs on it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int
 
 from datafree_nas.layers import initial
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values
 from datafree_nas.spaces import notation
+from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.traced_costs import traced_costs
 
 # fields of a training recipe that change a network in training
 REGULARIZERS = ("auxiliary", "dropout", "drop_path")
@@ -23,32 +26,7 @@ Architecture = Int[np.ndarray, "choices"]  # the option taken at every choice
 Choices = Int[Array, "choices"] | Architecture  # the same, wherever it is
 
 
-class Cost(NamedTuple):
-    """What a network costs, as a sum over the positions of its supernet.
-
-    Attributes:
-        fixed: of all that is not searched.
-        table: of every op at every position; 0 where the position does not have it.
-    """
-
-    fixed: float
-    table: Real[np.ndarray, "positions ops"]
-
-    def of(self, gates: Int[np.ndarray, "positions"]) -> float:
-        """The cost of one path; an integer, and exact, if all costs are."""
-        return self.fixed + np.sum(self.table[np.arange(len(gates)), gates]).item()
-
-    def bounds(self, has: Bool[np.ndarray, "positions ops"]) -> tuple[float, float]:
-        """Returns costs that no network is below or above, whatever op each position takes.
-
-        Args:
-            has: whether a position has an op, see `Space.has`.
-        """
-        least = np.min(np.where(has, self.table, np.inf), axis=1)
-        most = np.max(np.where(has, self.table, -np.inf), axis=1)
-        return self.fixed + float(np.sum(least)), self.fixed + float(np.sum(most))
-
-
+@dataclass(frozen=True)
 class Space(ABC):
     """A search space: `choices`, each with some options, that decide which of `ops` is at each of
     `positions` of a network.
@@ -70,16 +48,33 @@ class Space(ABC):
         params_cost: trainable weights of the network on its own.
     """
 
+    num_classes: int = 10
+    image_size: tuple[int, int, int] = (32, 32, 3)
+
     name: ClassVar[str]
     ops: ClassVar[tuple[str, ...]]
     regularizers: ClassVar[tuple[str, ...]] = ()
-    settings: ClassVar[dict[str, Values]]
-    num_classes: int
-    image_size: tuple[int, int, int]
-    positions: int
-    choices: tuple[int, ...]
-    macs_cost: Cost
-    params_cost: Cost
+    settings: ClassVar[Mapping[str, Values]] = {}
+
+    @property
+    @abstractmethod
+    def positions(self) -> int:
+        """Number of places where an op is chosen."""
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Number of options of each choice; here a choice is the op of a position."""
+        return (len(self.ops),) * self.positions
+
+    @property
+    def macs_cost(self) -> Cost:
+        """Multiply-accumulates of one image in convolutions and linear layers."""
+        return traced_costs(self)[0]
+
+    @property
+    def params_cost(self) -> Cost:
+        """Trainable weights of the network on its own."""
+        return traced_costs(self)[1]
 
     @classmethod
     def check(cls, recipe: Config, field: str) -> None:
@@ -102,7 +97,7 @@ class Space(ABC):
         """The same space, of networks with what a training recipe asks of them."""
         asked = {"auxiliary": recipe.auxiliary > 0, "dropout": recipe.dropout}
         settings: dict[str, Any] = {n: v for n, v in asked.items() if n in self.regularizers}
-        return replace(self, **settings)  # type: ignore[type-var]  # all spaces are dataclasses
+        return replace(self, **settings)
 
     @abstractmethod
     def supernet(self) -> nn.Module:
@@ -121,9 +116,9 @@ class Space(ABC):
     def network(self, architecture: Architecture) -> nn.Module:
         """One architecture on its own: `apply(variables, x, train)`."""
 
-    @abstractmethod
     def encode(self, architecture: Architecture) -> str:
-        """The architecture as text."""
+        """Writes an architecture as text; here the names of its ops, as a list."""
+        return f"[{', '.join(self.ops[option] for option in architecture)}]"
 
     def decode(self, spelling: Any) -> Architecture:
         """Reads an architecture.
@@ -168,13 +163,19 @@ class Space(ABC):
             for i, (op, count) in enumerate(zip(ops, self.choices, strict=True))
         ]
 
-    @abstractmethod
     def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """`{"nodes": [names], "edges": [[from, to, op]]}`, to be drawn."""
+        """Returns `{"nodes": [names], "edges": [[from, to, op]]}`, to be drawn; here a chain."""
+        nodes = ["input", *(f"node {i}" for i in range(1, self.positions)), "output"]
+        edges = [[i, i + 1, self.ops[option]] for i, option in enumerate(architecture)]
+        return {"nodes": nodes, "edges": edges}
 
-    @abstractmethod
     def torch_name(self, module: str) -> str:
-        """What a module of `network`, a path joined by dots, is called in the PyTorch release."""
+        """Returns the name of a module of `network` in the PyTorch release; here the same.
+
+        Args:
+            module: path of the module, joined by dots.
+        """
+        return module
 
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
         """Mean and standard deviation of a tensor's initial values, see `layers.initial.Rule`."""

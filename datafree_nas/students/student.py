@@ -49,7 +49,6 @@ def card(student: Student) -> dict[str, Any]:
         checksum.
     """
     space = student.space
-    assert dataclasses.is_dataclass(space)
     return {
         "space": {"name": space.name, **dataclasses.asdict(space)},
         "architecture": space.encode(student.architecture),
@@ -58,11 +57,13 @@ def card(student: Student) -> dict[str, Any]:
     }
 
 
-def load(directory: str | Path) -> Student:
+def load(directory: str | Path, space: str = "") -> Student:
     """Reads a student that the train stage left.
 
     Args:
         directory: folder such as `runs/digits_spos/student/synthetic`.
+        space: path `package.module:Class` of the search space, if it is not one of this package. A
+            card only has its name; nothing is imported because a card says so.
 
     Raises:
         UserError: there is none, or its card is damaged.
@@ -70,15 +71,28 @@ def load(directory: str | Path) -> Student:
     directory = as_path(directory)
     found = records.read(directory / CARD, records.STUDENT, "train the student again")
     try:
-        space = spaces.create_space(**{name: _hashable(v) for name, v in found["space"].items()})
-        architecture = space.decode(found["architecture"])
+        settings = {name: _hashable(value) for name, value in found["space"].items()}
+        built = spaces.create_space(_space_name(settings.pop("name"), space), **settings)
+        architecture = built.decode(found["architecture"])
         preprocessing = Preprocessing(tuple(found["mean"]), tuple(found["std"]))
     except UserError as error:
         raise UserError(f"{directory / CARD} is no card of a student: {error}") from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / CARD} is no card of a student: {error!r}") from None
     variables = checkpoint.load_variables(directory / "variables", found)
-    return Student(space, architecture, preprocessing, jax.tree.map(jnp.asarray, variables))
+    return Student(built, architecture, preprocessing, jax.tree.map(jnp.asarray, variables))
+
+
+def _space_name(name: str, given: str) -> str:
+    """Returns the name by which the space of a card is found."""
+    if given:
+        return given
+    if name not in spaces.names():
+        raise UserError(
+            f"its search space {name!r} is unknown; if it is your own, name it: "
+            "space='package.module:Class'"
+        )
+    return name
 
 
 def _hashable(value: Any) -> Any:
