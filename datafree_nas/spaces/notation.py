@@ -22,9 +22,9 @@ _WRAPPERS = {
     "list",
     "tensor",
     "tuple",
-}  # what NumPy and PyTorch print around a list
+}  # NumPy and PyTorch print them
 _DIGITS = re.compile(
-    r"[0-9]+|[0-9](\s+[0-9])+|[0-9](-[0-9])+|\[\s*[0-9](\s+[0-9])+\s*\]"  # NumPy prints the last form
+    r"[0-9]+|[0-9](\s+[0-9])+|[0-9](-[0-9])+|\[\s*[0-9](\s+[0-9])+\s*\]"  # the last form is NumPy's
 )
 
 _cut = reprlib.Repr()
@@ -164,10 +164,10 @@ def option(op: Any, ops: Sequence[str], where: str = "") -> int:
 
 
 def edge(end: Any, ops: Sequence[str]) -> tuple[int, int]:
-    """Reads one edge: the node that the op is applied to, and the index of the op in `ops`.
+    """Reads the input that an op is applied to, and the index of the op in `ops`.
 
     Args:
-        end: op and node, as `("skip_connect", 0)` or `"skip_connect~0"`.
+        end: op and its input, as `("skip_connect", 0)` or `"skip_connect~0"`.
         ops: names of all ops that are possible.
 
     Raises:
