@@ -1,4 +1,4 @@
-"""Layers of which candidate ops are made, and the module that holds the candidates of a position."""
+"""Layers of candidate ops, and the module that holds the candidates of a position."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ class Mixed(nn.Module):
 
 
 class Norm(nn.Module):
-    """BatchNorm; in a supernet it keeps the statistics of the last batch only, see `Space.supernet`.
+    """BatchNorm; in a supernet it keeps statistics of the last batch only, see `Space.supernet`.
 
     Attributes:
         in_supernet: whether the layer is part of a supernet, or else of a single network.
