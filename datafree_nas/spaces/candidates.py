@@ -1,4 +1,4 @@
-"""Every op that a space's supernet is made of, without running any."""
+"""Lists every op in the supernet of a space without running it."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,10 +17,11 @@ class Candidate(NamedTuple):
     """One op at one place of a network.
 
     Attributes:
-        position: of the space; it has many places where cells are repeated.
-        op: index in `Space.ops`.
-        module: called as `module(x, train)`; equal ones do the same.
-        shape: `(h, w, c)` of x.
+        position: index of the position in the space; where cells are repeated, one position has
+            many places.
+        op: index of the op in `Space.ops`.
+        module: layer of the op, called as `module(x, train)`; equal modules compute the same.
+        shape: shape `(h, w, c)` of `x`.
     """
 
     position: int
@@ -30,7 +31,7 @@ class Candidate(NamedTuple):
 
 
 def collect(space: "Space") -> list[Candidate]:
-    """All candidates at all places, at the size of `Space.network`."""
+    """Collects all candidates at all places, at the size of `Space.network`."""
     key, places = jax.random.key(0), list[tuple[ops.Mixed, tuple[int, ...]]]()
 
     def remember(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
@@ -38,7 +39,7 @@ def collect(space: "Space") -> list[Candidate]:
         if not isinstance(mixed, ops.Mixed):
             return call(*args, **kwargs)
         places.append((mixed, args[0].shape[1:]))
-        # one stands for all, which takes a fraction of the time: their outputs have one shape
+        # tracing only the first candidate saves time, and all candidates have one output shape
         first = mixed.build(mixed.ops[0], False, parent=None)
         return first.init_with_output(key, args[0], train=False)[0]
 

@@ -1,4 +1,4 @@
-"""Genotypes of DARTS' cells, as quark0/darts and the methods that followed it print them."""
+"""Genotypes of DARTS cells, as quark0/darts and later methods print them."""
 
 import re
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from datafree_nas.spaces import notation
 KINDS = ("normal", "reduce")
 NODES = 4
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
-_CONCATENATED = list(range(2, 2 + NODES))  # the nodes that are joined to the output of a cell
+_CONCATENATED = list(range(2, 2 + NODES))  # nodes whose outputs are concatenated
 
-# the genotypes that the release publishes, of first and of second order
+# genotypes that the release publishes, found by first-order and by second-order search
 DARTS_V1 = (
     "normal: sep_conv_3x3~0 sep_conv_3x3~1|skip_connect~0 sep_conv_3x3~1"
     "|skip_connect~0 sep_conv_3x3~1|sep_conv_3x3~0 skip_connect~2; "
@@ -27,20 +27,23 @@ DARTS_V2 = (
 )
 _PUBLISHED = {"DARTS_V1": DARTS_V1, "DARTS_V2": DARTS_V2}
 
-Edges = list[tuple[int, int]]  # of one node: the input and the number of the op, by input
+Edges = list[tuple[int, int]]  # edges into one node: (input, index of the op), sorted by input
 
 
 def read(spelling: Any, ops: Sequence[str]) -> list[Edges]:
-    """The two edges of every node, first those of the normal cell.
+    """Reads a genotype.
 
     Args:
-        spelling: as `notation.bare` returns it: `Genotype(normal=[...], ...)` with anything in
-            front of it, a dictionary of the same, the text that `Darts.encode` writes, or the name
-            of a published genotype.
-        ops: the names of the ops that an edge can have.
+        spelling: genotype that `notation.bare` returned: `Genotype(normal=[...], ...)` with any
+            text before it, a dictionary with the same fields, the text that `Darts.encode` writes,
+            or the name of a published genotype.
+        ops: names of the ops that an edge can have.
+
+    Returns:
+        The two edges of every node; the nodes of the normal cell come first.
 
     Raises:
-        ValueError: it is no genotype of this space.
+        ValueError: `spelling` is no genotype of this space.
     """
     cells = _cells(spelling)
     for field in cells:
@@ -57,7 +60,7 @@ def read(spelling: Any, ops: Sequence[str]) -> list[Edges]:
 
 
 def _cells(spelling: Any) -> dict[Any, Any]:
-    """The parts of a genotype by name."""
+    """Returns the fields of a genotype by name."""
     if isinstance(spelling, str):
         text = _PUBLISHED.get(spelling, spelling)
         if "~" in text:
@@ -70,6 +73,7 @@ def _cells(spelling: Any) -> dict[Any, Any]:
 
 
 def _own(text: str) -> dict[str, Any]:
+    """Splits a text that `Darts.encode` wrote into nodes and edges, by cell."""
     parts = [part.partition(":") for part in text.split(";")]
     cells = {kind.strip(): [node.split() for node in nodes.split("|")] for kind, _, nodes in parts}
     if len(cells) < len(parts):
@@ -78,7 +82,7 @@ def _own(text: str) -> dict[str, Any]:
 
 
 def _nodes(kind: str, cell: Any, ops: Sequence[str]) -> list[Edges]:
-    """The edges of every node of a cell, which are given node by node or all in one list."""
+    """Reads the edges of every node of a cell, given node by node or all in one list."""
     if not isinstance(cell, list | tuple):
         raise ValueError(f"the {kind} cell is no list")
     nodes = list(zip(cell[::2], cell[1::2], strict=False)) if len(cell) == 2 * NODES else cell
@@ -90,6 +94,7 @@ def _nodes(kind: str, cell: Any, ops: Sequence[str]) -> list[Edges]:
 
 
 def _edges(kind: str, number: int, node: Any, ops: Sequence[str]) -> Edges:
+    """Reads and checks the two edges of one node."""
     if not isinstance(node, list | tuple):
         raise ValueError(f"{notation.shown(node)} in the {kind} cell is no pair of edges")
     edges = sorted(notation.edge(end, ops) for end in node)

@@ -1,11 +1,11 @@
-"""Tables of how long every op of a space takes on one device, as `benchmarks.latency` writes them.
+"""Tables of the latency of every op of a space on one device, written by `benchmarks.latency`.
 
 A table is a JSON file:
 
     {
       "space": "nasbench201", "settings": {"num_classes": 10, ...}, "ops": ["none", ...],
       "unit": "ms",
-      "fixed": 0.21,                          of all that is not searched
+      "fixed": 0.21,                          latency of all that is not searched
       "table": [[0.0, ...], ...],             [positions][ops], 0 where a position lacks the op
       "batch": 1, "dtype": "float32", "device": "...",
       "checks": [{"architecture": "...", "macs": 7783040, "measured": 1.3, "predicted": 1.2}, ...],
@@ -27,20 +27,24 @@ _HINT = "measure one with python -m benchmarks.latency"
 
 
 def header(space: Space) -> dict[str, Any]:
-    """The fields of a table that say what it is of; `load` wants them as they are."""
+    """Returns the fields that name the space of a table; `load` checks that they are equal."""
     instance: Any = space  # every space is a dataclass
     settings = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
     return {"space": space.name, "settings": settings, "ops": space.ops, "unit": "ms"}
 
 
 def load(path: Path, space: Space) -> Cost:
-    """Reads the table of a space.
+    """Reads the latency table of a space.
+
+    Args:
+        path: JSON file of the table.
+        space: space that the table must have been measured for.
 
     Returns:
         Costs in milliseconds.
 
     Raises:
-        UserError: no such file, no table, or one of another space.
+        UserError: the file is missing, is no latency table, or is the table of another space.
     """
     content = read_json(path)
     try:
@@ -62,14 +66,14 @@ def load(path: Path, space: Space) -> Cost:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON gives them back."""
+    """Replaces tuples by lists, as JSON does."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """`cells is 5, not 3`, for everything that differs."""
+    """Lists the fields and settings that differ, each as `cells is 5, not 3`."""
     here, there = ({**fields, **fields["settings"], "settings": None} for fields in (found, wanted))
     return [
         f"{name} is {here.get(name)!r}, not {there.get(name)!r}"

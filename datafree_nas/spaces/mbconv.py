@@ -1,4 +1,4 @@
-"""The inverted residual block (Sandler et al. 2018), which several spaces choose among forms of."""
+"""The inverted residual block (Sandler et al. 2018), of which several spaces search the form."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ from datafree_nas.spaces import ops
 
 
 class BlockSpec(NamedTuple):
-    """Where a block is in a network: with its op, all that its cost depends on.
+    """Shape and stride of a block; its cost depends on these and on its op alone.
 
     Attributes:
-        inputs: channels that it gets.
-        features: channels that it gives.
-        stride: of its depthwise convolution.
-        size: `(h, w)` that it gets.
+        inputs: input channels.
+        features: output channels.
+        stride: stride of the depthwise convolution.
+        size: height and width of the input, in pixels.
     """
 
     inputs: int
@@ -32,28 +32,29 @@ class BlockSpec(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Of one channel of the input."""
+        """Pixels of one channel of the input."""
         return self.size[0] * self.size[1]
 
     @property
     def pixels_after(self) -> int:
-        """Of one channel of the output."""
+        """Pixels of one channel of the output."""
         height, width = smaller(self.size, self.stride)
         return height * width
 
 
 class MBConv(nn.Module):
-    """1x1 expansion, depthwise convolution, linear 1x1; BatchNorm after each.
+    """A 1x1 expansion, a depthwise convolution and a linear 1x1 convolution, each with BatchNorm.
 
     Attributes:
-        expansion: of the channels; at 1 there is no first convolution.
-        kernel: side of the depthwise convolution.
+        expansion: factor of the channels; at 1 the first convolution is left out.
+        kernel: side of the depthwise kernel.
         features: output channels.
-        stride: of the depthwise convolution.
-        activation: after the first and the second BatchNorm.
-        epsilon: of BatchNorm.
-        in_supernet: or in a network of its own; affine in both.
-        in_switch: see `ops.Conv`.
+        stride: stride of the depthwise convolution.
+        activation: function after the first and after the second BatchNorm.
+        epsilon: constant added to the variance in BatchNorm.
+        in_supernet: whether the block is part of a supernet, see `ops.Norm`; BatchNorm is affine
+            in either case.
+        in_switch: whether the block is inside control flow, see `convolution.conv`.
     """
 
     expansion: int
@@ -67,6 +68,8 @@ class MBConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b i j k"]:
+        """Applies the block; in train mode BatchNorm uses the statistics of the batch."""
+
         def conv(features: int, name: str) -> nn.Module:
             return ops.Conv(features, 1, in_switch=self.in_switch, name=name)
 
@@ -86,29 +89,29 @@ class MBConv(nn.Module):
 
 
 def macs(place: BlockSpec, expansion: int, kernel: int) -> int:
-    """Multiply-accumulates of an `MBConv` for one image."""
+    """Counts the multiply-accumulates of an `MBConv` for one image."""
     hidden = place.inputs * expansion
     expand = place.inputs * hidden * place.pixels if expansion > 1 else 0
     return expand + hidden * (kernel**2 + place.features) * place.pixels_after
 
 
 def params(place: BlockSpec, expansion: int, kernel: int) -> int:
-    """Trainable weights of an `MBConv`."""
+    """Counts the trainable weights of an `MBConv`."""
     hidden = place.inputs * expansion
     expand = hidden * (place.inputs + 2) if expansion > 1 else 0
     return expand + hidden * (kernel**2 + 2 + place.features) + 2 * place.features
 
 
 def smaller(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """The size of an image after a convolution that pads by half its kernel."""
+    """Returns the size of an image after a convolution that pads by half its kernel."""
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
 def chain(chosen: Sequence[str]) -> dict[str, Any]:
-    """`Space.graph` of blocks that follow each other.
+    """Builds the `Space.graph` of a chain of blocks.
 
     Args:
-        chosen: their ops.
+        chosen: name of the op of each block, in order.
     """
     nodes = ["input", *(f"node {i}" for i in range(1, len(chosen))), "output"]
     return {"nodes": nodes, "edges": [[i, i + 1, op] for i, op in enumerate(chosen)]}

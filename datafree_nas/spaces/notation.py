@@ -1,7 +1,7 @@
-"""What people write for an architecture: text copied out of papers, logs and other programs.
+"""Reading of architectures as people write them: text from papers, logs and other programs.
 
-Text is parsed, never evaluated. Whatever is not understood raises `ValueError` with the reason;
-`Space.decode` adds what was given and how the space writes an architecture itself.
+Text is parsed, never evaluated. Text that cannot be read raises `ValueError` with the reason;
+`Space.decode` adds the text itself and an example of how the space writes an architecture.
 """
 
 import ast
@@ -14,10 +14,17 @@ from typing import Any
 from datafree_nas.runtime.errors import did_you_mean
 
 LONGEST = 10_000  # characters; published genotypes have about 500
-_LARGEST = 100  # in a range
-_WRAPPERS = {"array", "int32", "int64", "list", "tensor", "tuple"}  # as NumPy and PyTorch print
+_LARGEST = 100  # largest number in a `range`, exclusive
+_WRAPPERS = {
+    "array",
+    "int32",
+    "int64",
+    "list",
+    "tensor",
+    "tuple",
+}  # NumPy and PyTorch print them
 _DIGITS = re.compile(
-    r"[0-9]+|[0-9](\s+[0-9])+|[0-9](-[0-9])+|\[\s*[0-9](\s+[0-9])+\s*\]"  # the last as NumPy prints
+    r"[0-9]+|[0-9](\s+[0-9])+|[0-9](-[0-9])+|\[\s*[0-9](\s+[0-9])+\s*\]"  # the last form is NumPy's
 )
 
 _cut = reprlib.Repr()
@@ -25,12 +32,15 @@ _cut.maxstring = _cut.maxother = 80
 
 
 def shown(value: Any) -> str:
-    """A value as Python writes it, cut to a length that fits in a message."""
+    """Returns a value as Python writes it, cut to a length that fits in a message."""
     return _cut.repr(value)
 
 
 def bare(spelling: Any) -> Any:
-    """A text without white space, quotation marks and `name =` around it; lists as they are.
+    """Removes white space, quotation marks and `name =` around a text; returns lists unchanged.
+
+    Args:
+        spelling: architecture as text, or as a list, tuple or dictionary.
 
     Raises:
         ValueError: the value is neither text nor a list, or the text is empty or too long.
@@ -50,24 +60,25 @@ def bare(spelling: Any) -> Any:
 
 
 def _a(value: Any) -> str:
+    """Describes a value by its type."""
     return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def literal(text: str, **records: Sequence[str]) -> Any:
-    """The value of a Python expression that consists of literals.
+    """Parses a Python expression that consists of literals, and returns its value.
 
     Args:
-        text: numbers, strings, names (which stand for themselves), lists, tuples, dictionaries,
-            `range(a, b)`, what NumPy and PyTorch print around arrays, and records.
-        **records: names of the fields of a record, by its name. `Genotype=("normal", ...)` reads
-            `Genotype(normal=...)` as a dictionary.
+        text: expression of numbers, strings, names (read as strings), lists, tuples,
+            dictionaries, `range(a, b)`, arrays as NumPy and PyTorch print them, and records.
+        **records: field names of each record, by the name of the record. With
+            `Genotype=("normal", ...)`, `Genotype(normal=...)` is read as a dictionary.
 
     Raises:
-        ValueError: the text is something else.
+        ValueError: the text has other parts, or is no expression.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of strange escapes in strings
+            warnings.simplefilter("ignore")  # about invalid escapes in strings
             tree = ast.parse(text, mode="eval")
         return _value(tree.body, records)
     except (SyntaxError, MemoryError, RecursionError):
@@ -77,6 +88,7 @@ def literal(text: str, **records: Sequence[str]) -> Any:
 
 
 def _value(node: ast.expr, records: dict[str, Sequence[str]]) -> Any:
+    """Returns the value of an expression; `records` is as in `literal`."""
     match node:
         case ast.Constant():
             return node.value
@@ -95,7 +107,7 @@ def _value(node: ast.expr, records: dict[str, Sequence[str]]) -> Any:
 
 
 def _call(name: str, node: ast.Call, records: dict[str, Sequence[str]]) -> Any:
-    """The value of `name(...)`, of which only some names are known."""
+    """Returns the value of `name(...)`, where `name` is a record, a wrapper or `range`."""
     values = [_value(argument, records) for argument in node.args]
     if name in records and len(values) <= len(records[name]):
         named = {str(k.arg): _value(k.value, records) for k in node.keywords}
@@ -109,13 +121,14 @@ def _call(name: str, node: ast.Call, records: dict[str, Sequence[str]]) -> Any:
 
 
 def listed(spelling: Any) -> Sequence[Any]:
-    """The elements of a list, of its text, or of a text of digits.
+    """Returns the elements of a list, of a list written as text, or of a text of digits.
 
     Args:
-        spelling: as `bare` returns it: `[4, 3]`, `(4, 3)`, `43`, `4 3`, `[4 3]`, `4-3`.
+        spelling: list, or a text that `bare` returned, such as `[4, 3]`, `(4, 3)`, `43`, `4 3`,
+            `[4 3]` or `4-3`.
 
     Raises:
-        ValueError: it is no list.
+        ValueError: `spelling` is no list.
     """
     if isinstance(spelling, str):
         if _DIGITS.fullmatch(spelling):
@@ -127,12 +140,12 @@ def listed(spelling: Any) -> Sequence[Any]:
 
 
 def option(op: Any, ops: Sequence[str], where: str = "") -> int:
-    """The number of an op.
+    """Returns the index of an op in `ops`.
 
     Args:
-        op: its name or its number.
-        ops: the names of all ops that are possible.
-        where: the place of the op, for the message.
+        op: name or index of the op.
+        ops: names of all ops that are possible.
+        where: place of the op, for the error message; empty for none.
 
     Raises:
         ValueError: there is no such op.
@@ -151,14 +164,14 @@ def option(op: Any, ops: Sequence[str], where: str = "") -> int:
 
 
 def edge(end: Any, ops: Sequence[str]) -> tuple[int, int]:
-    """The input that an op is applied to, and the number of the op.
+    """Reads the input that an op is applied to, and the index of the op in `ops`.
 
     Args:
-        end: `("skip_connect", 0)` or `"skip_connect~0"`.
-        ops: the names of all ops that are possible.
+        end: op and its input, as `("skip_connect", 0)` or `"skip_connect~0"`.
+        ops: names of all ops that are possible.
 
     Raises:
-        ValueError: it is no pair, or there is no such op.
+        ValueError: `end` is no such pair, or there is no such op.
     """
     if isinstance(end, str) and (found := re.fullmatch("([^~]*)~([0-9]{1,3})", end)):
         end = found[1], int(found[2])

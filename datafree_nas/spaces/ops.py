@@ -1,4 +1,4 @@
-"""Layers that candidate operations are made of, and the choice among candidates."""
+"""Layers of candidate ops, and the module that holds the candidates of a position."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,34 +20,35 @@ from datafree_nas.runtime import lowering
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Paths:
-    """A few ops of every position, weighted; `gates[position]` is one position's.
+    """Gates that run `m` weighted ops at every position; `gates[position]` selects one position.
 
     Attributes:
-        index: `[positions m]`, ops.
-        weight: `[positions m]`, theirs.
+        index: `[positions m]`, indices of the ops.
+        weight: `[positions m]`, weights of the same ops.
     """
 
     index: Int[Array, "*positions m"]
     weight: Float[Array, "*positions m"]
 
     def __getitem__(self, position: int | slice) -> "Paths":
-        """Of one position, or some."""
+        """Returns the paths of one position, or of a range of positions."""
         return Paths(self.index[position], self.weight[position])
 
 
-# one position's: an op's index, a weight for each op, or a few ops
+# gate of one position: the index of an op, a weight for each op, or a few weighted ops
 Gate = Int[Array, ""] | Float[Array, "ops"] | Paths
-# of all positions
+# gates of all positions
 Gates = Int[Array, "positions"] | Float[Array, "positions ops"] | Paths
 
 
 class Mixed(nn.Module):
-    """All candidates of one position: one chosen by an index, or some or all of them weighted.
+    """The candidates of one position, of which the gate runs one, or a weighted sum of several.
 
     Attributes:
         ops: names of the candidates.
-        build: `(op, in_switch, name=..., parent=...) -> module`, called as `module(x, train)`.
-        position: of the space; `candidates.collect` asks for it.
+        build: function `(op, in_switch, name=..., parent=...) -> module`; the module is called as
+            `module(x, train)`.
+        position: index of the position in the space; read by `candidates.collect`.
     """
 
     ops: tuple[str, ...]
@@ -56,6 +57,7 @@ class Mixed(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], gate: Gate, train: bool) -> Array:
+        """Runs the candidates that the gate chooses."""
         if self.is_initializing():
             return self._weighted([1.0] * len(self.ops), x, train)
         if isinstance(gate, Paths):
@@ -65,7 +67,7 @@ class Mixed(nn.Module):
         return self._weighted(gate, x, train) if gate.ndim else self._chosen(gate, x, train)
 
     def _weighted(self, weights: Any, x: Array, train: bool) -> Array:
-        """The weighted sum of all candidates' outputs; a gate may be longer than they are."""
+        """Returns the weighted sum of the outputs of all candidates; extra weights are ignored."""
         candidates = [self.build(op, False, name=op) for op in self.ops]
         terms = (
             jnp.asarray(weights[i], x.dtype) * candidate(x, train)
@@ -74,7 +76,7 @@ class Mixed(nn.Module):
         return sum(terms, jnp.zeros((), x.dtype))
 
     def _chosen(self, index: Int[Array, ""], x: Array, train: bool) -> Array:
-        """The output of one candidate, whose new statistics are remembered."""
+        """Runs one candidate and, in train mode, stores its new BatchNorm statistics."""
         params, stats = (self.variables.get(name, {}) for name in ("params", "batch_stats"))
         candidates = [self._candidate(op, train) for op in self.ops]
         y, stats = switch(index, candidates, params, stats, x)
@@ -84,7 +86,12 @@ class Mixed(nn.Module):
         return y
 
     def _candidate(self, op: str, train: bool) -> Callable[[Any, Any, Array], tuple[Array, Any]]:
-        """`(params, statistics, x) -> (y, statistics)`, both of all candidates."""
+        """Builds a branch for `switch`.
+
+        Returns:
+            A function `(params, statistics, x) -> (y, statistics)`. Params and statistics are those
+            of all candidates, because all branches of a switch need the same types.
+        """
         module = self.build(op, True, parent=None)
 
         def run(params: Any, stats: Any, x: Array) -> tuple[Array, Any]:
@@ -126,12 +133,12 @@ def searched(
 
 
 class Norm(nn.Module):
-    """BatchNorm; in a supernet it remembers the last batch only, see `Space.supernet`.
+    """BatchNorm; in a supernet it keeps statistics of the last batch only, see `Space.supernet`.
 
     Attributes:
-        in_supernet: or in a network of its own.
+        in_supernet: whether the layer is part of a supernet, or else of a single network.
         affine: whether it has scale and bias.
-        epsilon: added to the variance.
+        epsilon: constant added to the variance.
     """
 
     in_supernet: bool
@@ -140,6 +147,7 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+        """Normalizes `x`; in train mode with the statistics of the batch."""
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.0 if self.in_supernet else 0.9,
@@ -154,14 +162,14 @@ class Norm(nn.Module):
 
 
 class Conv(nn.Module):
-    """A square convolution, padded by half its kernel.
+    """A convolution with a square kernel, padded by half the kernel.
 
     Attributes:
         features: output channels.
-        kernel: side, odd.
-        stride: in both directions.
+        kernel: side of the kernel, an odd number.
+        stride: step in both directions, in pixels.
         use_bias: whether a bias is added.
-        in_switch: see `convolution.conv`.
+        in_switch: whether the layer is inside control flow, see `convolution.conv`.
     """
 
     features: int
@@ -172,6 +180,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j k"]:
+        """Computes the convolution."""
         k = self.kernel
         kernel = self.param("kernel", he_normal(), (k, k, x.shape[-1], self.features))
         y = convolution.conv(x, kernel, self.stride, self.in_switch)
@@ -179,10 +188,10 @@ class Conv(nn.Module):
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """3x3, stride 1; the padding is not counted.
+    """Averages over 3x3 windows with stride 1; padding does not count in the mean.
 
-    The counts are few and known: `nn.avg_pool` would have XLA count ones over the whole batch while
-    it compiles, for seconds.
+    The pixel counts of the windows are computed here: with `nn.avg_pool`, XLA would spend seconds
+    of its compilation on counting ones over the whole batch.
     """
     rows, columns = (_neighbours(side) for side in x.shape[1:3])
     counts = np.outer(rows, columns)[None, :, :, None].astype(x.dtype)
@@ -192,7 +201,7 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 
 def _three(x: Array, axis: int) -> Array:
-    """Every place and its two neighbours along an axis, added up."""
+    """Adds to every element its two neighbours along an axis; outside there are zeros."""
     size, padding = x.shape[axis], [(0, 0)] * x.ndim
     padding[axis] = (1, 1)
     padded = jnp.pad(x, padding)
@@ -203,6 +212,6 @@ def _three(x: Array, axis: int) -> Array:
 
 
 def _neighbours(side: int) -> np.ndarray:
-    """For every place on a line of that length, how many of it and its neighbours there are."""
+    """Counts, for every element of a line of `side` elements, itself and its neighbours."""
     place = np.arange(side)
     return np.minimum(place + 1, side - 1) - np.maximum(place - 1, 0) + 1

@@ -1,4 +1,4 @@
-"""What every search space offers, so that any strategy runs on it."""
+"""The interface of a search space, on which every search strategy works."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,33 +19,31 @@ from datafree_nas.spaces import notation
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.traced_costs import traced_costs
 
-# fields of a training recipe that change a network in training
+# fields of a training recipe that change the network in train mode
 REGULARIZERS = ("auxiliary", "dropout", "drop_path")
 
-Architecture = Int[np.ndarray, "choices"]  # the option taken at every choice
-Choices = Int[Array, "choices"] | Architecture  # the same, wherever it is
+Architecture = Int[np.ndarray, "choices"]  # index of the option at every choice
+Choices = Int[Array, "choices"] | Architecture  # an architecture in JAX or in NumPy
 
 
 @dataclass(frozen=True)
 class Space(ABC):
-    """A search space: `choices`, each with some options, that decide which of `ops` is at each of
-    `positions` of a network.
+    """A search space: a list of `choices` decides which of `ops` is at each position of a network.
 
     A supernet or network is called as `apply(variables, x, ..., train)` on normalized images
     `[b h w c]` and returns logits `[b k]`.
 
+    A space is a frozen dataclass whose fields are its settings. It has to define `name`, `ops`,
+    `settings`, `positions`, `supernet` and `network`; all else has a default that fits a space in
+    which every position has every op. docs/extending.md shows a whole one.
+
     Attributes:
-        name: in the registry.
-        image_size: `(h, w, c)` of the images that the networks are for.
-        ops: names of the candidates.
-        regularizers: those of `REGULARIZERS` that its networks can be trained with.
-        settings: values that each setting of `config.search.space` may have, by name.
-        num_classes: of the head.
-        positions: places where one of them is chosen.
-        choices: how many options each choice of an architecture has. In most spaces a choice is the
-            op of a position; where only some combinations are networks it is not, see `gates`.
-        macs_cost: multiply-accumulates of one image in convolutions and linear layers.
-        params_cost: trainable weights of the network on its own.
+        num_classes: width of the head.
+        image_size: shape `(h, w, c)` of the input images.
+        name: name of the space in the registry.
+        ops: names of the candidate ops.
+        regularizers: entries of `REGULARIZERS` that the networks of the space support.
+        settings: allowed values of each setting of `config.search.space`, by name.
     """
 
     num_classes: int = 10
@@ -63,7 +61,10 @@ class Space(ABC):
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """Number of options of each choice; here a choice is the op of a position."""
+        """Number of options of each choice; here a choice is the op of a position.
+
+        It is another thing where only some combinations of ops are networks, see `gates`.
+        """
         return (len(self.ops),) * self.positions
 
     @property
@@ -78,14 +79,14 @@ class Space(ABC):
 
     @classmethod
     def check(cls, recipe: Config, field: str) -> None:
-        """Refuses a training recipe that asks for what the networks cannot have.
+        """Refuses a training recipe with a regularizer that the networks do not support.
 
         Args:
-            recipe: a training block of the config.
-            field: its place in the config.
+            recipe: training block of the config.
+            field: name of that block in the config, for the error message.
 
         Raises:
-            UserError: names the field.
+            UserError: the recipe has such a regularizer; the message names the field.
         """
         for name in REGULARIZERS:
             if recipe[name] and name not in cls.regularizers:
@@ -94,27 +95,27 @@ class Space(ABC):
                 )
 
     def regularized(self, recipe: Config) -> "Space":
-        """The same space, of networks with what a training recipe asks of them."""
+        """Returns the same space with the regularizers of a training recipe in its networks."""
         asked = {"auxiliary": recipe.auxiliary > 0, "dropout": recipe.dropout}
         settings: dict[str, Any] = {n: v for n, v in asked.items() if n in self.regularizers}
         return replace(self, **settings)
 
     @abstractmethod
     def supernet(self) -> nn.Module:
-        """All networks in one: `apply(variables, x, gates, train)`.
+        """Builds the supernet, all networks in one: `apply(variables, x, gates, train)`.
 
-        `gates` is either one op index a position, `[positions]`, or mixture weights
-        `[positions, ops]`. Its BatchNorm layers keep no average over time: after an application in
-        train mode the collection `batch_stats` holds that batch's own statistics.
+        `gates` is one op index per position, `[positions]`, mixture weights `[positions, ops]`, or
+        `ops.Paths`. BatchNorm keeps no running average: after a call in train mode the collection
+        `batch_stats` holds the statistics of that batch alone.
         """
 
     def network_supernet(self) -> nn.Module:
-        """`supernet` at the size of `network`, where the space searches at a smaller one."""
+        """Builds the supernet at the size of `network`; some spaces search at a smaller size."""
         return self.supernet()
 
     @abstractmethod
     def network(self, architecture: Architecture) -> nn.Module:
-        """One architecture on its own: `apply(variables, x, train)`."""
+        """Builds the network of one architecture: `apply(variables, x, train)`."""
 
     def encode(self, architecture: Architecture) -> str:
         """Writes an architecture as text; here the names of its ops, as a list."""
@@ -124,11 +125,12 @@ class Space(ABC):
         """Reads an architecture.
 
         Args:
-            spelling: text that `encode` wrote, or that the space's release or its followers write;
-                or the lists that such a text stands for. docs/students.md shows them.
+            spelling: text in the notation of `encode`, of the original code of the space or of
+                code based on it; or the lists that such a text describes. docs/students.md shows
+                all forms.
 
         Raises:
-            UserError: says what is wrong, with an example of what is right.
+            UserError: the text cannot be read; the message has the reason and a valid example.
         """
         try:
             return np.array(self.options(notation.bare(spelling)), np.int32)
@@ -140,20 +142,20 @@ class Space(ABC):
 
     @property
     def example(self) -> str:
-        """Some architecture as `encode` writes it, for messages."""
+        """An architecture as `encode` writes it, for error messages."""
         return self.encode(np.arange(len(self.choices), dtype=np.int32) % np.array(self.choices))
 
     def options(self, spelling: Any) -> list[int]:
-        """The option at every choice that a spelling stands for.
+        """Reads the index of the option at every choice.
 
-        Here it is a list with the name or the number of the op at every position, or a text of
-        digits; spaces with a notation of their own read that as well.
+        This default reads a list with the name or the index of the op at every position, or a text
+        of digits. Spaces that have their own notation read it as well.
 
         Args:
-            spelling: as `notation.bare` returns it.
+            spelling: text or list that `notation.bare` returned.
 
         Raises:
-            ValueError: says what is wrong.
+            ValueError: `spelling` cannot be read; the message says why.
         """
         ops = notation.listed(spelling)
         if len(ops) != self.positions:
@@ -178,47 +180,47 @@ class Space(ABC):
         return module
 
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
-        """Mean and standard deviation of a tensor's initial values, see `layers.initial.Rule`."""
+        """Returns mean and standard deviation of the initial values, see `layers.initial.Rule`."""
         return initial.fan_in(name, shape)
 
     def gates(self, architecture: Choices) -> Int[Array, "positions"]:
-        """The op at every position; jittable."""
+        """Returns the index of the op at every position; can be jitted."""
         return jnp.asarray(architecture)
 
     def derive(self, weights: Float[np.ndarray, "positions ops"]) -> Architecture:
-        """The architecture that mixture weights stand for: the largest at every position."""
+        """Returns the architecture with the op of the largest weight at every position."""
         return np.where(self.has, weights, -np.inf).argmax(axis=1).astype(np.int32)
 
     @property
     def position_names(self) -> list[str]:
-        """What a reader may call the positions."""
+        """Names of the positions for people to read."""
         return [str(i) for i in range(self.positions)]
 
     @property
     def has(self) -> Bool[np.ndarray, "positions ops"]:
-        """Whether a position has an op: all, unless its choice has fewer options than `ops`."""
+        """Mask of the ops that each position has; by default the first `choices[i]` at position i."""
         return np.arange(len(self.ops)) < np.array(self.choices)[:, None]
 
     def connected(self, architecture: Architecture) -> bool:
-        """Whether the image reaches the head at all."""
+        """Tells whether the output of the network depends on the image."""
         return True
 
     def sample(self, key: jax.Array) -> Int[Array, "choices"]:
-        """A uniformly random architecture; jittable."""
+        """Draws an architecture uniformly at random; can be jitted."""
         return jax.random.randint(key, (len(self.choices),), 0, jnp.array(self.choices))
 
     def without_unused(self, architecture: Architecture) -> Architecture:
-        """The same network without ops whose outputs reach no head; a compiler leaves them out."""
+        """Removes the ops whose outputs do not reach the head, as a compiler does."""
         return architecture
 
     def macs(self, architecture: Architecture) -> int:
-        """Multiply-accumulates of one image in convolutions and linear layers."""
+        """Counts multiply-accumulates of one image in convolutions and linear layers."""
         return int(self.macs_cost.of(np.asarray(self.gates(architecture))))
 
     def params(self, architecture: Architecture) -> int:
-        """Trainable weights of the network on its own."""
+        """Counts the trainable weights of the network."""
         return int(self.params_cost.of(np.asarray(self.gates(architecture))))
 
     def latency(self, architecture: Architecture, cost: Cost) -> float:
-        """What a table of latencies says, in its unit; only what is run counts."""
+        """Predicts the latency from a table, in its unit, without ops that are not used."""
         return cost.of(np.asarray(self.gates(self.without_unused(architecture))))
