@@ -40,7 +40,7 @@ def train(directory: Path, space: Space, inputs: Inputs, config: Config, seed: i
     space = space.regularized(config.train)
     strategy = registry.find(config.strategy).build(space, labeller, config)
     data = split(images, labeller, config, seed)
-    state = loop.run(
+    state = loop.run_phases(
         [phase for phase in strategy.phases if isinstance(phase.advance, Repeated)],
         strategy.init(seeds.key_for(seed, "search")),
         data,

@@ -93,11 +93,13 @@ def synthesis_config(side: int = 32, dtype: str = "float32") -> Settings:
 
 def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> tuple[Advance, Work]:
     """Builds our side, as the synthesis stage runs it, and counts the work of an iteration."""
-    step = synthesizer.make_step(teacher, config, batch=batch, pool=1, iterations=SCHEDULE)
+    step = synthesizer.make_synthesis_step(
+        teacher, config, batch=batch, pool=1, iterations=SCHEDULE
+    )
     run = repeat(step)
     frozen = jax.device_put(synthesizer.Frozen(variables), mesh.replicated())
     labels = jnp.arange(batch) % teacher.num_classes
-    state = synthesizer.init(jax.random.key(0), labels, teacher, config)
+    state = synthesizer.create_synthesis_state(jax.random.key(0), labels, teacher, config)
 
     def advance(n: int) -> None:
         nonlocal state

@@ -27,7 +27,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
 from datafree_nas.runtime.programs import Program
 
-Row = dict[str, Any]
+JsonObject = dict[str, Any]
 
 _MEMORY = ("arguments", "temporaries", "total")
 _WIDTH = 100  # of the table, where there is no terminal
@@ -65,7 +65,7 @@ def experiment_of(config: ConfigDict) -> Experiment:
     return found
 
 
-def rows(experiment: Experiment) -> list[Row]:
+def rows(experiment: Experiment) -> list[JsonObject]:
     """Compiles every program of a run, on all devices there are.
 
     Args:
@@ -89,7 +89,7 @@ def rows(experiment: Experiment) -> list[Row]:
     return found
 
 
-def synthetic_set(experiment: Experiment, rate: float = 0) -> Row:
+def synthetic_set(experiment: Experiment, rate: float = 0) -> JsonObject:
     """Computes how much synthesis makes, and how long that takes.
 
     Args:
@@ -115,7 +115,7 @@ def synthetic_set(experiment: Experiment, rate: float = 0) -> Row:
     }
 
 
-def _row(program: Program) -> Row:
+def _row(program: Program) -> JsonObject:
     """Compiles a program and reads its memory and cost.
 
     FLOPs are those of the program before compilation, in equal parts for all devices: compiled for
@@ -173,7 +173,9 @@ def show(config: ConfigDict, devices: int | None, rate: float, file: str) -> Non
         processes.once(lambda: write_json(path, plan))
 
 
-def _print(found: Sequence[Row], images: Row, machine: Row, config: ConfigDict) -> None:
+def _print(
+    found: Sequence[JsonObject], images: JsonObject, machine: JsonObject, config: ConfigDict
+) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     count, kind, several = machine.values()
     console.print(
@@ -191,7 +193,7 @@ def _print(found: Sequence[Row], images: Row, machine: Row, config: ConfigDict) 
         console.print(line, soft_wrap=True)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: JsonObject) -> list[str]:
     memory = [_bytes(row[f"{part}_GB"]) for part in _MEMORY]
     traffic = row["collectives"]
     kinds = [f"{each['count']} {kind}" for kind, each in traffic.items()]
@@ -206,7 +208,7 @@ def _bytes(giga: float) -> str:
     return f"{quantity(round(1e9 * giga))}B"
 
 
-def _lines(images: Row, config: ConfigDict) -> list[str]:
+def _lines(images: JsonObject, config: ConfigDict) -> list[str]:
     """Returns the lines below the table."""
     lines = [
         f"synthetic set: {images['work_units']} work units, a shard each; {images['images']} "

@@ -18,7 +18,7 @@ MAIN = [sys.executable, "-m", "tests.guarded"]
 
 
 def guarded(run):
-    """`loop.run`, whose phases run under JAX's transfer guard."""
+    """`loop.run_phases`, whose phases run under JAX's transfer guard."""
 
     def guard(phase):
         def advance(*args):
@@ -31,5 +31,5 @@ def guarded(run):
 
 
 if __name__ == "__main__":
-    loop.run = guarded(loop.run)  # before anything else is imported that calls it
+    loop.run_phases = guarded(loop.run_phases)  # before anything else is imported that calls it
     app.run(main.main, flags_parser=partial(flags.parse, default_config="tests/tiny.py"))

@@ -27,6 +27,6 @@ def test_the_guard_lets_no_array_of_the_host_in(tmp_path):
         return state + data, {}
 
     phase = loop.Phase("", 1, add)
-    guarded_run = guarded.guarded(loop.run)
+    guarded_run = guarded.guarded(loop.run_phases)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         guarded_run([phase], jnp.zeros(()), np.ones(3), label="", directory=tmp_path)

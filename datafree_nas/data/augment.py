@@ -21,7 +21,7 @@ def normalize(images: UInt8[Array, "b h w c"], mean: Stats, std: Stats) -> Float
     return _standardize(_pixels(images), mean, std)
 
 
-def make(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
+def make_augmentation(recipe: Config, mean: Stats, std: Stats) -> Augmentation:
     """Builds the function `(key, bytes) -> x` that augments as the recipe says, and normalizes.
 
     The order is: crop, flip, colour jitter, lighting, normalization, cutout, mixup.

@@ -14,7 +14,7 @@ from datafree_nas.runtime.files import make_directory, write_bytes, write_json
 from datafree_nas.runtime.workdir import Workdir
 
 
-def build(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
+def write_report(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Writes `report/report.html` and `report/summary.json` from the files of the stages.
 
     Args:

@@ -11,7 +11,7 @@ def _run(experiment: Experiment) -> None:
     workdir = experiment.workdir
     if (workdir.search / DONE).exists():  # else there is no architecture, or half of a search
         architecture_file.of_run(workdir.search, experiment.space)
-    processes.once(lambda: build.build(workdir.root, experiment.config.to_dict()))
+    processes.once(lambda: build.write_report(workdir.root, experiment.config.to_dict()))
 
 
 STAGE = Stage(

@@ -43,7 +43,7 @@ class Phase(NamedTuple):
     at_once: int = 1
 
 
-def run(
+def run_phases(
     phases: Sequence[Phase],
     state: Any,
     data: Any,

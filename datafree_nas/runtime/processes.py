@@ -37,7 +37,7 @@ _ending = threading.Lock()  # so that only the first reason to end is reported
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessPlace:
     """The place of a process among all processes of a run; `count` is 1 if there is only one.
 
     Attributes:
@@ -53,7 +53,7 @@ class Place:
     local_devices: Sequence[int] | None = None
 
 
-def find(coordinator: str, num_processes: int | None, process_id: int | None) -> Place:
+def find(coordinator: str, num_processes: int | None, process_id: int | None) -> ProcessPlace:
     """Finds this process's place by the flags, or else by the cluster.
 
     Clusters that JAX detects are TPU pods, GKE, SLURM and Open MPI.
@@ -69,7 +69,11 @@ def find(coordinator: str, num_processes: int | None, process_id: int | None) ->
 
         found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, 300)
         address, count, index, devices = found
-        return Place(address, count, index or 0, devices) if address and count else Place("", 1, 0)
+        return (
+            ProcessPlace(address, count, index or 0, devices)
+            if address and count
+            else ProcessPlace("", 1, 0)
+        )
     found_at = addresses.split(coordinator)
     if found_at is None or found_at[1] <= PORT_BELOW:
         raise UserError(
@@ -78,10 +82,10 @@ def find(coordinator: str, num_processes: int | None, process_id: int | None) ->
         )
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id} is not below --num_processes={num_processes}")
-    return Place(coordinator, num_processes, process_id)
+    return ProcessPlace(coordinator, num_processes, process_id)
 
 
-def initialize(place: Place, timeout: float) -> None:
+def initialize(place: ProcessPlace, timeout: float) -> None:
     """Connects to the other processes, if there are any; has to come before any use of JAX.
 
     Args:

@@ -78,7 +78,7 @@ def search(
     with mesh.for_batches(config.train.batch_size, images.image_size):
         strategy = registry.find(config.strategy).build(space, labeller, config)
         data = split(images, labeller, config, seed) if strategy.phases else None
-        state = loop.run(
+        state = loop.run_phases(
             strategy.phases,
             strategy.init(seeds.key_for(seed, "search")),
             data,

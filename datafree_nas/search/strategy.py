@@ -41,7 +41,7 @@ class Strategy(NamedTuple):
 
     Attributes:
         init: `key -> state`; every array is on all devices (`mesh.put(state, mesh.replicated())`).
-        phases: list of what `loop.run` does to the state, one phase after another. A phase of
+        phases: list of what `loop.run_phases` does to the state, one after another. A phase of
             gradient steps is `Phase(name, steps, repeat(step), every=log_every)` with a
             pure `step(state, data: SearchData) -> (state, metrics)`; metrics are scalars, and the
             report draws those of phases that have a `loss`. A phase that works on the host has a

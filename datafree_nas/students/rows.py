@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     test: Images | None
 
 
-class _Row(NamedTuple):
+class _StudentRow(NamedTuple):
     title: str
     data: str
     images: Callable[[], Images]
@@ -87,20 +87,22 @@ def _has_result(directory: Path) -> bool:
     return processes.from_first((directory / RESULT).exists())
 
 
-def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _Row]:
+def _rows(inputs: Inputs, config: Config, seed: int) -> dict[str, _StudentRow]:
     found = inputs.architecture
     shape = (inputs.synthetic.size, *inputs.synthetic.image_size)
     rival = random_rival(inputs.space, found, seed) if "random" in config.rows else found
     return {
-        "synthetic": _Row("student", "synthetic", lambda: inputs.synthetic, found),
-        "real": _Row("student", "real", inputs.real, found),
-        "noise": _Row("student", "noise", lambda: noise(shape, inputs.labeller, seed), found),
-        "random": _Row("random architecture", "synthetic", lambda: inputs.synthetic, rival),
+        "synthetic": _StudentRow("student", "synthetic", lambda: inputs.synthetic, found),
+        "real": _StudentRow("student", "real", inputs.real, found),
+        "noise": _StudentRow(
+            "student", "noise", lambda: noise(shape, inputs.labeller, seed), found
+        ),
+        "random": _StudentRow("random architecture", "synthetic", lambda: inputs.synthetic, rival),
     }
 
 
 def _train(
-    directory: Path, row: _Row, inputs: Inputs, config: Config, seed: int, order: int
+    directory: Path, row: _StudentRow, inputs: Inputs, config: Config, seed: int, order: int
 ) -> None:
     recipe = config.train
     space = inputs.space.regularized(recipe)

@@ -67,7 +67,7 @@ def _programs(experiment: Experiment) -> list[Program]:
         frozen = on_all(synthesizer.Frozen(experiment.labeller_shapes.variables, weights))
         found = []
         for pool, iterations in block.resolutions:
-            step = synthesizer.make_step(
+            step = synthesizer.make_synthesis_step(
                 teacher,
                 block,
                 batch=block.batch_size,
@@ -81,10 +81,13 @@ def _programs(experiment: Experiment) -> list[Program]:
 
 
 def _abstract_state(teacher: Teacher, block: Config) -> Any:
-    """Returns the shapes of `synthesizer.init`: what has a batch axis is split over the devices."""
+    """Returns the shapes of a state; arrays with a batch axis are split over the devices."""
     targets = jax.ShapeDtypeStruct((block.batch_size,), jnp.int32)
     state = jax.eval_shape(
-        lambda targets: synthesizer.init(jax.random.key(0), targets, teacher, block), targets
+        lambda targets: synthesizer.create_synthesis_state(
+            jax.random.key(0), targets, teacher, block
+        ),
+        targets,
     )
 
     def placed(leaf: Any) -> Any:

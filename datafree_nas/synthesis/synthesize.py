@@ -276,7 +276,7 @@ class _UnitMaker:
                 name=f"resolution 1/{pool}",
                 iterations=iterations,
                 advance=repeat(
-                    synthesizer.make_step(
+                    synthesizer.make_synthesis_step(
                         teacher,
                         config,
                         batch=config.batch_size,
@@ -299,9 +299,11 @@ class _UnitMaker:
         """Synthesizes one unit. Its files are written in a thread while the next unit begins."""
         name = f"round-{round_:02d}-batch-{batch:03d}"
         key = seeds.key_for(self._seed, "synthesize", round_, batch)
-        state = synthesizer.init(key, jnp.asarray(targets), self._teacher, self._config)
+        state = synthesizer.create_synthesis_state(
+            key, jnp.asarray(targets), self._teacher, self._config
+        )
         working = self._directory / "working" / name
-        state = loop.run(
+        state = loop.run_phases(
             self._phases,
             state,
             self._frozen,

@@ -56,7 +56,7 @@ def canvas(teacher: Teacher, batch: int, config: Config) -> Canvas:
     return Canvas((batch, height + margin, width + margin, channels), margin, config.noise)
 
 
-def init(
+def create_synthesis_state(
     key: Key[Array, ""],
     targets: Int[Array, "b"] | Float[Array, "b k"],
     teacher: Teacher,
@@ -111,7 +111,7 @@ def learning_rate(config: Config, iterations: int) -> optax.Schedule:
     return schedule
 
 
-def make_step(
+def make_synthesis_step(
     teacher: Teacher,
     config: Config,
     *,

@@ -42,7 +42,7 @@ def architecture(teacher: Teacher, source: dict[str, str]) -> Check:
     return Check("architecture", not others or bool(compared), teacher.arch + message)
 
 
-def run(teacher: Teacher, variables: Any) -> list[Check]:
+def run_checks(teacher: Teacher, variables: Any) -> list[Check]:
     """Checks the weights, the statistics, and the predictions on noise.
 
     Args:

@@ -101,7 +101,7 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
         source: origin of the weights.
     """
     image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
-    findings = [checks.architecture(teacher, source), *checks.run(teacher, variables)]
+    findings = [checks.architecture(teacher, source), *checks.run_checks(teacher, variables)]
     low = [-mean / std for mean, std in zip(teacher.mean, teacher.std, strict=True)]
     high = [(1 - mean) / std for mean, std in zip(teacher.mean, teacher.std, strict=True)]
     return {

@@ -73,7 +73,7 @@ def fit(
             data: Any = stream.feed(images, labeller.variables, recipe, train_key)
         else:
             data = trainer.data_of(images, labeller.variables, recipe)
-        state = loop.run(
+        state = loop.run_phases(
             phases(model, labeller, recipe),
             trainer.create_train_state(
                 train_key, variables, optimizer(recipe), average=recipe.ema > 0

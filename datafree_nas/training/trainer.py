@@ -155,7 +155,7 @@ def make_batch_sampler(labeller: Labeller, recipe: Config) -> BatchSampler:
         UserError: the batch does not divide over the devices, or the augmentation makes no sense.
     """
     mesh.check_divisible(recipe.batch_size, "batch_size of a training recipe")
-    augmented = augment.make(recipe, *labeller.preprocessing)
+    augmented = augment.make_augmentation(recipe, *labeller.preprocessing)
 
     def sample(key: Array, data: TrainData) -> Batch:
         pick, augmentation, network = jax.random.split(key, 3)

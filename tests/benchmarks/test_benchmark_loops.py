@@ -55,8 +55,10 @@ def test_iterations_are_the_same(how, traced):
     model = torch_models.random("cifar_resnet8", teacher.num_classes)
     frozen = synthesizer.Frozen(synthesis.port(teacher, model))
     labels = jnp.arange(BATCH) % teacher.num_classes
-    state = synthesizer.init(jax.random.key(1), labels, teacher, config)
-    step = jax.jit(synthesizer.make_step(teacher, config, batch=BATCH, pool=1, iterations=8))
+    state = synthesizer.create_synthesis_state(jax.random.key(1), labels, teacher, config)
+    step = jax.jit(
+        synthesizer.make_synthesis_step(teacher, config, batch=BATCH, pool=1, iterations=8)
+    )
     pixels = to_torch(state.params["pixels"])
     loop = Loop(model, teacher, config, pixels, torch.arange(BATCH), 8, **how)
     with jax.default_matmul_precision("highest"):
@@ -81,8 +83,10 @@ def test_terms_in_bfloat16():
     model = torch_models.random("cifar_resnet8", teacher.num_classes)
     frozen = synthesizer.Frozen(synthesis.port(teacher, model))
     labels = jnp.arange(BATCH) % teacher.num_classes
-    state = synthesizer.init(jax.random.key(1), labels, teacher, config)
-    step = jax.jit(synthesizer.make_step(teacher, config, batch=BATCH, pool=1, iterations=8))
+    state = synthesizer.create_synthesis_state(jax.random.key(1), labels, teacher, config)
+    step = jax.jit(
+        synthesizer.make_synthesis_step(teacher, config, batch=BATCH, pool=1, iterations=8)
+    )
     _, metrics = step(state, frozen)
     pixels, found = to_torch(state.params["pixels"]), {}
     for tuned in (False, True):

@@ -68,7 +68,7 @@ def test_flips_half_of_the_images():
 def _augmented(key=0, images=IMAGES, **changes):
     recipe = common.recipe(**{"crop_padding": 0, "flip": False, **changes})
     channels = images.shape[-1]
-    compiled = jax.jit(augment.make(recipe, MEAN[:channels], STD[:channels]))
+    compiled = jax.jit(augment.make_augmentation(recipe, MEAN[:channels], STD[:channels]))
     return np.asarray(compiled(_key(key), images))
 
 
@@ -104,7 +104,9 @@ def test_all_together_come_in_order(monkeypatch):
         *((augment, "mixup"), (color, "jitter"), (color, "lighting")),
     ):
         monkeypatch.setattr(module, name, note(name))
-    augment.make(common.recipe(crop_padding=0, **EVERYTHING), MEAN, STD)(_key(0), IMAGES)
+    augment.make_augmentation(common.recipe(crop_padding=0, **EVERYTHING), MEAN, STD)(
+        _key(0), IMAGES
+    )
     names, settings, images, keys = zip(*calls, strict=True)
     assert names == ("random_flip", "random_resized_crop", "jitter", "lighting", "cutout", "mixup")
     assert settings == ((), ((0.3, 1.0),), ((0.4, 0.3, 0.2, 0.1),), (0.2,), (3,), ())
@@ -188,4 +190,4 @@ def test_mixup_averages_neighbours():
 def test_what_makes_no_sense(changes, channels, message):
     recipe = common.recipe(**{"crop_padding": 0, **changes})
     with pytest.raises(UserError, match=message):
-        augment.make(recipe, MEAN[:channels], STD[:channels])
+        augment.make_augmentation(recipe, MEAN[:channels], STD[:channels])

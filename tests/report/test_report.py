@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from datafree_nas.report import colours, figures, text
-from datafree_nas.report.build import build
+from datafree_nas.report.build import write_report
 from datafree_nas.report.table import print_table
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import (
@@ -147,7 +147,7 @@ def run(tmp_path):
 
 
 def test_page_is_whole_and_needs_no_network(run):
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     html = _page(run)
     page = Page(html)
     assert page.open == []
@@ -161,7 +161,7 @@ def test_page_is_whole_and_needs_no_network(run):
 
 
 def test_page_says_what_was_found(run):
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     html = _page(run)
     assert "<dt>✗ variances</dt><dd>3 channels have none</dd>" in html
     assert re.search(r"from .2\.5\d* to 3\.5", html)
@@ -177,7 +177,7 @@ def test_page_says_what_was_found(run):
 
 
 def test_page_says_which_folder_is_which_class(run):
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     assert "No natural images were read." in (run / "report" / "report.html").read_text()
     images = {
         "source": "folder:mine",
@@ -189,7 +189,7 @@ def test_page_says_which_folder_is_which_class(run):
         "warnings": ["folder:mine has no test image of 1 classes: 1"],
     }
     write_json(run / "data.json", images)
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     html = " ".join((run / "report" / "report.html").read_text().split())
     assert "<dt>test</dt> <dd>9 images (val)</dd>" in html
     assert "&lt;cat&gt; → 0, dog → 1 (by alphabetical order)" in html
@@ -198,10 +198,10 @@ def test_page_says_which_folder_is_which_class(run):
 
 
 def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run):
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     before = [file.read_bytes() for file in sorted((run / "report").iterdir())]
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "svg.fonttype": "path"}):
-        build(run, CONFIG)
+        write_report(run, CONFIG)
     assert [file.read_bytes() for file in sorted((run / "report").iterdir())] == before
     assert len(before) == 2
 
@@ -218,12 +218,12 @@ def test_summary_is_exact(run):
         ],
         "architecture": GENOTYPE,
     }
-    assert build(run, CONFIG) == expected
+    assert write_report(run, CONFIG) == expected
     assert json.loads((run / "report" / "summary.json").read_text()) == expected
 
 
 def test_nothing_was_run(tmp_path):
-    summary = build(tmp_path, CONFIG)
+    summary = write_report(tmp_path, CONFIG)
     assert summary == {"config": "digits", "seed": 3, "rows": [], "architecture": None}
     html = _page(tmp_path)
     assert Page(html).open == []
@@ -245,7 +245,7 @@ def test_nothing_was_run(tmp_path):
 def test_headline_of_a_part_of_a_run(tmp_path, stages, sentence):
     for stage in stages:
         stage(tmp_path)
-    build(tmp_path, CONFIG)
+    write_report(tmp_path, CONFIG)
     assert sentence in _page(tmp_path)
 
 
@@ -262,20 +262,20 @@ def test_headline_of_a_part_of_a_run(tmp_path, stages, sentence):
 )
 def test_a_missing_file_is_said(run, file, sentence):
     (run / file).unlink()
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     assert sentence in _page(run)
 
 
 def test_a_search_without_probabilities_shows_none(run):
     (run / "search" / "probabilities.json").unlink()
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     html = _page(run)
     assert "robabilit" not in html
     assert "not run" not in html
 
 
 def test_an_op_has_one_colour_in_all_drawings(run):
-    build(run, CONFIG)
+    write_report(run, CONFIG)
     html = _page(run)
     colour = colours.of_ops(OPS)["nor_conv_1x1"]  # not that of the first op of the graph alone
     assert colour != colours.of_ops([op for _, _, op in EDGES])["nor_conv_1x1"]
@@ -288,7 +288,7 @@ def test_an_op_has_one_colour_in_all_drawings(run):
 def test_a_broken_file_is_named(run):
     (run / "synthetic" / "rounds.json").write_text("[")
     with pytest.raises(UserError, match=r"rounds\.json is not valid JSON"):
-        build(run, CONFIG)
+        write_report(run, CONFIG)
 
 
 def test_hostile_names_are_escaped(run):
@@ -301,7 +301,7 @@ def test_hostile_names_are_escaped(run):
     result = {"name": hostile, "data": hostile, "test_accuracy": None, "macs": 1, "params": 1}
     for folder in ("synthetic", "real"):
         write_json(run / "student" / folder / "result.json", {**result, "seed": 3, "order": 1})
-    build(run, {**CONFIG, "name": hostile, hostile: hostile})
+    write_report(run, {**CONFIG, "name": hostile, hostile: hostile})
     html = _page(run)
     assert "<script" not in html
     assert Page(html).open == []
@@ -367,7 +367,7 @@ def test_a_search_that_scores_one_architecture_draws_no_points(tmp_path):
     found = read_json(place / "architecture.json") | {"evaluated": 1, "scored_by": "agreement"}
     write_json(place / "architecture.json", found)
     write_jsonl(place / "history.jsonl", [{"architecture": GENOTYPE, "macs": 1, "score": 0.8}])
-    build(tmp_path, CONFIG)
+    write_report(tmp_path, CONFIG)
     html = (tmp_path / "report" / "report.html").read_text()
     assert "it alone was scored:\n0.8000, by agreement with the teacher" in html
     assert '<figure class="scores">' not in html

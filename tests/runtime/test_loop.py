@@ -45,7 +45,7 @@ class Run:
             for name, n in LENGTHS.items()
         ]
         with deferred_signals():
-            return loop.run(
+            return loop.run_phases(
                 phases,
                 _start(),
                 DATA,
@@ -118,7 +118,7 @@ def test_slow_iterations_are_looked_at_one_by_one(tmp_path, monkeypatch):
 
     phase = Phase("", 1000, advance, every=1000)
     with deferred_signals(), pytest.raises(Interrupted):
-        loop.run([phase], jnp.zeros(()), None, label="slow", directory=tmp_path / "working")
+        loop.run_phases([phase], jnp.zeros(()), None, label="slow", directory=tmp_path / "working")
     assert pieces == [1, 1, 1]
 
 
@@ -130,7 +130,7 @@ def test_quick_iterations_are_done_many_at_a_time(tmp_path):
         return state + n, {"loss": jnp.float32(1)}
 
     phase = Phase("", 1000, advance, every=1000, at_once=4)
-    loop.run([phase], jnp.zeros(()), None, label="quick", directory=tmp_path / "working")
+    loop.run_phases([phase], jnp.zeros(()), None, label="quick", directory=tmp_path / "working")
     assert pieces[:4] == [4, 8, 16, 32]
     assert sum(pieces) == 1000
 
@@ -193,7 +193,7 @@ def test_loss_that_is_not_finite_stops_with_place_and_terms(tmp_path):
 
     phases = [Phase("coarse", 5, advance), Phase("fine", 9, advance, every=2)]
     with pytest.raises(UserError) as error:
-        loop.run(phases, 0, None, label="round 1, batch 2", directory=tmp_path / "working")
+        loop.run_phases(phases, 0, None, label="round 1, batch 2", directory=tmp_path / "working")
     assert str(error.value).startswith(
         "not finite at round 1, batch 2 · fine, iteration 4: loss=nan, tv=2; lower"
     )

@@ -24,7 +24,7 @@ def test_flags_that_make_no_sense(flags, message):
 
 
 def test_flags_are_taken_as_they_are():
-    assert processes.find("[::1]:1234", 3, 2) == processes.Place("[::1]:1234", 3, 2)
+    assert processes.find("[::1]:1234", 3, 2) == processes.ProcessPlace("[::1]:1234", 3, 2)
 
 
 def test_without_flags_and_without_a_cluster_it_is_one():

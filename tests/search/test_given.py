@@ -66,7 +66,7 @@ def test_the_report_draws_it(tmp_path):
     directory = tmp_path / "search"
     directory.mkdir()
     _search(directory, _config())
-    build.build(tmp_path, {"name": "tiny", "seed": 0})
+    build.write_report(tmp_path, {"name": "tiny", "seed": 0})
     page = (tmp_path / "report" / "report.html").read_text()
     assert "The config gives an architecture of" in page
     assert "nothing was searched or scored" in page
@@ -190,7 +190,7 @@ def test_a_field_that_is_gone_or_of_another_type(field, tmp_path):
     for changed in (whole, *(whole | {field: value} for value in ([], True, {"a": 1}))):
         write_json(file, changed)
         with pytest.raises(UserError, match=f"{file}.*{field}.*; restore the file, or remove"):
-            build.build(tmp_path, {"name": "tiny", "seed": 0})
+            build.write_report(tmp_path, {"name": "tiny", "seed": 0})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_field_that_is_gone_or_of_another_type(field, tmp_path):
 def test_a_graph_that_is_none(graph, tmp_path):
     _edited(tmp_path, lambda found: found | {"graph": graph})
     with pytest.raises(UserError, match=r"'graph' is (no graph|\{.*, must be an object with)"):
-        build.build(tmp_path, {"name": "tiny", "seed": 0})
+        build.write_report(tmp_path, {"name": "tiny", "seed": 0})
 
 
 def test_a_student_of_another_architecture(tmp_path):
@@ -219,9 +219,9 @@ def test_a_student_of_another_architecture(tmp_path):
     row |= {"seed": 0, "order": 1, "architecture": SPACE.example}
     write_json(student / "result.json", row)
     with pytest.raises(UserError, match=r"student/real is a student of \|none~0.* one of them was"):
-        build.build(tmp_path, {"name": "tiny", "seed": 0})
+        build.write_report(tmp_path, {"name": "tiny", "seed": 0})
     write_json(student / "result.json", row | {"architecture": CELL})
-    build.build(tmp_path, {"name": "tiny", "seed": 0})
+    build.write_report(tmp_path, {"name": "tiny", "seed": 0})
 
 
 def test_another_spaces_architecture(tmp_path):
@@ -247,4 +247,4 @@ def test_a_damaged_history(line, tmp_path):
     file = _edited(tmp_path, None).parent / "history.jsonl"
     file.write_text(file.read_text() + line + "\n")
     with pytest.raises(UserError, match=r"history.jsonl, line 2.*; restore the file, or remove"):
-        build.build(tmp_path, {"name": "tiny", "seed": 0})
+        build.write_report(tmp_path, {"name": "tiny", "seed": 0})

@@ -16,7 +16,7 @@ from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import costs, lowering
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv
-from datafree_nas.spaces.mbconv import Place
+from datafree_nas.spaces.mbconv import BlockSpec
 from datafree_nas.spaces.nasbench_macro import OPS, NasBenchMacro, _Layer
 from tests.tiers import full
 
@@ -211,7 +211,7 @@ def _of_layer(variables):
     return {key.removeprefix("features.0."): torch.tensor(v) for key, v in names.items()}
 
 
-@pytest.mark.parametrize("place", [Place(4, 4, 1, (6, 7)), Place(3, 6, 2, (7, 6))], ids=str)
+@pytest.mark.parametrize("place", [BlockSpec(4, 4, 1, (6, 7)), BlockSpec(3, 6, 2, (7, 6))], ids=str)
 @pytest.mark.parametrize("op", range(len(OPS)), ids=OPS)
 def test_a_layer_and_its_gradients_in_pytorch(op, place, random_variables):
     layer = _Layer(place, OPS[op], in_supernet=False)

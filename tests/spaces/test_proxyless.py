@@ -13,7 +13,7 @@ from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import costs, lowering
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.spaces import mbconv
-from datafree_nas.spaces.mbconv import Place
+from datafree_nas.spaces.mbconv import BlockSpec
 from datafree_nas.spaces.proxyless import OPS, Proxyless, _block
 from tests.tiers import full
 
@@ -254,7 +254,7 @@ def _of_block(variables):
     }
 
 
-@pytest.mark.parametrize("place", [Place(4, 4, 1, (6, 7)), Place(3, 5, 2, (7, 6))], ids=str)
+@pytest.mark.parametrize("place", [BlockSpec(4, 4, 1, (6, 7)), BlockSpec(3, 5, 2, (7, 6))], ids=str)
 @pytest.mark.parametrize("shape", [(1, 3), *full(*[(each,) for each in SHAPES])], ids=str)
 def test_a_block_and_its_gradients_in_pytorch(shape, place, random_variables):
     block = _block(shape, place, in_supernet=False)

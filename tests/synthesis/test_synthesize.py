@@ -163,8 +163,8 @@ config = tiny.get_config().synthesis
 grey = {"image_size": (8, 8, 1), "mean": (0.3,), "std": (0.4,)}
 teacher = teachers.create_teacher("cifar_resnet8", 10, **grey)
 variables = teacher.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-state = synthesizer.init(jax.random.key(1), jnp.arange(8), teacher, config)
-step = synthesizer.make_step(teacher, config, batch=8, pool=1, iterations=20)
+state = synthesizer.create_synthesis_state(jax.random.key(1), jnp.arange(8), teacher, config)
+step = synthesizer.make_synthesis_step(teacher, config, batch=8, pool=1, iterations=20)
 advance, losses = repeat(step), []
 for _ in range(20):
     state, metrics = advance(state, synthesizer.Frozen(variables), 1)

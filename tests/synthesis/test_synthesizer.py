@@ -69,8 +69,8 @@ def _made(config, tiny_teacher, iterations, pool=1, **changes):
     config.update(changes)
     batch = 8
     labels = jnp.arange(batch) % teacher.num_classes
-    state = synthesizer.init(jax.random.key(1), labels, teacher, config)
-    step = synthesizer.make_step(
+    state = synthesizer.create_synthesis_state(jax.random.key(1), labels, teacher, config)
+    step = synthesizer.make_synthesis_step(
         teacher, config, batch=batch, pool=pool, iterations=max(iterations, 1)
     )
     return repeat(step)(state, Frozen(variables), iterations)
@@ -106,8 +106,8 @@ def test_bfloat16_is_for_layers_only(config, tiny_teacher):
     teacher, variables = tiny_teacher
     config.dtype = "bfloat16"
     labels = jnp.arange(8) % teacher.num_classes
-    state = synthesizer.init(jax.random.key(1), labels, teacher, config)
-    step = synthesizer.make_step(teacher, config, batch=8, pool=1, iterations=10)
+    state = synthesizer.create_synthesis_state(jax.random.key(1), labels, teacher, config)
+    step = synthesizer.make_synthesis_step(teacher, config, batch=8, pool=1, iterations=10)
     program = jax.make_jaxpr(step)(state, Frozen(variables))
     layers = [e for e in program.eqns if e.primitive.name == "conv_general_dilated"]
     assert len(layers) > 7
@@ -124,7 +124,9 @@ def test_images_of_bfloat16_are_as_good(config, tiny_teacher):
     def judged(dtype):
         state, _ = _made(config, tiny_teacher, 40, dtype=dtype)
         config.dtype = "float32"
-        step = synthesizer.make_step(tiny_teacher[0], config, batch=8, pool=1, iterations=1)
+        step = synthesizer.make_synthesis_step(
+            tiny_teacher[0], config, batch=8, pool=1, iterations=1
+        )
         return step(synthesizer.restart(state), Frozen(tiny_teacher[1]))[1]["loss"]
 
     np.testing.assert_allclose(judged("bfloat16"), judged("float32"), rtol=0.02)
@@ -135,8 +137,8 @@ def test_competition_pushes_away_from_the_student(config, tiny_teacher):
     teacher, variables = tiny_teacher
     config.competition = 1.0
     labels = jnp.arange(8) % teacher.num_classes
-    state = synthesizer.init(jax.random.key(1), labels, teacher, config)
-    step = synthesizer.make_step(
+    state = synthesizer.create_synthesis_state(jax.random.key(1), labels, teacher, config)
+    step = synthesizer.make_synthesis_step(
         teacher, config, batch=8, pool=1, iterations=10, student=teacher.model
     )
     _, metrics = repeat(step)(state, Frozen(variables, variables), 1)

@@ -337,7 +337,7 @@ def test_another_architecture_with_the_same_keys():
 
 def test_no_batch_norm_at_all(tiny_teacher):
     teacher, variables = tiny_teacher
-    first = checks.run(teacher, variables)[0]
+    first = checks.run_checks(teacher, variables)[0]
     assert first.passed
     found = checks._has_layers(checks.statistics({"params": variables["params"]}))
     assert (found.passed, found.message[:1]) == (False, "0")
