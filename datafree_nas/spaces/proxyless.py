@@ -1,8 +1,8 @@
 """The space of ProxylessNAS (Cai et al. 2019): a chain of inverted residual blocks.
 
-Six stages of blocks, each of six forms. Where stride and channels allow a shortcut, it is always
-there and "zero" is a seventh form, which adds nothing to it and so drops the block. BatchNorm is
-affine, in the supernet too, and its epsilon is 1e-3.
+There are six stages, and each block has one of six forms. Where stride and channels allow a
+shortcut, the block always has one, and "zero" is a seventh form, which adds nothing to the shortcut
+and so removes the block. BatchNorm is affine, in the supernet too, and its epsilon is 1e-3.
 """
 
 import math
@@ -33,12 +33,12 @@ _BLOCKS = {  # expansion and kernel, in the order of the release
     "mb6_k7": (6, 7),
 }
 OPS = (*_BLOCKS, "zero")
-_NAMES = {  # of the release
+_NAMES = {  # names of the ops in the release -> names here
     **{f"{kernel}x{kernel}_MBConv{grow}": name for name, (grow, kernel) in _BLOCKS.items()},
     "Zero": "zero",
 }
 STEM, FIRST, FEATURES, LAST = 32, 16, (24, 40, 80, 96, 192, 320), 1280  # channels at width 1
-FIRST_BLOCK = (1, 3)  # expansion and kernel of the one that is not searched
+FIRST_BLOCK = (1, 3)  # expansion and kernel of the only block that is not searched
 EPSILON = 1e-3
 
 # modules here -> names in the release, see `Proxyless.torch_name`
@@ -63,37 +63,38 @@ class _Zero(nn.Module):
     """The candidate that adds nothing to the shortcut."""
 
     def __call__(self, x: Array, train: bool) -> Array:
+        """Returns zeros of the shape of `x`."""
         return jnp.zeros_like(x)
 
 
 def _block(
     shape: tuple[int, int], place: Place, in_supernet: bool, in_switch: bool = False, **at: Any
 ) -> MBConv:
-    """A block without its shortcut; `shape` is expansion and kernel."""
+    """Builds a block without its shortcut; `shape` is expansion and kernel."""
     return MBConv(
         *shape, place.features, place.stride, nn.relu6, EPSILON, in_supernet, in_switch, **at
     )
 
 
 def _candidate(place: Place, op: str, in_switch: bool, **at: Any) -> nn.Module:
-    """Of a supernet's position, see `ops.Mixed`."""
+    """Builds a candidate of one position of the supernet, see `ops.Mixed.build`."""
     return _Zero(**at) if op == "zero" else _block(_BLOCKS[op], place, True, in_switch, **at)
 
 
 def _options(place: Place) -> int:
-    """How many of `OPS` a position has."""
+    """Returns how many of `OPS` a position has."""
     return len(OPS) if place.has_shortcut else len(_BLOCKS)
 
 
 class Network(nn.Module):
-    """The chain of blocks.
+    """The supernet or a single network: stem, blocks and head.
 
     Attributes:
-        stem_stride: of the first convolution.
-        places: of the blocks; the first one is not searched.
+        stem_stride: stride of the first convolution.
+        places: shapes and strides of the blocks; the first block is not searched.
         last: channels before the head.
         num_classes: width of the head.
-        dropout: see `Proxyless`.
+        dropout: dropout rate before the head, see `Proxyless`.
         architecture: op index of every searched block, or None for the supernet.
     """
 
@@ -111,6 +112,7 @@ class Network(nn.Module):
         gates: ops.Gates | None = None,
         train: bool = False,
     ) -> Float[Array, "b k"]:
+        """Computes logits; `gates` is needed in the supernet alone, see `Space.supernet`."""
         in_supernet = self.architecture is None
         first, *searched = self.places
         x = nn.Conv(
@@ -128,6 +130,7 @@ class Network(nn.Module):
     def _searched(
         self, x: Array, position: int, place: Place, gates: ops.Gates | None, train: bool
     ) -> Array:
+        """Applies a searched block with its shortcut."""
         name = f"block{position + 1}"
         if self.architecture is not None:
             op = OPS[self.architecture[position]]
@@ -144,16 +147,17 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Proxyless(Space):
-    """The space.
+    """The search space; every position is a block.
 
     Attributes:
-        num_classes: of the head.
-        image_size: `(h, w, c)`.
-        width: factor of all channels; of those before the head only if above 1.
-        stem_stride: of the first convolution; 2 in the release, 1 is for images of 32x32.
-        cells: searched blocks of each stage.
-        strides: of the first block of each stage.
-        dropout: rate before the head, in train mode, which then needs the random stream `dropout`.
+        num_classes: width of the head.
+        image_size: shape `(h, w, c)` of the images.
+        width: factor of all channels; the channels before the head are only scaled up.
+        stem_stride: stride of the first convolution; 2 in the release, 1 for images of 32x32.
+        cells: number of searched blocks of each stage.
+        strides: stride of the first block of each stage.
+        dropout: dropout rate before the head; above 0, train mode needs the random stream
+            `dropout`.
     """
 
     num_classes: int = 1000
@@ -176,7 +180,7 @@ class Proxyless(Space):
     regularizers = ("dropout",)
 
     def __post_init__(self) -> None:
-        """Refuses settings that are not for six stages."""
+        """Refuses settings that do not have one value for each of the six stages."""
         for setting in ("cells", "strides"):
             values = getattr(self, setting)
             if len(values) != len(FEATURES) or min(values) < 1:
@@ -186,14 +190,15 @@ class Proxyless(Space):
                 )
 
     def supernet(self) -> Network:
-        """See `Space.supernet`."""
+        """Implements `Space.supernet`."""
         return self._network(None)
 
     def network(self, architecture: Architecture) -> Network:
-        """See `Space.network`."""
+        """Implements `Space.network`."""
         return self._network(tuple(int(op) for op in architecture))
 
     def _network(self, architecture: tuple[int, ...] | None) -> Network:
+        """Builds a network, or the supernet if `architecture` is None."""
         return Network(
             self.stem_stride,
             self._places,
@@ -204,28 +209,28 @@ class Proxyless(Space):
         )
 
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
-        """See `Space.initial`; by fan-out as in the release, whatever the groups."""
+        """Implements `Space.initial`; by fan-out, ignoring groups, as in the release."""
         if len(shape) == 4:
             return 0.0, math.sqrt(2 / (shape[0] * shape[1] * shape[3]))
         return super().initial(name, shape)
 
     @cached_property
     def positions(self) -> int:  # type: ignore[override]
-        """Searched blocks; 21 in the release."""
+        """Number of searched blocks; 21 in the release."""
         return sum(self.cells)
 
     @cached_property
     def choices(self) -> tuple[int, ...]:  # type: ignore[override]
-        """See `Space`; 7 where there is a shortcut, else 6."""
+        """Number of candidates of each block: 7 where there is a shortcut, else 6."""
         return tuple(_options(place) for place in self._places[1:])
 
     def encode(self, architecture: Architecture) -> str:
-        """The index of every op, a word for each stage: `1163-2266-2260-1661-3366-5`."""
+        """Writes the index of every op, grouped by stage: `1163-2266-2260-1661-3366-5`."""
         digits = iter(str(int(op)) for op in architecture)
         return "-".join("".join(next(digits) for _ in range(count)) for count in self.cells)
 
     def options(self, spelling: Any) -> list[int]:
-        """See `Space.options`; also what `encode` writes, and the release's names of ops."""
+        """Implements `Space.options`; also reads the text of `encode` and op names of the release."""
         stages = "-".join(f"[0-9]{{{count}}}" for count in self.cells)
         if isinstance(spelling, str) and re.fullmatch(stages, spelling):
             spelling = spelling.replace("-", "")
@@ -234,11 +239,12 @@ class Proxyless(Space):
 
     @cached_property
     def _last(self) -> int:
+        """Channels before the head."""
         return scaled(LAST, self.width) if self.width > 1 else LAST
 
     @cached_property
     def _places(self) -> tuple[Place, ...]:
-        """Of all blocks, the first one too."""
+        """Shapes and strides of all blocks, including the first."""
         stem, first = (scaled(features, self.width) for features in (STEM, FIRST))
         size = mbconv.smaller(self.image_size[:2], self.stem_stride)
         places = [Place(stem, first, 1, size)]
@@ -281,5 +287,5 @@ class Proxyless(Space):
         return f"blocks.{found[1]}.mobile_inverted_conv.{_TORCH_LAYERS[found[2]]}"
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """See `Space.graph`."""
+        """Implements `Space.graph`."""
         return mbconv.chain([OPS[op] for op in architecture])

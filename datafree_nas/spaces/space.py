@@ -195,7 +195,7 @@ class Space(ABC):
 
     @property
     def has(self) -> Bool[np.ndarray, "positions ops"]:
-        """Mask of the ops that each position has; by default the first `choices[i]` at position i."""
+        """Mask of the ops that each position has; by default the first `choices[position]` ops."""
         return np.arange(len(self.ops)) < np.array(self.choices)[:, None]
 
     def connected(self, architecture: Architecture) -> bool:
