@@ -254,7 +254,7 @@ class NasBench201(Space):
         return NODES - 1 in reached
 
     def without_unused(self, architecture: Architecture) -> Architecture:
-        """Implements `Space.without_unused`: ops on edges to nodes without output become `none`."""
+        """Implements `Space.without_unused`: ops on edges to unused nodes become `none`."""
         left, used = architecture.copy(), {NODES - 1}
         for position, (source, target) in reversed(list(enumerate(EDGES))):
             if target not in used:

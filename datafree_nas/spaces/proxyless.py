@@ -230,7 +230,7 @@ class Proxyless(Space):
         return "-".join("".join(next(digits) for _ in range(count)) for count in self.cells)
 
     def options(self, spelling: Any) -> list[int]:
-        """Implements `Space.options`; also reads the text of `encode` and op names of the release."""
+        """Implements `Space.options`; also reads the text of `encode`, and names of the release."""
         stages = "-".join(f"[0-9]{{{count}}}" for count in self.cells)
         if isinstance(spelling, str) and re.fullmatch(stages, spelling):
             spelling = spelling.replace("-", "")
