@@ -479,7 +479,7 @@ class Darts(Space):
 
     @property
     def position_names(self) -> list[str]:
-        """Names of the positions: kind of cell and two nodes of the edge, numbered as in `encode`."""
+        """Names of the positions: kind of cell and ends of the edge, numbered as in `encode`."""
         return [f"{kind} {source} → {target}" for kind in KINDS for source, target in EDGES]
 
     def encode(self, architecture: Architecture) -> str:
