@@ -45,8 +45,8 @@ _SEPARABLE = {  # kernel, dilation, repetitions
     "dil_conv_5x5": (5, 2, 1),
 }
 
-# of all 8 nodes, first those of the normal cell: the positions of the edges that arrive there, and
-# the pairs of inputs that it can keep
+# for each of the 8 nodes, those of the normal cell first: the positions of the edges that enter the
+# node, and the pairs of inputs that it can keep
 _ARRIVING = [
     len(EDGES) * kind + np.flatnonzero([target == node + 2 for _, target in EDGES])
     for kind, node in itertools.product(range(len(KINDS)), range(NODES))
@@ -55,9 +55,9 @@ _PAIRS = [list(itertools.combinations(range(len(arriving)), 2)) for arriving in 
 
 
 def _kept_positions() -> Int[np.ndarray, "nodes pairs 2"]:
-    """The positions of the two edges that every pair of every node stands for.
+    """Tabulates the positions of the two edges of every pair of every node.
 
-    Nodes with fewer pairs than others have rows that no architecture reaches.
+    The rows of nodes with fewer pairs are filled up with zeros, which no architecture selects.
     """
     table = np.zeros((len(_PAIRS), max(map(len, _PAIRS)), 2), np.int32)
     for rows, arriving, pairs in zip(table, _ARRIVING, _PAIRS, strict=True):
@@ -69,7 +69,7 @@ _KEPT_POSITIONS = _kept_positions()
 
 
 class _Weightless(nn.Module):
-    """`none`, the identity or a pool, which in a supernet has a BatchNorm."""
+    """`none`, the identity or a pooling op; in a supernet pooling is followed by BatchNorm."""
 
     op: str
     stride: int
@@ -77,6 +77,7 @@ class _Weightless(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies the op."""
         strided = (slice(None), slice(None, None, self.stride), slice(None, None, self.stride))
         if self.op == "none":
             return jnp.zeros_like(x[strided])
@@ -90,7 +91,7 @@ class _Weightless(nn.Module):
 
 
 class _Separable(nn.Module):
-    """ReLU, depthwise and pointwise convolution and BatchNorm, once or twice."""
+    """ReLU, depthwise convolution, pointwise convolution and BatchNorm, once or twice in a row."""
 
     op: str
     stride: int
@@ -99,6 +100,7 @@ class _Separable(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies the op."""
         kernel, dilation, repetitions = _SEPARABLE[self.op]
         for i in range(repetitions):
             depthwise, pointwise, norm = (f"op.{4 * i + layer}" for layer in (1, 2, 3))
@@ -113,7 +115,7 @@ class _Separable(nn.Module):
 
 
 class _FactorizedReduce(nn.Module):
-    """Half the size: two 1x1 convolutions, the second of them one pixel further down and right."""
+    """Halves the size by two 1x1 convolutions; the second one starts one pixel down and right."""
 
     features: int
     in_supernet: bool
@@ -121,6 +123,8 @@ class _FactorizedReduce(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies ReLU, both convolutions and BatchNorm."""
+
         def half(name: str) -> ops.Conv:
             return ops.Conv(self.features // 2, 1, 2, in_switch=self.in_switch, name=name)
 
@@ -137,6 +141,7 @@ class _ReluConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies the layers."""
         y = nn.Conv(self.features, (1, 1), use_bias=False, name="op.1")(nn.relu(x))
         return ops.Norm(self.in_supernet, affine=not self.in_supernet, name="op.2")(y, train)
 
@@ -144,7 +149,16 @@ class _ReluConv(nn.Module):
 def _op(
     op: str, in_switch: bool = False, *, stride: int, features: int, in_supernet: bool, **place: Any
 ) -> Any:
-    """The module of one edge, with as many features at both ends; `place`: its name and parent."""
+    """Builds the module of one edge, with `features` channels at both ends.
+
+    Args:
+        op: name of the op.
+        in_switch: whether the module is inside control flow, see `ops.Conv`.
+        stride: step in both directions, in pixels.
+        features: input channels, and as many output channels.
+        in_supernet: whether the module is part of a supernet.
+        **place: name and parent of the module.
+    """
     if op in _SEPARABLE:
         return _Separable(op, stride, in_supernet, in_switch, **place)
     if op == "skip_connect" and stride == 2:
@@ -153,16 +167,18 @@ def _op(
 
 
 def _sum(terms: list[Array]) -> Array:
+    """Adds up arrays, without a zero at the start."""
     return sum(terms[1:], terms[0])
 
 
 class _Plan(NamedTuple):
-    """What kind of cell is at one place.
+    """Settings of one cell of the network.
 
     Attributes:
-        features: of every node.
-        reduction: whether it halves the size.
-        after_reduction: whether the cell before it did, so that its first input is twice as large.
+        features: channels of every node.
+        reduction: whether the cell halves the size.
+        after_reduction: whether the first input has twice the size of the second one, because a
+            reduction cell or the stem for ImageNet comes just before.
     """
 
     features: int
@@ -171,7 +187,7 @@ class _Plan(NamedTuple):
 
 
 def _plan(channels: int, cells: int, imagenet: bool) -> list[_Plan]:
-    """Of all cells, which double the channels at a third and at two thirds of the depth."""
+    """Plans all cells; reduction cells at 1/3 and 2/3 of the depth double the channels."""
     plan: list[_Plan] = []
     reduction = imagenet  # the stems' outputs differ in size
     for cell in range(cells):
@@ -182,11 +198,11 @@ def _plan(channels: int, cells: int, imagenet: bool) -> list[_Plan]:
 
 
 class _Cell(nn.Module):
-    """One cell; its ops are `edgeJ` in a supernet, and `_ops.K` where two a node are kept.
+    """One cell; its ops are named `edgeJ` in a supernet and `_ops.K` in a single network.
 
     Attributes:
-        plan: see there.
-        chosen: op index of each of its edges, or None for the supernet.
+        plan: settings of the cell.
+        chosen: op index of each edge of the cell, or None for the supernet.
     """
 
     plan: _Plan
@@ -201,6 +217,7 @@ class _Cell(nn.Module):
         train: bool,
         drop_path: float | Array,
     ) -> Array:
+        """Applies the cell to the outputs of the two cells before it."""
         features, reduction, after_reduction = self.plan
         shared: dict[str, Any] = {"features": features, "in_supernet": self.chosen is None}
         preprocess = _FactorizedReduce if after_reduction else _ReluConv
@@ -227,7 +244,7 @@ class _Cell(nn.Module):
         return jnp.concatenate(nodes[2:], axis=-1)
 
     def _dropped(self, y: Array, train: bool, rate: float | Array) -> Array:
-        """In train mode 0 for some images, and larger for the others to make up for it."""
+        """Sets `y` to 0 for some images and scales up the others, in train mode alone."""
         if not train or (not isinstance(rate, jax.Array) and rate == 0.0):
             return y
         keep = 1.0 - rate
@@ -236,9 +253,9 @@ class _Cell(nn.Module):
 
 
 class _AuxiliaryHead(nn.Module):
-    """A second classifier, on the output of the last reduction cell.
+    """A second classifier on the output of the last reduction cell.
 
-    For ImageNet the second BatchNorm is missing, as in the release and so in the paper's results.
+    For ImageNet the second BatchNorm is missing, as in the release, which gave the paper's results.
     """
 
     num_classes: int
@@ -246,6 +263,8 @@ class _AuxiliaryHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Computes the logits."""
+
         def conv(features: int, kernel: int, name: str) -> nn.Conv:
             return nn.Conv(features, (kernel, kernel), padding=0, use_bias=False, name=name)
 
@@ -255,23 +274,24 @@ class _AuxiliaryHead(nn.Module):
         x = conv(768, 2, "features.5")(nn.relu(x))
         if not self.imagenet:
             x = ops.Norm(False, name="features.6")(x, train)
-        # one pixel at the published image sizes
+        # the mean is over a single pixel at the published image sizes
         return nn.Dense(self.num_classes, name="classifier")(jnp.mean(nn.relu(x), axis=(1, 2)))
 
 
 def _auxiliary_stride(imagenet: bool) -> int:
+    """Returns the stride of the pooling in the auxiliary head."""
     return 2 if imagenet else 3
 
 
 class Network(nn.Module):
-    """The macro network around cells.
+    """The supernet or a single network: stem, cells and head.
 
     Attributes:
-        channels: of the first cell's nodes.
-        cells: how many.
+        channels: channels of the nodes of the first cell.
+        cells: number of cells.
         num_classes: width of the head.
-        imagenet: see `Darts`.
-        auxiliary: see `Darts`.
+        imagenet: whether the network has the stem for ImageNet, see `Darts`.
+        auxiliary: whether the network has an auxiliary head.
         chosen: op index at every position, or None for the supernet.
     """
 
@@ -290,15 +310,16 @@ class Network(nn.Module):
         train: bool = False,
         drop_path: float | Float[Array, ""] = 0.0,
     ) -> Float[Array, "b k"]:
-        """Logits.
+        """Computes logits.
 
         Args:
             x: normalized images.
-            gates: of the supernet, see `Space.supernet`.
-            train: whether BatchNorm looks at the batch. An auxiliary head's logits are then put
-                into the collection `auxiliary`, if that is mutable.
-            drop_path: how often an op other than the identity is left out for an image, in train
-                mode (Larsson et al. 2017). Needs the random stream of that name unless it is 0.0.
+            gates: gates of the supernet, see `Space.supernet`; None for a single network.
+            train: whether BatchNorm uses the statistics of the batch. The logits of an auxiliary
+                head are then put into the collection `auxiliary`, if it is mutable.
+            drop_path: probability that an op other than the identity is left out for an image in
+                train mode (Larsson et al. 2017). Unless it is 0.0, it needs the random stream
+                `drop_path`.
         """
         before_last, last = self._imagenet_stem(x, train) if self.imagenet else self._stem(x, train)
         for i, plan in enumerate(_plan(self.channels, self.cells, self.imagenet)):
@@ -312,10 +333,12 @@ class Network(nn.Module):
         return nn.Dense(self.num_classes, name="classifier")(jnp.mean(last, axis=(1, 2)))
 
     def _stem(self, x: Array, train: bool) -> tuple[Array, Array]:
+        """Computes the two inputs of the first cell, which are equal."""
         x = self._conv_norm(x, STEM * self.channels, 1, "stem.0", "stem.1", train)
         return x, x
 
     def _imagenet_stem(self, x: Array, train: bool) -> tuple[Array, Array]:
+        """Computes the two inputs of the first cell; the second one has half the size."""
         x = self._conv_norm(x, self.channels // 2, 2, "stem0.0", "stem0.1", train)
         first = self._conv_norm(nn.relu(x), self.channels, 2, "stem0.3", "stem0.4", train)
         second = self._conv_norm(nn.relu(first), self.channels, 2, "stem1.1", "stem1.2", train)
@@ -324,19 +347,21 @@ class Network(nn.Module):
     def _conv_norm(
         self, x: Array, features: int, stride: int, conv: str, norm: str, train: bool
     ) -> Array:
+        """Applies a 3x3 convolution and BatchNorm."""
         x = nn.Conv(features, (3, 3), stride, padding=1, use_bias=False, name=conv)(x)
         return ops.Norm(self.chosen is None, name=norm)(x, train)
 
     def _auxiliary(self, x: Array, train: bool) -> None:
+        """Puts the logits of the auxiliary head into the collection `auxiliary`, in train mode."""
         if train or self.is_initializing():
             head = _AuxiliaryHead(self.num_classes, self.imagenet, name="auxiliary_head")
             logits = head(x, train)
-            if not self.is_initializing():  # which would make them variables of the network
+            if not self.is_initializing():  # else they would be stored as variables
                 self.sow("auxiliary", "logits", logits)
 
 
 def _weights_and_norms(op: str, stride: int, features: int) -> tuple[int, int]:
-    """Of one op in a network of its own: weights of convolutions, and BatchNorm layers."""
+    """Counts convolution weights and BatchNorm layers of one op in a single network."""
     if op in _SEPARABLE:
         kernel, _, repetitions = _SEPARABLE[op]
         return repetitions * (kernel**2 + features) * features, repetitions
@@ -345,22 +370,23 @@ def _weights_and_norms(op: str, stride: int, features: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Darts(Space):
-    """The space.
+    """The search space.
 
-    An architecture has three choices for each of the 4 nodes of the normal cell and then of the
-    reduction cell: which pair of its inputs it keeps, in lexicographic order, and the ops of the
-    first and of the second, counted from the one after `none`. Positions are the 14 edges of the
-    normal cell, then those of the reduction cell; all cells of a kind share them.
+    An architecture has three choices for each of the 4 nodes of the normal cell, then for each node
+    of the reduction cell: the index of the pair of inputs that the node keeps, in lexicographic
+    order, and the ops on the first and on the second of them, as index in `OPS[1:]` (without
+    `none`). Positions are the 14 edges of the normal cell, then the 14 of the reduction cell; all
+    cells of a kind share them.
 
     Attributes:
-        num_classes: of the head.
-        image_size: `(h, w, c)`.
-        channels: of the first cell of the search network.
-        cells: of the search network.
-        network_channels: of the first cell of a network of its own; 48 for ImageNet.
-        network_cells: of a network of its own; 14 for ImageNet.
-        imagenet: three convolutions of stride 2 before the cells, instead of one of stride 1.
-        auxiliary: whether a network of its own has an auxiliary head; costs do not count it.
+        num_classes: width of the head.
+        image_size: shape `(h, w, c)` of the images.
+        channels: channels of the first cell of the supernet.
+        cells: number of cells of the supernet.
+        network_channels: channels of the first cell of a single network; 48 for ImageNet.
+        network_cells: number of cells of a single network; 14 for ImageNet.
+        imagenet: whether the stem has three convolutions of stride 2 instead of one of stride 1.
+        auxiliary: whether a single network has an auxiliary head; costs do not count it.
     """
 
     num_classes: int = 10
@@ -387,7 +413,7 @@ class Darts(Space):
     choices = tuple(n for pairs in _PAIRS for n in (len(pairs), len(OPS) - 1, len(OPS) - 1))
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot be halved as often as the network does."""
+        """Refuses image sizes and channels that do not suit the layers."""
         times, sides = 5 if self.imagenet else 2, self.image_size[:2]
         divisor = 2**times
         if any(side % divisor for side in sides):
@@ -405,15 +431,15 @@ class Darts(Space):
             )
 
     def supernet(self) -> Network:
-        """See `Space.supernet`."""
+        """Implements `Space.supernet`."""
         return Network(self.channels, self.cells, self.num_classes, self.imagenet)
 
     def network_supernet(self) -> Network:
-        """See `Space.network_supernet`; of `network_channels` and `network_cells`."""
+        """Implements `Space.network_supernet`, with `network_channels` and `network_cells`."""
         return replace(self, channels=self.network_channels, cells=self.network_cells).supernet()
 
     def network(self, architecture: Architecture) -> Network:
-        """See `Space.network`; of `network_channels` and `network_cells`."""
+        """Implements `Space.network`, with `network_channels` and `network_cells`."""
         return Network(
             self.network_channels,
             self.network_cells,
@@ -424,15 +450,18 @@ class Darts(Space):
         )
 
     def gates(self, architecture: Choices) -> Int[Array, "positions"]:
-        """The op at every position, `none` where an edge is not kept; jittable."""
+        """Implements `Space.gates`; an edge that is not kept has `none`."""
         pair, *options = jnp.asarray(architecture).reshape(-1, 3).T
         kept = jnp.asarray(_KEPT_POSITIONS)[jnp.arange(len(pair)), pair]
         chosen = jnp.stack(options, axis=1) + 1
         return jnp.full(self.positions, NONE, chosen.dtype).at[kept].set(chosen)
 
     def derive(self, weights: Float[np.ndarray, "positions ops"]) -> Architecture:
-        """The release's rule: a node keeps the two edges whose best op other than `none` weighs
-        most, with that op."""
+        """Implements `Space.derive` with the rule of the release.
+
+        For every edge the op with the largest weight counts, without `none`. A node keeps the two
+        edges for which this weight is largest.
+        """
         options = np.delete(weights, NONE, axis=1)
         strength, best = options.max(axis=1), options.argmax(axis=1)
         architecture: list[int] = []
@@ -445,18 +474,19 @@ class Darts(Space):
 
     @property
     def has(self) -> Bool[np.ndarray, "positions ops"]:
-        """See `Space.has`: in the supernet every position has every op."""
+        """Mask of the ops that each position has: in the supernet all ops."""
         return np.ones((self.positions, len(OPS)), bool)
 
     @property
     def position_names(self) -> list[str]:
-        """See `Space`; the nodes that an edge joins, numbered as in `encode`."""
+        """Names of the positions: kind of cell and ends of the edge, numbered as in `encode`."""
         return [f"{kind} {source} → {target}" for kind in KINDS for source, target in EDGES]
 
     def encode(self, architecture: Architecture) -> str:
-        """As `DARTS_V1`: for every node its two ops, each with the input that it is applied to.
+        """Writes the two ops of every node, each with the number of its input, like `DARTS_V1`.
 
-        Inputs 0 and 1 are those of the cell, 2 is its first node. Those of a node are in order.
+        Inputs 0 and 1 are the inputs of the cell, and 2 is its first node. The two ops of a node
+        are in the order of their inputs.
         """
         cells = []
         for kind, nodes in zip(KINDS, self._kept(architecture), strict=True):
@@ -465,7 +495,7 @@ class Darts(Space):
         return "; ".join(cells)
 
     def _kept(self, architecture: Architecture) -> list[list[list[tuple[int, str]]]]:
-        """For every kind of cell and node, what is kept: inputs in order, and their ops."""
+        """Lists the kept edges `(input, op)` of every node, by kind of cell; inputs in order."""
         nodes = [
             [(source, OPS[1 + op]) for source, op in zip(pairs[pair], chosen, strict=True)]
             for pairs, (pair, *chosen) in zip(_PAIRS, architecture.reshape(-1, 3), strict=True)
@@ -473,7 +503,7 @@ class Darts(Space):
         return [nodes[:NODES], nodes[NODES:]]
 
     def options(self, spelling: Any) -> list[int]:
-        """See `Space.options`; the genotypes that `genotype.read` reads."""
+        """Implements `Space.options` for the genotypes that `genotype.read` reads."""
         options: list[int] = []
         edges = genotype.read(spelling, OPS[1:])
         for pairs, ((one, first), (other, second)) in zip(_PAIRS, edges, strict=True):
@@ -482,12 +512,12 @@ class Darts(Space):
 
     @cached_property
     def macs_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.macs_cost`."""
         return self._cost(lambda weights, _, pixels: weights * pixels)
 
     @cached_property
     def params_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.params_cost`."""
         cost = self._cost(lambda weights, normalized, _: weights + 2 * normalized)
         return cost._replace(fixed=cost.fixed + self.num_classes)  # the head's bias
 
@@ -517,7 +547,7 @@ class Darts(Space):
         return Cost(fixed, table.reshape(self.positions, len(OPS)))
 
     def _stem_layers(self) -> list[tuple[int, int, int]]:
-        """Weights, features and output pixels of its convolutions."""
+        """Returns weights, output channels and output pixels of the convolutions of the stem."""
         height, width, colours = self.image_size
         channels, stride = self.network_channels, 2 if self.imagenet else 1
         features = [channels // 2, channels, channels] if self.imagenet else [STEM * channels]
@@ -528,7 +558,7 @@ class Darts(Space):
         return layers
 
     def torch_name(self, module: str) -> str:
-        """See `Space.torch_name`; `NetworkCIFAR` and `NetworkImageNet` of quark0/darts.
+        """Implements `Space.torch_name`; `NetworkCIFAR` and `NetworkImageNet` of quark0/darts.
 
         There the ops of a cell are in the order of its genotype. Here they are node by node, the
         two of a node in the order of their inputs, which is the order of `encode`.
@@ -536,7 +566,7 @@ class Darts(Space):
         return module.removesuffix(".norm")
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """See `Space.graph`; the normal cell, then the reduction cell, named as in the release."""
+        """Implements `Space.graph`: normal cell, then reduction cell, named as in the release."""
         nodes: list[str] = []
         edges: list[list[Any]] = []
         for kind, kept in zip(KINDS, self._kept(architecture), strict=True):

@@ -1,9 +1,9 @@
 """The cell space of NAS-Bench-201 (Dong & Yang 2020): 4 nodes, 6 edges, 5 ops, 15 625 cells.
 
-The macro network and its quirks follow the release: no ReLU after the stem, a BatchNorm and ReLU
-before pooling, average pooling without BatchNorm. In the supernet, candidate convolutions have a
-bias and their BatchNorm has no affine parameters; in a network of its own it is the other way
-round. The residual blocks between stages are affine in both.
+The network around the cells follows the release in its details: no ReLU after the stem, BatchNorm
+and ReLU before global pooling, average pooling without BatchNorm. In the supernet, candidate
+convolutions have a bias and their BatchNorm is not affine; in a single network they have no bias
+and their BatchNorm is affine. BatchNorm of the residual blocks between stages is always affine.
 """
 
 import re
@@ -23,7 +23,7 @@ from datafree_nas.spaces import notation, ops
 from datafree_nas.spaces.space import Architecture, Cost, Space
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # from, to; the order of positions
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (from, to), in the order of positions
 NODES = 4
 _KERNELS = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _PRINTED = re.compile(rf"Structure\({NODES}nodeswith(.*)\)")  # as AutoDL-Projects prints a cell
@@ -53,6 +53,7 @@ class _Op(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies the op."""
         if self.op == "none":
             return jnp.zeros_like(x)
         if self.op == "skip_connect":
@@ -72,13 +73,15 @@ def _candidate(op: str, in_switch: bool, *, in_supernet: bool, **scope: Any) -> 
 
 
 class _ResidualBlock(nn.Module):
-    """Between stages: half the size, twice the channels."""
+    """The block between stages: half the image size, twice the channels."""
 
     features: int
     in_supernet: bool
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies the block."""
+
         def conv(stride: int, name: str) -> nn.Conv:
             return nn.Conv(self.features, (3, 3), stride, padding=1, use_bias=False, name=name)
 
@@ -89,11 +92,11 @@ class _ResidualBlock(nn.Module):
 
 
 class Network(nn.Module):
-    """The macro network around cells.
+    """The supernet or a single network: stem, three stages of cells and head.
 
     Attributes:
-        channels: of the first stage.
-        cells: per stage.
+        channels: channels of the first stage.
+        cells: number of cells per stage.
         num_classes: width of the head.
         architecture: op index of every edge, or None for the supernet.
     """
@@ -110,6 +113,7 @@ class Network(nn.Module):
         gates: ops.Gates | None = None,
         train: bool = False,
     ) -> Float[Array, "b k"]:
+        """Computes logits; `gates` is needed in the supernet alone, see `Space.supernet`."""
         in_supernet = self.architecture is None
         x = nn.Conv(self.channels, (3, 3), padding=1, use_bias=False, name="stem_conv")(x)
         x = ops.Norm(in_supernet, name="stem_bn")(x, train)
@@ -123,6 +127,7 @@ class Network(nn.Module):
         return nn.Dense(self.num_classes, name="head")(jnp.mean(x, axis=(1, 2)))
 
     def _cell(self, x: Array, gates: ops.Gates | None, train: bool, name: str) -> Array:
+        """Applies one cell."""
         nodes = [x] + [jnp.zeros_like(x)] * (NODES - 1)
         for position, (source, target) in enumerate(EDGES):
             edge = ops.searched(
@@ -133,13 +138,13 @@ class Network(nn.Module):
 
 
 def _residual_weights(channels: int) -> int:
-    """Of the convolutions in the block that doubles to that many channels."""
+    """Counts the weights of the convolutions in a `_ResidualBlock` of so many output channels."""
     half = channels // 2
     return (9 * half + 9 * channels + half) * channels
 
 
 def _split(text: str) -> list[list[str]]:
-    """The edges `op~source` of every node in the benchmark's notation."""
+    """Splits a text in the benchmark's notation into the edges `op~source` of every node."""
     text = re.sub(r"\s", "", text)
     if printed := _PRINTED.fullmatch(text):
         text = printed[1]
@@ -150,7 +155,7 @@ def _split(text: str) -> list[list[str]]:
 
 
 def _into(number: int, node: Any) -> list[int]:
-    """The ops on the edges into a node, by the node that they come from."""
+    """Reads the indices of the ops on the edges into a node, in the order of the source nodes."""
     if not isinstance(node, list | tuple):
         raise ValueError(f"{notation.shown(node)} is no list of the edges into node {number}")
     edges = sorted(notation.edge(end, OPS) for end in node)
@@ -165,13 +170,13 @@ def _into(number: int, node: Any) -> list[int]:
 
 @dataclass(frozen=True)
 class NasBench201(Space):
-    """The space.
+    """The search space; every position is an edge of the cell.
 
     Attributes:
-        num_classes: of the head.
-        image_size: `(h, w, c)`.
-        channels: of the first stage; 16 in the benchmark.
-        cells: per stage; 5 in the benchmark.
+        num_classes: width of the head.
+        image_size: shape `(h, w, c)` of the images.
+        channels: channels of the first stage; 16 in the benchmark.
+        cells: number of cells per stage; 5 in the benchmark.
     """
 
     num_classes: int = 10
@@ -197,21 +202,21 @@ class NasBench201(Space):
             )
 
     def supernet(self) -> Network:
-        """See `Space.supernet`."""
+        """Implements `Space.supernet`."""
         return Network(self.channels, self.cells, self.num_classes)
 
     def network(self, architecture: Architecture) -> Network:
-        """See `Space.network`."""
+        """Implements `Space.network`."""
         chosen = tuple(int(op) for op in architecture)
         return Network(self.channels, self.cells, self.num_classes, chosen)
 
     @property
     def position_names(self) -> list[str]:
-        """See `Space`; the nodes that an edge joins."""
+        """Names of the positions: the two nodes of each edge."""
         return [f"{source} → {target}" for source, target in EDGES]
 
     def encode(self, architecture: Architecture) -> str:
-        """The benchmark's notation: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
+        """Writes the benchmark's notation: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
         nodes = []
         for node in range(1, NODES):
             chosen = [
@@ -223,9 +228,10 @@ class NasBench201(Space):
         return "+".join(nodes)
 
     def options(self, spelling: Any) -> list[int]:
-        """See `Space.options`; also the benchmark's notation, and the tuples that it stands for.
+        """Implements `Space.options`; also reads the benchmark's notation as text or as lists.
 
-        A list of three is of the nodes, each with its edges: `[[("none", 0)], [...], [...]]`.
+        A list of three elements has one element per node, the list of the edges into that node:
+        `[[("none", 0)], [...], [...]]`.
         """
         written = isinstance(spelling, str) and "~" in spelling
         nodes = _split(spelling) if written else notation.listed(spelling)
@@ -234,7 +240,7 @@ class NasBench201(Space):
         return [op for number, node in enumerate(nodes, start=1) for op in _into(number, node)]
 
     def connected(self, architecture: Architecture) -> bool:
-        """See `Space.connected`."""
+        """Implements `Space.connected`."""
         reached = {0}
         for op, (source, target) in zip(architecture, EDGES, strict=True):
             if OPS[op] != "none" and source in reached:
@@ -242,7 +248,7 @@ class NasBench201(Space):
         return NODES - 1 in reached
 
     def without_unused(self, architecture: Architecture) -> Architecture:
-        """See `Space.without_unused`: ops on edges to nodes that lead nowhere become `none`."""
+        """Implements `Space.without_unused`: ops on edges to unused nodes become `none`."""
         left, used = architecture.copy(), {NODES - 1}
         for position, (source, target) in reversed(list(enumerate(EDGES))):
             if target not in used:
@@ -253,7 +259,7 @@ class NasBench201(Space):
 
     @cached_property
     def _stages(self) -> list[tuple[int, int]]:
-        """Channels and positions (pixels) of each stage."""
+        """Channels and pixels of each stage."""
         height, width, _ = self.image_size
         stages = []
         for stage in range(3):
@@ -263,7 +269,7 @@ class NasBench201(Space):
 
     @cached_property
     def macs_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.macs_cost`."""
         (first, pixels), *_ = self._stages
         fixed = 9 * self.image_size[2] * first * pixels + self._stages[-1][0] * self.num_classes
         fixed += sum(pixels * _residual_weights(channels) for channels, pixels in self._stages[1:])
@@ -272,7 +278,7 @@ class NasBench201(Space):
 
     @cached_property
     def params_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.params_cost`."""
         widths = [channels for channels, _ in self._stages]
         first, last = widths[0], widths[-1]
         fixed = 9 * self.image_size[2] * first + last * self.num_classes + self.num_classes
@@ -286,7 +292,7 @@ class NasBench201(Space):
         return Cost(fixed, np.tile(np.array(row), (len(EDGES), 1)))
 
     def torch_name(self, module: str) -> str:
-        """See `Space.torch_name`; `TinyNetwork` of D-X-Y/AutoDL-Projects."""
+        """Implements `Space.torch_name`; `TinyNetwork` of D-X-Y/AutoDL-Projects."""
         if module in _TORCH_ENDS:
             return _TORCH_ENDS[module]
         if found := re.fullmatch(r"reduce(\d)\.(.+)", module):
@@ -298,7 +304,7 @@ class NasBench201(Space):
         return f"cells.{cell}.layers.{found[3]}.op.{1 if found[4] == 'conv' else 2}"
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """See `Space.graph`."""
+        """Implements `Space.graph`."""
         nodes = ["input", *(f"node {i}" for i in range(1, NODES - 1)), "output"]
         edges = [
             [source, target, OPS[op]]

@@ -1,9 +1,9 @@
 """The space of NAS-Bench-Macro (Su et al. 2021): 8 layers of 3 ops, 6561 architectures.
 
-Three stages of two, three and three layers, each an identity or an inverted residual block. The
-first of a stage halves the image and doubles the channels, and an identity there is a strided 1x1
-convolution. Blocks have ReLU, not ReLU6. The benchmark has no supernet; here its BatchNorm layers
-are affine, as those of the networks are.
+Three stages have two, three and three layers; a layer is an identity or an inverted residual block.
+The first layer of a stage halves the image and doubles the channels; as an identity it is a 1x1
+convolution of stride 2. Blocks have ReLU, not ReLU6. The benchmark has no supernet; the supernet
+here has affine BatchNorm, like the networks of the benchmark.
 """
 
 import re
@@ -24,7 +24,7 @@ from datafree_nas.spaces.space import Architecture, Cost, Space
 
 _BLOCKS = {"mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
 OPS = ("identity", *_BLOCKS)
-STAGES = (2, 3, 3)  # layers of each
+STAGES = (2, 3, 3)  # number of layers in each
 LAST = 1280  # channels before the head
 EPSILON = 1e-5
 
@@ -58,6 +58,7 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies the layer."""
         features, stride = self.place.features, self.place.stride
         if self.op != "identity":
             block = MBConv(
@@ -85,10 +86,10 @@ def _candidate(
 
 
 class Network(nn.Module):
-    """The chain of layers.
+    """The supernet or a single network: stem, layers and head.
 
     Attributes:
-        places: of the layers.
+        places: shapes and strides of the layers.
         num_classes: width of the head.
         architecture: op index of every layer, or None for the supernet.
     """
@@ -104,6 +105,7 @@ class Network(nn.Module):
         gates: ops.Gates | None = None,
         train: bool = False,
     ) -> Float[Array, "b k"]:
+        """Computes logits; `gates` is needed in the supernet alone, see `Space.supernet`."""
         in_supernet = self.architecture is None
         x = nn.Conv(self.places[0].inputs, (3, 3), padding=1, use_bias=False, name="stem_conv")(x)
         x = nn.relu(ops.Norm(in_supernet, epsilon=EPSILON, name="stem_bn")(x, train))
@@ -124,12 +126,12 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class NasBenchMacro(Space):
-    """The space.
+    """The search space; every position is a layer.
 
     Attributes:
-        num_classes: of the head.
-        image_size: `(h, w, c)`.
-        channels: of the stem; 32 in the benchmark.
+        num_classes: width of the head.
+        image_size: shape `(h, w, c)` of the images.
+        channels: channels of the stem; 32 in the benchmark.
     """
 
     num_classes: int = 10
@@ -143,22 +145,22 @@ class NasBenchMacro(Space):
     choices = (len(OPS),) * sum(STAGES)
 
     def supernet(self) -> Network:
-        """See `Space.supernet`."""
+        """Implements `Space.supernet`."""
         return Network(self._places, self.num_classes)
 
     def network(self, architecture: Architecture) -> Network:
-        """See `Space.network`."""
+        """Implements `Space.network`."""
         return Network(self._places, self.num_classes, tuple(int(op) for op in architecture))
 
     def encode(self, architecture: Architecture) -> str:
-        """The benchmark's notation: the index of every op, `22212202`."""
+        """Writes the benchmark's notation: the index of every op, `22212202`."""
         return "".join(str(int(op)) for op in architecture)
 
     def canonical(self, architecture: Architecture) -> Architecture:
-        """The same network with all identities at the end of their stages.
+        """Moves all identities to the end of their stages, which leaves the network the same.
 
-        An identity does nothing unless it is first in its stage, so that different architectures
-        can be the same network: just those with equal canonical ones. There are 3969.
+        An identity does nothing unless it is the first layer of its stage. Two architectures are
+        the same network if and only if their canonical forms are equal. There are 3969 of these.
         """
         moved = []
         for stage in np.split(architecture, np.cumsum(STAGES)[:-1]):
@@ -168,6 +170,7 @@ class NasBenchMacro(Space):
 
     @cached_property
     def _places(self) -> tuple[BlockSpec, ...]:
+        """Shapes and strides of the layers."""
         places: list[BlockSpec] = []
         inputs, size = self.channels, self.image_size[:2]
         for layers in STAGES:
@@ -178,7 +181,7 @@ class NasBenchMacro(Space):
 
     @cached_property
     def macs_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.macs_cost`."""
         first, end = self._places[0], self._places[-1]
         fixed = 9 * self.image_size[2] * first.inputs * first.pixels
         fixed += end.features * LAST * end.pixels_after + LAST * self.num_classes
@@ -186,7 +189,7 @@ class NasBenchMacro(Space):
 
     @cached_property
     def params_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.params_cost`."""
         first, end = self._places[0], self._places[-1]
         fixed = (9 * self.image_size[2] + 2) * first.inputs + (end.features + 2) * LAST
         fixed += (LAST + 1) * self.num_classes
@@ -208,7 +211,7 @@ class NasBenchMacro(Space):
         return Cost(fixed, np.array(rows))
 
     def torch_name(self, module: str) -> str:
-        """See `Space.torch_name`; `Network` of xiusu/NAS-Bench-Macro."""
+        """Implements `Space.torch_name`; `Network` of xiusu/NAS-Bench-Macro."""
         if module in _TORCH_ENDS:
             return _TORCH_ENDS[module]
         found = re.fullmatch(r"layer(\d)\.(.+)", module)
@@ -216,5 +219,5 @@ class NasBenchMacro(Space):
         return f"features.{found[1]}.{_TORCH_LAYERS[found[2]]}"
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """See `Space.graph`."""
+        """Implements `Space.graph`."""
         return mbconv.chain([OPS[op] for op in architecture])

@@ -1,8 +1,8 @@
 """The space of ProxylessNAS (Cai et al. 2019): a chain of inverted residual blocks.
 
-Six stages of blocks, each of six forms. Where stride and channels allow a shortcut, it is always
-there and "zero" is a seventh form, which adds nothing to it and so drops the block. BatchNorm is
-affine, in the supernet too, and its epsilon is 1e-3.
+There are six stages, and each block has one of six forms. Where stride and channels allow a
+shortcut, the block always has one, and "zero" is a seventh form, which adds nothing to the shortcut
+and so removes the block. BatchNorm is affine, in the supernet too, and its epsilon is 1e-3.
 """
 
 import math
@@ -33,12 +33,12 @@ _BLOCKS = {  # expansion and kernel, in the order of the release
     "mb6_k7": (6, 7),
 }
 OPS = (*_BLOCKS, "zero")
-_NAMES = {  # of the release
+_NAMES = {  # names of the ops in the release -> names here
     **{f"{kernel}x{kernel}_MBConv{grow}": name for name, (grow, kernel) in _BLOCKS.items()},
     "Zero": "zero",
 }
 STEM, FIRST, FEATURES, LAST = 32, 16, (24, 40, 80, 96, 192, 320), 1280  # channels at width 1
-FIRST_BLOCK = (1, 3)  # expansion and kernel of the one that is not searched
+FIRST_BLOCK = (1, 3)  # expansion and kernel of the only block that is not searched
 EPSILON = 1e-3
 
 # modules here -> names in the release, see `Proxyless.torch_name`
@@ -63,13 +63,14 @@ class _Zero(nn.Module):
     """The candidate that adds nothing to the shortcut."""
 
     def __call__(self, x: Array, train: bool) -> Array:
+        """Returns zeros of the shape of `x`."""
         return jnp.zeros_like(x)
 
 
 def _block(
     shape: tuple[int, int], place: BlockSpec, in_supernet: bool, in_switch: bool = False, **at: Any
 ) -> MBConv:
-    """A block without its shortcut; `shape` is expansion and kernel."""
+    """Builds a block without its shortcut; `shape` is expansion and kernel."""
     return MBConv(
         *shape, place.features, place.stride, nn.relu6, EPSILON, in_supernet, in_switch, **at
     )
@@ -85,19 +86,19 @@ def _candidate(
 
 
 def _options(place: BlockSpec) -> int:
-    """How many of `OPS` a position has."""
+    """Returns how many of `OPS` a position has."""
     return len(OPS) if place.has_shortcut else len(_BLOCKS)
 
 
 class Network(nn.Module):
-    """The chain of blocks.
+    """The supernet or a single network: stem, blocks and head.
 
     Attributes:
-        stem_stride: of the first convolution.
-        places: of the blocks; the first one is not searched.
+        stem_stride: stride of the first convolution.
+        places: shapes and strides of the blocks; the first block is not searched.
         last: channels before the head.
         num_classes: width of the head.
-        dropout: see `Proxyless`.
+        dropout: dropout rate before the head, see `Proxyless`.
         architecture: op index of every searched block, or None for the supernet.
     """
 
@@ -115,6 +116,7 @@ class Network(nn.Module):
         gates: ops.Gates | None = None,
         train: bool = False,
     ) -> Float[Array, "b k"]:
+        """Computes logits; `gates` is needed in the supernet alone, see `Space.supernet`."""
         in_supernet = self.architecture is None
         first, *searched = self.places
         x = nn.Conv(
@@ -148,16 +150,17 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Proxyless(Space):
-    """The space.
+    """The search space; every position is a block.
 
     Attributes:
-        num_classes: of the head.
-        image_size: `(h, w, c)`.
-        width: factor of all channels; of those before the head only if above 1.
-        stem_stride: of the first convolution; 2 in the release, 1 is for images of 32x32.
-        cells: searched blocks of each stage.
-        strides: of the first block of each stage.
-        dropout: rate before the head, in train mode, which then needs the random stream `dropout`.
+        num_classes: width of the head.
+        image_size: shape `(h, w, c)` of the images.
+        width: factor of all channels; the channels before the head are only scaled up.
+        stem_stride: stride of the first convolution; 2 in the release, 1 for images of 32x32.
+        cells: number of searched blocks of each stage.
+        strides: stride of the first block of each stage.
+        dropout: dropout rate before the head; above 0, train mode needs the random stream
+            `dropout`.
     """
 
     num_classes: int = 1000
@@ -180,7 +183,7 @@ class Proxyless(Space):
     regularizers = ("dropout",)
 
     def __post_init__(self) -> None:
-        """Refuses settings that are not for six stages."""
+        """Refuses settings that do not have one value for each of the six stages."""
         for setting in ("cells", "strides"):
             values = getattr(self, setting)
             if len(values) != len(FEATURES) or min(values) < 1:
@@ -190,14 +193,15 @@ class Proxyless(Space):
                 )
 
     def supernet(self) -> Network:
-        """See `Space.supernet`."""
+        """Implements `Space.supernet`."""
         return self._network(None)
 
     def network(self, architecture: Architecture) -> Network:
-        """See `Space.network`."""
+        """Implements `Space.network`."""
         return self._network(tuple(int(op) for op in architecture))
 
     def _network(self, architecture: tuple[int, ...] | None) -> Network:
+        """Builds a network, or the supernet if `architecture` is None."""
         return Network(
             self.stem_stride,
             self._places,
@@ -208,28 +212,28 @@ class Proxyless(Space):
         )
 
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
-        """See `Space.initial`; by fan-out as in the release, whatever the groups."""
+        """Implements `Space.initial`; by fan-out, ignoring groups, as in the release."""
         if len(shape) == 4:
             return 0.0, math.sqrt(2 / (shape[0] * shape[1] * shape[3]))
         return super().initial(name, shape)
 
     @cached_property
     def positions(self) -> int:
-        """Searched blocks; 21 in the release."""
+        """Number of searched blocks; 21 in the release."""
         return sum(self.cells)
 
     @cached_property
     def choices(self) -> tuple[int, ...]:
-        """See `Space`; 7 where there is a shortcut, else 6."""
+        """Number of candidates of each block: 7 where there is a shortcut, else 6."""
         return tuple(_options(place) for place in self._places[1:])
 
     def encode(self, architecture: Architecture) -> str:
-        """The index of every op, a word for each stage: `1163-2266-2260-1661-3366-5`."""
+        """Writes the index of every op, grouped by stage: `1163-2266-2260-1661-3366-5`."""
         digits = iter(str(int(op)) for op in architecture)
         return "-".join("".join(next(digits) for _ in range(count)) for count in self.cells)
 
     def options(self, spelling: Any) -> list[int]:
-        """See `Space.options`; also what `encode` writes, and the release's names of ops."""
+        """Implements `Space.options`; also reads the text of `encode`, and names of the release."""
         stages = "-".join(f"[0-9]{{{count}}}" for count in self.cells)
         if isinstance(spelling, str) and re.fullmatch(stages, spelling):
             spelling = spelling.replace("-", "")
@@ -238,11 +242,12 @@ class Proxyless(Space):
 
     @cached_property
     def _last(self) -> int:
+        """Channels before the head."""
         return scaled(LAST, self.width) if self.width > 1 else LAST
 
     @cached_property
     def _places(self) -> tuple[BlockSpec, ...]:
-        """Of all blocks, the first one too."""
+        """Shapes and strides of all blocks, including the first."""
         stem, first = (scaled(features, self.width) for features in (STEM, FIRST))
         size = mbconv.smaller(self.image_size[:2], self.stem_stride)
         places = [BlockSpec(stem, first, 1, size)]
@@ -258,7 +263,7 @@ class Proxyless(Space):
 
     @cached_property
     def macs_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.macs_cost`."""
         stem, end = self._places[0], self._places[-1]
         fixed = 9 * self.image_size[2] * stem.inputs * stem.pixels
         fixed += end.features * self._last * end.pixels_after + self._last * self.num_classes
@@ -266,7 +271,7 @@ class Proxyless(Space):
 
     @cached_property
     def params_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.params_cost`."""
         stem, end = self._places[0], self._places[-1]
         fixed = (9 * self.image_size[2] + 2) * stem.inputs + (end.features + 2) * self._last
         fixed += (self._last + 1) * self.num_classes
@@ -279,7 +284,7 @@ class Proxyless(Space):
         return Cost(fixed + of_block(first, *FIRST_BLOCK), np.array(rows))
 
     def torch_name(self, module: str) -> str:
-        """See `Space.torch_name`; `ProxylessNASNets` of mit-han-lab/proxylessnas."""
+        """Implements `Space.torch_name`; `ProxylessNASNets` of mit-han-lab/proxylessnas."""
         if module in _TORCH_ENDS:
             return _TORCH_ENDS[module]
         found = re.fullmatch(r"block(\d+)\.(.+)", module)
@@ -287,5 +292,5 @@ class Proxyless(Space):
         return f"blocks.{found[1]}.mobile_inverted_conv.{_TORCH_LAYERS[found[2]]}"
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """See `Space.graph`."""
+        """Implements `Space.graph`."""
         return mbconv.chain([OPS[op] for op in architecture])

@@ -1,9 +1,9 @@
 """The ShuffleNetV2 space of SPOS (Guo et al. 2020): 20 blocks, each of 4 kinds, 4^20 networks.
 
-The network follows the release (megvii-model/SinglePathOneShot), which searches no widths: the
-shortcut of a block that keeps the size is the even channels of its input, the odd ones go through
-the block; the head has no bias. No BatchNorm of the supernet is affine, every one of a network of
-its own is.
+The network follows the release (megvii-model/SinglePathOneShot), which does not search widths. In a
+block that keeps the image size, the shortcut is the even channels of the input, and the odd
+channels go through the main branch. The head has no bias. BatchNorm is affine in a single network
+and not affine in the supernet.
 """
 
 import itertools
@@ -37,12 +37,12 @@ _TORCH_ENDS = {
 
 
 class _BlockSpec(NamedTuple):
-    """What all candidates of a position have in common.
+    """Channels and stride, which all candidates of a position share.
 
     Attributes:
-        inputs: channels that enter each branch.
-        features: channels that leave the block.
-        stride: 2 in the first block of a stage, else 1.
+        inputs: input channels of each branch.
+        features: output channels of the block.
+        stride: stride of the block, 2 in the first block of a stage, else 1.
     """
 
     inputs: int
@@ -54,9 +54,10 @@ class _Layer(NamedTuple):
     """A convolution and its BatchNorm.
 
     Attributes:
-        kernel: 1 for a pointwise one, with a ReLU at the end; of a depthwise one otherwise.
+        kernel: side of the kernel; 1 is a pointwise convolution with a ReLU after BatchNorm, a
+            larger side is a depthwise convolution without.
         features: output channels.
-        stride: in both directions.
+        stride: step in both directions, in pixels.
     """
 
     kernel: int
@@ -65,7 +66,7 @@ class _Layer(NamedTuple):
 
 
 def _places(channels: tuple[int, ...], repeats: tuple[int, ...]) -> list[_BlockSpec]:
-    """Of all positions; the arguments are as in `ShuffleNet`."""
+    """Returns the place of every position; the arguments are as in `ShuffleNet`."""
     places = []
     for stage, blocks in enumerate(repeats):
         before, features = channels[stage : stage + 2]
@@ -75,7 +76,7 @@ def _places(channels: tuple[int, ...], repeats: tuple[int, ...]) -> list[_BlockS
 
 
 def _branches(op: str, place: _BlockSpec) -> dict[str, list[_Layer]]:
-    """The layers of a block: of its main branch and of its shortcut."""
+    """Lists the layers of a block: of its main branch and of its shortcut."""
     inputs, features, stride = place
     kernel, middle, outputs = _KERNELS[op], features // 2, features - inputs
     if op == "xception":
@@ -111,13 +112,15 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        """Applies the block and joins shortcut and main branch."""
         branches = _branches(self.op, self.place)
         shortcut, y = (x, x) if self.place.stride == 2 else (x[..., ::2], x[..., 1::2])
         y = self._branch("main", branches["main"], y, train)
         return jnp.concatenate([self._branch("proj", branches["proj"], shortcut, train), y], -1)
 
     def _branch(self, name: str, layers: list[_Layer], x: Array, train: bool) -> Array:
-        slot = 0  # in the release's `nn.Sequential`, where a ReLU has a number too
+        """Applies the layers of one branch."""
+        slot = 0  # index in the release's `nn.Sequential`, which counts a ReLU too
         for kernel, features, stride in layers:
             conv_name, norm_name = f"{name}{slot}", f"{name}{slot + 1}"
             norm = ops.Norm(self.in_supernet, affine=not self.in_supernet, name=norm_name)
@@ -142,14 +145,14 @@ def _candidate(
 
 
 class Network(nn.Module):
-    """The blocks between stem and head.
+    """The supernet or a single network: stem, blocks and head.
 
     Attributes:
-        channels: as in `ShuffleNet`.
-        repeats: as in `ShuffleNet`.
+        channels: widths, see `ShuffleNet`.
+        repeats: number of blocks of every stage.
         num_classes: width of the head.
-        stem_stride: of the first convolution.
-        dropout: rate before the head; in train mode it draws from the stream `dropout`.
+        stem_stride: stride of the first convolution.
+        dropout: dropout rate before the head; train mode needs the random stream `dropout`.
         architecture: op index of every position, or None for the supernet.
     """
 
@@ -167,6 +170,7 @@ class Network(nn.Module):
         gates: ops.Gates | None = None,
         train: bool = False,
     ) -> Float[Array, "b k"]:
+        """Computes logits; `gates` is needed in the supernet alone, see `Space.supernet`."""
         x = self._end("stem", self.channels[0], 3, self.stem_stride, x, train)
         for position, place in enumerate(_places(self.channels, self.repeats)):
             block = ops.searched(
@@ -185,6 +189,7 @@ class Network(nn.Module):
     def _end(
         self, name: str, features: int, kernel: int, stride: int, x: Array, train: bool
     ) -> Array:
+        """Applies a convolution that is not searched, BatchNorm and ReLU."""
         conv = nn.Conv(
             features,
             (kernel, kernel),
@@ -200,16 +205,17 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class ShuffleNet(Space):
-    """The space.
+    """The search space; every position is a block.
 
     Attributes:
-        num_classes: of the head.
-        image_size: `(h, w, c)`; every stage halves the sides, rounding up.
-        channels: of the stem, of every stage, of the last convolution.
-        repeats: blocks of every stage.
-        stem_stride: 1 keeps small images, such as those of CIFAR, from shrinking at once.
-        dropout: rate before the head; 0.1 in the release. Above 0, an application in train mode
-            needs the random stream `dropout`.
+        num_classes: width of the head.
+        image_size: shape `(h, w, c)` of the images; every stage halves the sides, rounded up.
+        channels: widths of the stem, of every stage and of the last convolution.
+        repeats: number of blocks of every stage.
+        stem_stride: stride of the first convolution; 1 keeps the size of small images, such as
+            those of CIFAR.
+        dropout: dropout rate before the head, 0.1 in the release; above 0, train mode needs the
+            random stream `dropout`.
     """
 
     num_classes: int = 1000
@@ -245,30 +251,31 @@ class ShuffleNet(Space):
 
     @property
     def positions(self) -> int:
-        """See `Space`."""
+        """Number of blocks."""
         return sum(self.repeats)
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """See `Space`."""
+        """Number of candidates of each block."""
         return (len(OPS),) * self.positions
 
     def supernet(self) -> Network:
-        """See `Space.supernet`."""
+        """Implements `Space.supernet`."""
         return self._network(None)
 
     def network(self, architecture: Architecture) -> Network:
-        """See `Space.network`."""
+        """Implements `Space.network`."""
         return self._network(tuple(int(op) for op in architecture))
 
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
-        """See `Space.initial`; as in the release."""
+        """Implements `Space.initial` with the rule of the release."""
         if len(shape) == 1:
             return (1e-4, 0.0) if name.endswith("bias") else super().initial(name, shape)
-        # of a convolution by the inputs that one output sees: 1 where it is depthwise
+        # 1 / (input channels of one output channel), which is 1 for a depthwise convolution
         return 0.0, 0.01 if name in ("stem_conv/kernel", "head/kernel") else 1 / shape[2]
 
     def _network(self, architecture: tuple[int, ...] | None) -> Network:
+        """Builds a network, or the supernet if `architecture` is None."""
         return Network(
             self.channels,
             self.repeats,
@@ -279,12 +286,12 @@ class ShuffleNet(Space):
         )
 
     def encode(self, architecture: Architecture) -> str:
-        """One digit a block, its index in `OPS`: `21012020202300003233`."""
+        """Writes one digit per block, the index of its op in `OPS`: `21012020202300003233`."""
         return "".join(str(op) for op in architecture)
 
     @cached_property
     def _sides(self) -> list[tuple[int, int]]:
-        """Height and width of what enters every position, and last of what leaves the last one."""
+        """Height and width of the input of every position, then of the output of the last one."""
         height, width, _ = self.image_size
         sides = []
         strides = (place.stride for place in _places(self.channels, self.repeats))
@@ -295,7 +302,7 @@ class ShuffleNet(Space):
 
     @cached_property
     def macs_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.macs_cost`."""
         (stem, *_, width, last), first, end = self.channels, self._sides[0], self._sides[-1]
         fixed = 9 * self.image_size[2] * stem * first[0] * first[1]
         fixed += width * last * end[0] * end[1] + last * self.num_classes
@@ -303,19 +310,19 @@ class ShuffleNet(Space):
 
     @cached_property
     def params_cost(self) -> Cost:
-        """See `Space`."""
+        """Implements `Space.params_cost`."""
         stem, *_, width, last = self.channels
         fixed = 9 * self.image_size[2] * stem + width * last + last * self.num_classes
         return Cost(fixed + 2 * (stem + last), self._table[..., 1])
 
     @cached_property
     def _table(self) -> Int[np.ndarray, "positions ops 2"]:
-        """MACs and weights of every candidate."""
+        """MACs and weights of every candidate, in this order."""
         places = zip(_places(self.channels, self.repeats), self._sides[:-1], strict=True)
         return np.array([[_cost(op, place, sides) for op in OPS] for place, sides in places])
 
     def torch_name(self, module: str) -> str:
-        """See `Space.torch_name`; `ShuffleNetV2_OneShot` of the release's evaluation."""
+        """Implements `Space.torch_name`; `ShuffleNetV2_OneShot` of the release's evaluation."""
         if module in _TORCH_ENDS:
             return _TORCH_ENDS[module]
         found = re.fullmatch(r"block(\d+)\.(main|proj)(\d+)(\.norm)?", module)
@@ -323,7 +330,7 @@ class ShuffleNet(Space):
         return f"features.{found[1]}.branch_{found[2]}.{found[3]}"
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """See `Space.graph`; a node is what leaves a block."""
+        """Implements `Space.graph`; a node is the output of a block."""
         between = [f"node {i}" for i in range(1, self.positions)]
         edges = [[i, i + 1, OPS[op]] for i, op in enumerate(architecture)]
         return {"nodes": ["input", *between, "output"], "edges": edges}
