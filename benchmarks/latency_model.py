@@ -12,7 +12,8 @@ from scipy import optimize
 from benchmarks.stopwatch import Program
 from datafree_nas.spaces import Space
 from datafree_nas.spaces.candidates import Candidate, collect
-from datafree_nas.spaces.space import Architecture, Cost
+from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.space import Architecture
 
 CALIBRATION = 10  # networks to which the fixed part and the scale are fitted
 _LEAST_SCALE = 0.1  # no device runs more than ten ops of a network at once

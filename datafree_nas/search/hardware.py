@@ -10,7 +10,8 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json
 from datafree_nas.runtime.values import WEIGHT, Values, number, one_of
 from datafree_nas.spaces import latency as tables
-from datafree_nas.spaces.space import Cost, Space
+from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.space import Space
 
 FORMS = ("mul#log", "add#linear")
 COSTS = ("none", "macs", "params", "latency")

@@ -9,7 +9,8 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, number
 from datafree_nas.search import hardware
-from datafree_nas.spaces.space import Architecture, Cost, Space
+from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.space import Architecture, Space
 
 # values of the fields of `config.search.evolution` that are limits; 0 is no limit
 FIELDS: dict[str, Values] = {

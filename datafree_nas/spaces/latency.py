@@ -21,7 +21,8 @@ import numpy as np
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json
-from datafree_nas.spaces.space import Cost, Space
+from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.space import Space
 
 _HINT = "measure one with python -m benchmarks.latency"
 

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer
 from datafree_nas.spaces import notation, ops
-from datafree_nas.spaces.space import Architecture, Cost, Space
+from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.space import Architecture, Space
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (from, to), in the order of positions
@@ -287,7 +288,7 @@ class NasBench201(Space):
         return self._cost(fixed, lambda kernel: sum(kernel**2 * c * c + 2 * c for c in widths))
 
     def _cost(self, fixed: int, of_kernel: Callable[[int], int]) -> Cost:
-        """Every edge is in every cell of all stages."""
+        """Counts every op, whose edge is in every cell of all stages."""
         row = [self.cells * of_kernel(_KERNELS[op]) if op in _KERNELS else 0 for op in OPS]
         return Cost(fixed, np.tile(np.array(row), (len(EDGES), 1)))
 

@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 
 from datafree_nas.runtime.values import Values, integer
 from datafree_nas.spaces import mbconv, ops
+from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.mbconv import BlockSpec, MBConv
-from datafree_nas.spaces.space import Architecture, Cost, Space
+from datafree_nas.spaces.space import Architecture, Space
 
 _BLOCKS = {"mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
 OPS = ("identity", *_BLOCKS)

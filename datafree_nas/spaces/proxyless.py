@@ -21,8 +21,9 @@ from datafree_nas.layers.width import scaled
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, list_of, number
 from datafree_nas.spaces import mbconv, notation, ops
+from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.mbconv import BlockSpec, MBConv
-from datafree_nas.spaces.space import Architecture, Cost, Space
+from datafree_nas.spaces.space import Architecture, Space
 
 _BLOCKS = {  # expansion and kernel, in the order of the release
     "mb3_k3": (3, 3),
@@ -278,7 +279,7 @@ class Proxyless(Space):
         return self._cost(fixed, mbconv.params)
 
     def _cost(self, fixed: int, of_block: Callable[[BlockSpec, int, int], int]) -> Cost:
-        """Of the ends of the network, and every block that it may have."""
+        """Adds up the ends of the network, and counts every block that it may have."""
         first, *searched = self._places
         rows = [[*(of_block(place, *shape) for shape in _BLOCKS.values()), 0] for place in searched]
         return Cost(fixed + of_block(first, *FIRST_BLOCK), np.array(rows))

@@ -21,7 +21,8 @@ from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, list_of, number
 from datafree_nas.spaces import ops
-from datafree_nas.spaces.space import Architecture, Cost, Space
+from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.space import Architecture, Space
 
 OPS = ("shuffle_3x3", "shuffle_5x5", "shuffle_7x7", "xception")
 _KERNELS = {"shuffle_3x3": 3, "shuffle_5x5": 5, "shuffle_7x7": 7, "xception": 3}
@@ -89,7 +90,7 @@ def _branches(op: str, place: _BlockSpec) -> dict[str, list[_Layer]]:
 
 
 def _cost(op: str, place: _BlockSpec, sides: tuple[int, int]) -> tuple[int, int]:
-    """MACs and weights of a block that an image of these sides enters."""
+    """Counts MACs and weights of a block for an input of these sides."""
     macs = params = 0
     for layers in _branches(op, place).values():
         (height, width), inputs = sides, place.inputs

@@ -41,7 +41,7 @@ GRAPHS = {
 }
 SPACES = {
     space.name: tuple(space.graph(space.decode(space.example)).values())
-    for space in map(registry.create, registry.names())
+    for space in map(registry.create_space, registry.names())
 }
 each_graph = pytest.mark.parametrize("name", GRAPHS)
 

@@ -13,8 +13,8 @@ from datafree_nas.search import hardware
 from datafree_nas.search import run as search
 from datafree_nas.search.alphas import start_trace
 from datafree_nas.search.strategies import proxyless
+from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.ops import Paths
-from datafree_nas.spaces.space import Cost
 from datafree_nas.training.trainer import TrainState
 from tests import tiny
 

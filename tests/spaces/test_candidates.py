@@ -13,7 +13,7 @@ from benchmarks import latency_model
 from datafree_nas import spaces
 from datafree_nas.runtime import costs, lowering, precision
 from datafree_nas.spaces import candidates, ops
-from datafree_nas.spaces.darts import EDGES
+from datafree_nas.spaces.darts_network import EDGES
 from tests.tiers import full
 
 SPACES = {

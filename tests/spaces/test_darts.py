@@ -12,7 +12,8 @@ from torch import nn
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import costs, lowering
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.spaces.darts import EDGES, OPS, Darts, _Cell, _op, _Plan
+from datafree_nas.spaces.darts import Darts
+from datafree_nas.spaces.darts_network import EDGES, OPS, CellPlan, _Cell, _op
 from datafree_nas.spaces.genotype import DARTS_V1, DARTS_V2
 from datafree_nas.spaces.space import Space
 from tests.tiers import full
@@ -551,7 +552,7 @@ def cell(random_variables):
         if source < 2:
             op = AVG if source == 1 and target < 4 else SKIP
             chosen[EDGES.index((source, target))] = op
-    module = _Cell(_Plan(F, False, False), tuple(chosen.tolist()))
+    module = _Cell(CellPlan(F, False, False), tuple(chosen.tolist()))
     x = jax.random.normal(jax.random.key(3), (2, N, 4, 4, 3))
     variables = random_variables(module, *x, gates=None, train=False, drop_path=0.0)
 

@@ -12,7 +12,7 @@ from datafree_nas.interop.torch_names import key_table, state_dict
 from datafree_nas.layers import initial
 from datafree_nas.runtime import costs
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.spaces.shufflenet import OPS, ShuffleNet, _Block, _Place
+from datafree_nas.spaces.shufflenet import OPS, ShuffleNet, _Block, _BlockSpec
 from tests.tiers import full
 
 SPACE = ShuffleNet()  # as published: 224x224x3, 1000 classes
@@ -234,7 +234,7 @@ def _close(found, expected):
 @pytest.mark.parametrize("op", [*full(*OPS[:2]), OPS[2], *full(*OPS[3:])])
 def test_a_block_in_pytorch(op, stride, random_variables):
     """Its output and all gradients."""
-    place = _Place(6 if stride == 2 else 5, 10, stride)
+    place = _BlockSpec(6 if stride == 2 else 5, 10, stride)
     block = _Block(op, place, in_supernet=False)
     x = np.random.default_rng(1).normal(size=(3, 9, 8, place.inputs * (3 - stride)))
     x = jnp.asarray(x, jnp.float32)

@@ -39,8 +39,9 @@ from datafree_nas.search.strategy import (
     supernet_variables,
     train_mode,
 )
+from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.ops import Gates, Paths
-from datafree_nas.spaces.space import Cost, Space
+from datafree_nas.spaces.space import Space
 from datafree_nas.training import recipe, trainer
 from datafree_nas.training.trainer import Batch, BatchSampler, Outputs, TrainState
 
