@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, boolean, integer
