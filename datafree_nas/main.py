@@ -51,6 +51,7 @@ _PLAN_JSON = flags.DEFINE_string("plan_json", "", "a file for the plan")
 
 def _run() -> None:
     from datafree_nas import pipeline, schema  # after the flags: mistakes there show at once
+    from datafree_nas.report import table
     from datafree_nas.runtime import mirror, processes
     from datafree_nas.runtime.memory import keep_memory
 
@@ -70,7 +71,8 @@ def _run() -> None:
     place = os.path.expanduser(_WORKDIR.value) or f"runs/{_CONFIG.value.name}"
     with deferred_signals(), mirror.workdir(place) as workdir:
         pipeline.run(_CONFIG.value, workdir, stages, _REPAIR.value)
-        pipeline.show_result(workdir, place)
+        if processes.primary():
+            table.show_result(workdir, place)
 
 
 def _leave(status: int, line: str) -> None:

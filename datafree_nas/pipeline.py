@@ -1,20 +1,17 @@
 """The five stages in order, each from the artifacts of the stages before it to its own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from datafree_nas import class_order, experiment, preflight, schema, stage
 from datafree_nas.data import sources
 from datafree_nas.experiment import Experiment
 from datafree_nas.report import stage as report
-from datafree_nas.report import table
-from datafree_nas.runtime import checkpoint, compiled, lock, mirror, processes, records
+from datafree_nas.runtime import checkpoint, compiled, lock, memory, mirror, processes
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import fingerprint, make_directory, write_json
 from datafree_nas.runtime.workdir import Workdir
@@ -59,7 +56,7 @@ def run(config: ConfigDict, workdir: Path | str, names: list[str], repair: bool 
             _repair(each, this)
         for number, each in enumerate(chosen, start=1):
             if each.name != teacher.STAGE.name and images:
-                with _within_memory(train.STAGE):  # which evaluates in the same way
+                with _enough_memory(train.STAGE):  # which evaluates in the same way
                     class_order.check_images(this, images)
                 images = None
             _run_stage(each, f"[{number}/{len(chosen)}] {each.name}", this)
@@ -117,7 +114,7 @@ def _run_stage(this: Stage, title: str, run: Experiment) -> None:
         processes.once(lambda: stage.reopen(this, root))  # its mark is not of what is made now
         noted = fingerprint(directory / stage.CONFIG) if processes.primary() else ""
         made_from = processes.from_first(noted)  # of a bucket the others have no copy yet
-        with _within_memory(this), checkpoint.of_stage(directory, made_from):
+        with _enough_memory(this), checkpoint.of_stage(directory, made_from):
             this.run(run)
         mirror.exchange(directory)
         processes.once(lambda: stage.finish(this, root))
@@ -136,18 +133,8 @@ def _is_up_to_date(this: Stage, run: Experiment) -> bool:
     return processes.from_first(this.is_done(run.workdir.root) and not outdated)
 
 
-@contextmanager
-def _within_memory(this: Stage) -> Iterator[None]:
-    """Turns running out of memory inside into an error of one line that says what to lower."""
-    try:
-        yield
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "MemoryError"
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in reason:
-            raise
-        raise UserError(
-            f"out of memory in stage {this.name} ({reason[:200]}); lower {this.lower_for_memory}"
-        ) from error
+def _enough_memory(this: Stage) -> AbstractContextManager[None]:
+    return memory.enough(f"stage {this.name}", this.lower_for_memory)
 
 
 def begin_stage(this: Stage, run: Experiment) -> bool:
@@ -175,17 +162,3 @@ def made_from(this: Stage, run: Experiment) -> dict[str, Any]:
     fields = schema.flatten({block: config[block] for block in blocks})
     inputs = {each.name: each.fingerprint(root) for each in earlier}
     return stage.made_from(fields, run.files(), inputs)
-
-
-def show_result(workdir: Path, place: str) -> None:
-    """Prints the table of students, and where the report is, once there is one.
-
-    Args:
-        workdir: folder of the run on this machine.
-        place: name of that folder as the user knows it.
-    """
-    paths = Workdir(workdir)
-    if processes.primary() and paths.page.exists():
-        summary = records.read(paths.summary, records.SUMMARY)
-        table.print_table(summary["rows"])
-        print(f"report: {place.rstrip('/')}/report/report.html", flush=True)

@@ -39,11 +39,11 @@ MAY_IMPORT = {
     "class_order": {"runtime", "data", "training", "experiment"},
     "preflight": {"data", "stage", "experiment"},
     "pipeline": {
-        *("runtime", "data", "report", "*/stage"),
+        *("runtime", "data", "*/stage"),
         *("stage", "schema", "experiment", "preflight", "class_order"),
     },
     "plan": {"runtime", "report", "preflight", "experiment", "pipeline"},
-    "main": {"runtime", "schema", "pipeline", "plan"},
+    "main": {"runtime", "report", "schema", "pipeline", "plan"},
     "port_torch": {"runtime", "data", "interop", "teachers"},
     "export_onnx": {"runtime", "students"},
 }

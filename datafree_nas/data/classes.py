@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from datafree_nas.runtime.errors import UserError, did_you_mean
 
-MEND = "name the classes in the teacher's order, one a line, in a file for config.data.classes"
+ADVICE = "name the classes in the teacher's order, one a line, in a file for config.data.classes"
 
 
 class Classes(NamedTuple):
@@ -35,7 +35,7 @@ class Classes(NamedTuple):
         found = _places(self.names).get(_normal(name), ())
         exact = [place for place in found if self.names[place] == name]
         if len(exact or found) > 1:
-            raise UserError(f"{name!r} is the name of classes {exact or list(found)}; {MEND}")
+            raise UserError(f"{name!r} is the name of classes {exact or list(found)}; {ADVICE}")
         return next(iter(exact or found), None)
 
 
@@ -54,7 +54,7 @@ def known(count: int, file: str = "", names: Sequence[str] = ()) -> Classes:
     if file:
         return Classes(count, read_names(file, count, "config.data.classes"))
     if len(names) not in (0, count):
-        raise UserError(f"the teacher's card names {len(names)} classes of {count}; {MEND}")
+        raise UserError(f"the teacher's card names {len(names)} classes of {count}; {ADVICE}")
     return Classes(count, tuple(names))
 
 
@@ -119,9 +119,11 @@ def order(folders: Iterable[str], classes: Classes, where: str) -> Order:
     if names != (natural := sorted(names, key=_natural)):
         warnings = (
             "class folders are in alphabetical order, which is not that of the numbers in their "
-            f"names ({_listed(names)}, not {_listed(natural)}); if the teacher has another, {MEND}",
+            f"names ({_listed(names)}, not {_listed(natural)}); if the teacher has another, {ADVICE}",
         )
-    how = f"alphabetical order, as in torchvision's ImageFolder; if the teacher has another, {MEND}"
+    how = (
+        f"alphabetical order, as in torchvision's ImageFolder; if the teacher has another, {ADVICE}"
+    )
     return Order({name: i for i, name in enumerate(names)}, how, False, warnings)
 
 
@@ -140,7 +142,7 @@ def _by_name(names: list[str], classes: Classes, where: str) -> Order | None:
         raise UserError(
             f"{where}: {_listed(unknown)} "
             f"{'is no name of a class' if len(unknown) == 1 else 'are no names of classes'}"
-            f"{did_you_mean(unknown[0], classes.names[:20])}; rename the folders, or {MEND}"
+            f"{did_you_mean(unknown[0], classes.names[:20])}; rename the folders, or {ADVICE}"
         )
     found = {name: place for name, place in index.items() if place is not None}
     _check_distinct(found, where)
@@ -159,7 +161,7 @@ def _by_number(names: list[str], classes: Classes, where: str) -> Order:
     warning = (
         f"class folders are numbered {first} to {last} and were taken in the order of the numbers: "
         f"{first} is class 0, {last} is class {shifted[last]}; if the teacher has another order, "
-        + MEND
+        + ADVICE
     )
     how = "the order of the numbers that are their names"
     return Order(shifted, how, False, (warning, *_as_text(shifted)))
@@ -172,7 +174,7 @@ def _as_text(numbers: dict[str, int]) -> tuple[str, ...]:
     return (
         f"numeric class folders are in the order of their numbers ({_listed(numbers)}); "
         f"torchvision's ImageFolder sorts them as text ({_listed(sorted(numbers))}): if the "
-        f"teacher was trained that way, {MEND}",
+        f"teacher was trained that way, {ADVICE}",
     )
 
 
@@ -192,7 +194,7 @@ def _check_count(names: list[str], classes: Classes, where: str) -> None:
         raise UserError(
             f"{where} has {len(names)} class folders ({_listed(names)}), the teacher has "
             f"{classes.number} classes; remove folders that are no classes, or, if some classes "
-            f"have no folder, {MEND}"
+            f"have no folder, {ADVICE}"
         )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datafree_nas.data.classes import MEND, Classes, is_number
+from datafree_nas.data.classes import ADVICE, Classes, is_number
 from datafree_nas.runtime.errors import UserError
 
 _WHOLE = re.compile(r"\s*[+-]?\d+(\.0*)?\s*")  # text that is a whole number
@@ -97,7 +97,7 @@ def _from_text(labels: np.ndarray, classes: Classes, where: str) -> tuple[np.nda
     unknown = [t for t, place in zip(texts.tolist(), found, strict=True) if place is None]
     shown = ", ".join(unknown[:5]) + ", ..." * (len(unknown) > 5)
     problem = "are not among the class names" if classes.names else "are names, not class indices"
-    raise UserError(f"{where}: labels ({shown}) {problem}; {MEND}")
+    raise UserError(f"{where}: labels ({shown}) {problem}; {ADVICE}")
 
 
 def _from_floats(labels: np.ndarray, where: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from etils import epath
 from PIL import Image
 
 from datafree_nas.data import pixels, splits, tfds_metadata
-from datafree_nas.data.classes import MEND, Classes, Order, is_number
+from datafree_nas.data.classes import ADVICE, Classes, Order, is_number
 from datafree_nas.data.images import Example, Records
 from datafree_nas.data.labels import Labels, check
 from datafree_nas.data.part import Part, Request
@@ -282,7 +282,7 @@ def _check_as_numbers(name: str, found: list[int | None], own: Classes, request:
     if moved:
         raise UserError(
             f"{request.source}: class {moved[0]} of {name!r} is class {found[moved[0]]} by the "
-            f"class names, but other names of the set are unknown; {MEND}, spelled as in the set"
+            f"class names, but other names of the set are unknown; {ADVICE}, spelled as in the set"
         )
 
 

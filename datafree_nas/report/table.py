@@ -1,6 +1,7 @@
 """The table of results that a run prints at its end."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -8,7 +9,22 @@ from rich.table import Table
 from rich.text import Text
 
 from datafree_nas.report.text import percent, quantity
+from datafree_nas.runtime import records
 from datafree_nas.runtime.terminal import printable
+from datafree_nas.runtime.workdir import Workdir
+
+
+def show_result(workdir: Path, place: str) -> None:
+    """Prints the table of a run, and where its report is, once there is one.
+
+    Args:
+        workdir: folder of the run on this machine.
+        place: name of that folder as the user knows it.
+    """
+    paths = Workdir(workdir)
+    if paths.page.exists():
+        print_table(records.read(paths.summary, records.SUMMARY)["rows"])
+        print(f"report: {place.rstrip('/')}/report/report.html", flush=True)
 
 
 def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) -> None:

@@ -1,5 +1,6 @@
-"""Data for the steps of a loop that changes every few iterations: the next part of a stream."""
+"""Data for the steps of a loop: a stream, of which each part is for some iterations, or one set."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,3 +43,25 @@ class Feed:
     def close(self) -> None:
         """Stops fetching parts."""
         self._pool.shutdown(cancel_futures=True)
+
+
+class Fixed:
+    """Data that is the same in all iterations, with the methods of a `Feed`.
+
+    Args:
+        data: arrays that the steps read.
+    """
+
+    def __init__(self, data: Any):
+        self._data = data
+
+    def at(self, iteration: int) -> tuple[Any, None]:
+        """Returns the data, for which nothing is waited."""
+        return self._data, None
+
+    def left(self, iteration: int) -> int:
+        """Returns a number of iterations that no loop has."""
+        return sys.maxsize
+
+    def close(self) -> None:
+        """Ends without work, as nothing is fetched."""

@@ -11,7 +11,7 @@ import jax
 from datafree_nas.runtime import mesh, processes
 from datafree_nas.runtime.checkpoint import Progress
 from datafree_nas.runtime.errors import Interrupted, UserError
-from datafree_nas.runtime.feed import Feed
+from datafree_nas.runtime.feed import Feed, Fixed
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.progress import ProgressBar
 
@@ -73,19 +73,18 @@ def run_phases(
     progress = Progress(directory)
     done, state = progress.restore(state)
     metrics_writer = writer(done) if writer and processes.primary() else None
-    first = 0
+    first, feed = 0, data if isinstance(data, Feed) else Fixed(data)
     try:
         for phase in phases:
             last = first + phase.iterations
             if done < last:
                 state = phase.enter(state) if done == first else state
-                state = _run_phase(phase, state, data, done, first, label, progress, metrics_writer)
+                state = _run_phase(phase, state, feed, done, first, label, progress, metrics_writer)
                 done = last
             first = last
     finally:
         progress.close()
-        if isinstance(data, Feed):
-            data.close()
+        feed.close()
         if metrics_writer:
             metrics_writer.close()
     return state
@@ -114,7 +113,7 @@ class _Pace:
 def _run_phase(
     phase: Phase,
     state: Any,
-    data: Any,
+    feed: Feed | Fixed,
     done: int,
     first: int,
     label: str,
@@ -128,16 +127,13 @@ def _run_phase(
     try:
         while done < last:
             to_row = phase.every - (done - first) % phase.every
-            n = min(to_row, last - done, pace.iterations)
-            part, waited = data, 0.0
-            if isinstance(data, Feed):
-                n = min(n, data.left(done))
-                part, waited = data.at(done)
+            n = min(to_row, last - done, pace.iterations, feed.left(done))
+            part, waited = feed.at(done)
             state, metrics = phase.advance(state, part, n)
             done += n
             values = {k: float(v) for k, v in jax.device_get(metrics).items()}
             seconds = pace.look(n)
-            if isinstance(data, Feed):
+            if waited is not None:
                 values["waiting"] = waited / seconds
             _check_finite(values, f"{name}, iteration {done - first}")
             if writer and (n == to_row or done == last):

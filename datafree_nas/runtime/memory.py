@@ -1,11 +1,14 @@
-"""Memory of the host: what one program on the CPU frees is kept for the next one."""
+"""Memory: what one program on the CPU frees is kept for the next one, and running out of it."""
 
 import ctypes
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import jax
+
+from datafree_nas.runtime.errors import UserError
 
 # constants of glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -34,3 +37,23 @@ def keep_memory(image_size: Sequence[int] = ()) -> None:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def enough(what: str, lower: str) -> Iterator[None]:
+    """Turns running out of memory inside into an error of one line that says what to lower.
+
+    Args:
+        what: name of what is run.
+        lower: fields of the config to lower.
+
+    Raises:
+        UserError: the memory of a device or of the host does not suffice.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "MemoryError"
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in reason:
+            raise
+        raise UserError(f"out of memory in {what} ({reason[:200]}); lower {lower}") from error

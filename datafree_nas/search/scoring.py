@@ -57,8 +57,8 @@ def make_scorer(
     ) -> dict[str, Array]:
         logits = supernet.apply(variables, preprocessing(images), gates, train=False)
         same = jnp.argmax(logits, -1) == jnp.argmax(teacher_logits, -1)
-        theirs, ours = (jax.nn.log_softmax(z / temperature) for z in (teacher_logits, logits))
-        kl = jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1)
+        teacher, path = (jax.nn.log_softmax(z / temperature) for z in (teacher_logits, logits))
+        kl = jnp.sum(jnp.exp(teacher) * (teacher - path), axis=-1)
         found = jnp.mean(same), jnp.mean(kl), _correlation(logits, teacher_logits)
         return dict(zip(MEASURES, found, strict=True))
 
@@ -75,14 +75,16 @@ def make_scorer(
     return score
 
 
-def _correlation(logits: Float[Array, "m k"], theirs: Float[Array, "m k"]) -> Float[Array, ""]:
+def _correlation(
+    logits: Float[Array, "m k"], teacher_logits: Float[Array, "m k"]
+) -> Float[Array, ""]:
     """Computes Pearson's correlation of all logits, each less the mean of its image.
 
     Its square is the share of the teacher's logits that the path explains when their scale is left
     open: logits of a path that was trained little are right but small. For a path whose logits are
     all equal it is 0.
     """
-    a, b = (z - jnp.mean(z, axis=-1, keepdims=True) for z in (logits, theirs))
+    a, b = (z - jnp.mean(z, axis=-1, keepdims=True) for z in (logits, teacher_logits))
     squares = jnp.sum(a**2) * jnp.sum(b**2)
     return jnp.sum(a * b) / jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).tiny))
 

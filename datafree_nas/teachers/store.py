@@ -146,8 +146,8 @@ def read_card(directory: str | Path) -> dict[str, Any]:
         UserError: there is no card, or a field is missing or has a value that is not allowed.
     """
     file = as_path(directory) / FILE
-    mend = "restore the file, or port or train the teacher again"
-    return records.read(file, records.DESCRIPTION, mend)
+    advice = "restore the file, or port or train the teacher again"
+    return records.read(file, records.DESCRIPTION, advice)
 
 
 def describe(directory: str | Path, factory: str = "") -> Teacher:
