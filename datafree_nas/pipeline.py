@@ -7,9 +7,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from datafree_nas import class_order, experiment, preflight, schema, stage
+from datafree_nas import artifact, class_order, preflight, schema
 from datafree_nas.data import sources
-from datafree_nas.experiment import Experiment
+from datafree_nas.experiment import Experiment, defaults, resolve
 from datafree_nas.report import stage as report
 from datafree_nas.runtime import checkpoint, compiled, lock, memory, mirror, processes
 from datafree_nas.runtime.errors import UserError
@@ -40,26 +40,26 @@ def run(config: ConfigDict, workdir: Path | str, names: list[str], repair: bool 
         Interrupted: a signal came; the state is saved.
     """
     checkpoint.check_place(Path(workdir))
-    this, chosen = experiment.resolve(config, workdir), [s for s in STAGES if s.name in names]
-    root = this.workdir.root
-    done = processes.from_first([each.name for each in chosen if each.is_done(root)])
+    experiment, root = resolve(config, workdir), Path(workdir)
+    chosen = [stage for stage in STAGES if stage.name in names]
+    done = processes.from_first([stage.name for stage in chosen if stage.is_done(root)])
     repaired = _repaired(chosen) if repair else []
-    pending = [each for each in chosen if each.name not in done or each in repaired]
-    images = preflight.check(this, STAGES, pending)
+    pending = [stage for stage in chosen if stage.name not in done or stage in repaired]
+    images = preflight.check(experiment, STAGES, pending)
     make_directory(root)
     compiled.keep(mirror.bucket())
     with lock.one_run(root):
         processes.once(partial(_check_artifacts, root))
         if images:
-            processes.once(partial(_keep, images, this.workdir))
-        for each in repaired:
-            _repair(each, this)
-        for number, each in enumerate(chosen, start=1):
-            if each.name != teacher.STAGE.name and images:
+            processes.once(partial(_keep, images, experiment.workdir))
+        for stage in repaired:
+            _repair(stage, experiment)
+        for number, stage in enumerate(chosen, start=1):
+            if stage.name != teacher.STAGE.name and images:
                 with _enough_memory(train.STAGE):  # which evaluates in the same way
-                    class_order.check_images(this, images)
+                    class_order.check_images(experiment, images)
                 images = None
-            _run_stage(each, f"[{number}/{len(chosen)}] {each.name}", this)
+            _run_stage(stage, f"[{number}/{len(chosen)}] {stage.name}", experiment)
 
 
 def _keep(images: dict[str, Any], workdir: Workdir) -> None:
@@ -70,33 +70,33 @@ def _keep(images: dict[str, Any], workdir: Workdir) -> None:
 
 def _check_artifacts(root: Path) -> None:
     """Checks that what finished stages have left was not changed since."""
-    for each in STAGES:
-        if each.is_done(root):
-            stage.check_unchanged(each, root)
+    for stage in STAGES:
+        if stage.is_done(root):
+            artifact.check_unchanged(stage, root)
 
 
 def _repaired(chosen: list[Stage]) -> list[Stage]:
     """Returns the stages whose artifact can be repaired in part, which have to be chosen."""
-    known = [each for each in STAGES if each.repair]
-    for each in known:
-        if each not in chosen:
-            raise UserError(f"--repair needs the stage {each.name}; add it to --stages")
+    known = [stage for stage in STAGES if stage.repair]
+    for stage in known:
+        if stage not in chosen:
+            raise UserError(f"--repair needs the stage {stage.name}; add it to --stages")
     return known
 
 
-def _repair(this: Stage, run: Experiment) -> None:
+def _repair(stage: Stage, experiment: Experiment) -> None:
     """Removes the damaged parts of an artifact, so that its stage makes them again."""
-    directory, removed = run.workdir.root / this.directory, list[str]()
+    directory, removed = experiment.workdir.root / stage.directory, list[str]()
 
     def remove() -> None:
-        if not (directory / stage.CONFIG).exists():
+        if not (directory / artifact.CONFIG).exists():
             raise UserError(
-                f"--repair: {run.workdir.root} has no synthetic images; leave --repair out"
+                f"--repair: {experiment.workdir.root} has no synthetic images; leave --repair out"
             )
-        begin_stage(this, run)  # which refuses an artifact of another config
-        stage.reopen(this, run.workdir.root)
-        assert this.repair
-        removed.extend(this.repair(run))
+        begin_stage(stage, experiment)  # which refuses an artifact of another config
+        artifact.reopen(stage, experiment.workdir.root)
+        assert stage.repair
+        removed.extend(stage.repair(experiment))
 
     processes.once(remove)
     for name in processes.from_first(removed):  # of a bucket every process has a copy of its own
@@ -104,61 +104,61 @@ def _repair(this: Stage, run: Experiment) -> None:
         processes.say(f"--repair: {name} is made again")
 
 
-def _run_stage(this: Stage, title: str, run: Experiment) -> None:
-    root = run.workdir.root
-    directory = make_directory(root / this.directory)
-    if _is_up_to_date(this, run):
+def _run_stage(stage: Stage, title: str, experiment: Experiment) -> None:
+    root = experiment.workdir.root
+    directory = make_directory(root / stage.directory)
+    if _is_up_to_date(stage, experiment):
         processes.say(f"{title}: done before")
     else:
         processes.say(title)
-        processes.once(lambda: stage.reopen(this, root))  # its mark is not of what is made now
-        noted = fingerprint(directory / stage.CONFIG) if processes.primary() else ""
+        processes.once(lambda: artifact.reopen(stage, root))  # its mark is not of what is made now
+        noted = fingerprint(directory / artifact.CONFIG) if processes.primary() else ""
         made_from = processes.from_first(noted)  # of a bucket the others have no copy yet
-        with _enough_memory(this), checkpoint.of_stage(directory, made_from):
-            this.run(run)
+        with _enough_memory(stage), checkpoint.of_stage(directory, made_from):
+            stage.run(experiment)
         mirror.exchange(directory)
-        processes.once(lambda: stage.finish(this, root))
+        processes.once(lambda: artifact.finish(stage, root))
     # only now: what was saved in between is all there is until the stage is marked as done
     processes.once(lambda: checkpoint.discard(directory / "working"))
 
 
-def _is_up_to_date(this: Stage, run: Experiment) -> bool:
+def _is_up_to_date(stage: Stage, experiment: Experiment) -> bool:
     outdated = False
 
     def begin() -> None:
         nonlocal outdated
-        outdated = begin_stage(this, run)
+        outdated = begin_stage(stage, experiment)
 
     processes.once(begin)
-    return processes.from_first(this.is_done(run.workdir.root) and not outdated)
+    return processes.from_first(stage.is_done(experiment.workdir.root) and not outdated)
 
 
-def _enough_memory(this: Stage) -> AbstractContextManager[None]:
-    return memory.enough(f"stage {this.name}", this.lower_for_memory)
+def _enough_memory(stage: Stage) -> AbstractContextManager[None]:
+    return memory.enough(f"stage {stage.name}", stage.lower_for_memory)
 
 
-def begin_stage(this: Stage, run: Experiment) -> bool:
-    """Notes what a stage's artifact is made from, see `stage.record`."""
-    defaults = schema.flatten(experiment.defaults(run.config))
-    return stage.record(this, run.workdir.root, made_from(this, run), defaults)
+def begin_stage(stage: Stage, experiment: Experiment) -> bool:
+    """Notes what a stage's artifact is made from, see `artifact.record`."""
+    unnoted = schema.flatten(defaults(experiment.config))
+    return artifact.record(stage, experiment.workdir.root, made_from(stage, experiment), unnoted)
 
 
-def made_from(this: Stage, run: Experiment) -> dict[str, Any]:
+def made_from(stage: Stage, experiment: Experiment) -> dict[str, Any]:
     """Finds what a stage's artifact depends on.
 
     Args:
-        this: one of the stages.
-        run: experiment whose artifact it is.
+        stage: one of the stages.
+        experiment: run whose artifact it is.
 
     Returns:
         Fields of the config by dotted path, and fingerprints of the files that they name and of
         the artifacts of earlier stages.
     """
-    config, root = run.config, run.workdir.root
-    earlier = STAGES[: STAGES.index(this)]
-    blocks = [block for each in (*earlier, this) for block in each.blocks]
-    if teacher.STAGE.reads(config) or (this is search.STAGE and this.reads(config)):
+    config, root = experiment.config, experiment.workdir.root
+    earlier = STAGES[: STAGES.index(stage)]
+    blocks = [block for each in (*earlier, stage) for block in each.blocks]
+    if teacher.STAGE.reads(config) or (stage is search.STAGE and stage.reads(config)):
         blocks.append("data")
     fields = schema.flatten({block: config[block] for block in blocks})
     inputs = {each.name: each.fingerprint(root) for each in earlier}
-    return stage.made_from(fields, run.files(), inputs)
+    return artifact.made_from(fields, experiment.files(), inputs)

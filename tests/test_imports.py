@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "students": {"runtime", "data", "interop", "training", "spaces"},
     "report": {"runtime"},
     "stage": {"runtime"},
+    "artifact": {"runtime", "stage"},
     "experiment": {"runtime", "data", "teachers", "spaces", "search", "stage", "schema"},
     "*/stage": {
         *("runtime", "data", "teachers", "spaces", "training"),
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "preflight": {"data", "stage", "experiment"},
     "pipeline": {
         *("runtime", "data", "*/stage"),
-        *("stage", "schema", "experiment", "preflight", "class_order"),
+        *("stage", "artifact", "schema", "experiment", "preflight", "class_order"),
     },
     "plan": {"runtime", "report", "preflight", "experiment", "pipeline"},
     "main": {"runtime", "report", "schema", "pipeline", "plan"},

@@ -16,7 +16,7 @@ import safetensors
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from datafree_nas import pipeline, spaces, stage, teachers
+from datafree_nas import artifact, pipeline, spaces, teachers
 from datafree_nas.data import sources
 from datafree_nas.experiment import resolve
 from datafree_nas.runtime.errors import UserError
@@ -166,8 +166,8 @@ def test_a_latency_table_counts_by_its_content(tmp_path):
         config.search.latency_table = str(tmp_path / name)
         made_from.append(pipeline.made_from(search.STAGE, resolve(config, tmp_path)))
     one, moved, other = made_from
-    assert not stage.differences(one, moved)
-    assert list(stage.differences(one, other)) == ["search.latency_table (content)"]
+    assert not artifact.differences(one, moved)
+    assert list(artifact.differences(one, other)) == ["search.latency_table (content)"]
     assert "search.latency_table" not in pipeline.made_from(
         synthesize.STAGE, resolve(config, tmp_path)
     )

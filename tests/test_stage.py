@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from datafree_nas import pipeline, stage
+from datafree_nas import artifact, pipeline
 from datafree_nas.experiment import resolve
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
@@ -31,8 +31,8 @@ def replace_run(name, run, monkeypatch):
 @pytest.fixture
 def workdir(tmp_path):
     """With files that stand for a run's artifacts, all stages begun one after another."""
-    for name, artifact in ARTIFACTS.items():
-        file = tmp_path / "run" / STAGES[name].directory / artifact
+    for name, result in ARTIFACTS.items():
+        file = tmp_path / "run" / STAGES[name].directory / result
         (tmp_path / "run" / STAGES[name].directory).mkdir(parents=True)
         _begin(name, tmp_path / "run")
         file.parent.mkdir(exist_ok=True)
@@ -142,24 +142,24 @@ def test_a_file_that_changed_after_its_stage_had_finished(name, workdir):
     file.parent.mkdir(exist_ok=True)
     file.write_text("as it was")
     search = STAGES["search"]
-    stage.finish(search, workdir)
-    stage.check_unchanged(search, workdir)
+    artifact.finish(search, workdir)
+    artifact.check_unchanged(search, workdir)
     moved = workdir.rename(workdir.with_name("moved"))
-    stage.check_unchanged(search, moved)
+    artifact.check_unchanged(search, moved)
     (moved / "search" / name).write_text("as it WAS")
     with pytest.raises(UserError, match=rf"search/{name} has changed since the stage search fin"):
-        stage.check_unchanged(search, moved)
+        artifact.check_unchanged(search, moved)
     (moved / "search" / name).unlink()
     if name != "architecture.json":
-        stage.check_unchanged(search, moved)  # the result is still there
+        artifact.check_unchanged(search, moved)  # the result is still there
     else:
         with pytest.raises(UserError, match=r"architecture\.json has changed"):
-            stage.check_unchanged(search, moved)
+            artifact.check_unchanged(search, moved)
 
 
 def test_a_mark_of_an_older_version_has_no_checksums(workdir):
     (workdir / "search" / "done.json").write_text('{"stage": "search"}')
-    stage.check_unchanged(STAGES["search"], workdir)
+    artifact.check_unchanged(STAGES["search"], workdir)
 
 
 def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp_path, monkeypatch):
@@ -177,7 +177,7 @@ def test_what_was_saved_in_between_is_kept_until_the_stage_is_marked_as_done(tmp
 
     replace_run("teacher", train, monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "finish", die)
+        patch.setattr(artifact, "finish", die)
         with pytest.raises(Killed):
             pipeline.run(tiny.get_config(), tmp_path, ["teacher"])
     assert (tmp_path / "teacher" / "working" / "1120").exists()
@@ -197,7 +197,7 @@ def test_a_report_that_is_killed_while_it_is_made_again_is_made_once_more(workdi
         raise KeyboardInterrupt
 
     report = STAGES["report"]
-    stage.finish(report, workdir)
+    artifact.finish(report, workdir)
     (workdir / "search" / "architecture.json").write_text("another one")
     changed = replace_run("report", change, monkeypatch)
     with pytest.raises(KeyboardInterrupt):

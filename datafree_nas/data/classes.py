@@ -119,7 +119,8 @@ def order(folders: Iterable[str], classes: Classes, where: str) -> Order:
     if names != (natural := sorted(names, key=_natural)):
         warnings = (
             "class folders are in alphabetical order, which is not that of the numbers in their "
-            f"names ({_listed(names)}, not {_listed(natural)}); if the teacher has another, {ADVICE}",
+            f"names ({_listed(names)}, not {_listed(natural)}); if the teacher has another, "
+            f"{ADVICE}",
         )
     how = (
         f"alphabetical order, as in torchvision's ImageFolder; if the teacher has another, {ADVICE}"
