@@ -1,4 +1,4 @@
-"""Every mistake ends in one line that says what to mend, and status 2; never in a traceback."""
+"""Every mistake ends in one line that says what to fix, and status 2; never in a traceback."""
 
 import json
 import os
@@ -52,6 +52,19 @@ def _port(checkpoint, out, arch="cifar_resnet8"):
 )
 def test_flags(flags, message):
     assert re.search(message, _main(*flags))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "no stage 'nothing'"),  # settings of the file's space do not count for another one
+        (["--config.search.space.width=0.5"], "no stage 'nothing'"),
+        (["--config.search.space.channels=8"], "channels: proxyless has no such setting"),
+        (["--config.search.space.cells=8"], "cells=8 must be one number a stage"),
+    ],
+)
+def test_another_space_on_the_command_line(flags, message):
+    assert message in _main("--config.search.space.name=proxyless", "--stages=nothing", *flags)
 
 
 def test_an_unknown_stage():

@@ -33,12 +33,12 @@ def parse(argv: list[str], default_config: str = "") -> list[str]:
             file = _file(argv, default_config)
             before = _checked(file, argv) if default_config else None
             rest.extend(flags.FLAGS(argv if before is None else _with_file(argv, file)))
-            if before is not None:
-                _forget_settings_of_another_space(before)
         except flags.Error as error:
             raise UserError(f"{' '.join(str(error).split())} (--help lists the flags)") from None
         except (TypeError, ValueError) as error:
             raise UserError(f"--config: {str(error).strip().splitlines()[-1]}") from None
+        if before is not None:
+            _forget_settings_of_another_space(before)
 
     exit_cleanly(body)
     if not flags.FLAGS["verbosity"].present:
@@ -82,7 +82,7 @@ def _forget_settings_of_another_space(before: Config) -> None:
     chosen: Any = flag.value
     chosen = chosen.search.space
     with chosen.ignore_type():
-        for setting in chosen.keys() - {"name"}:
+        for setting in set(chosen) - {"name"}:
             if f"search.space.{setting}" not in overridden:
                 chosen[setting] = None
 
