@@ -16,7 +16,7 @@ class SmallModel(nn.Module):
         return nn.Dense(self.num_classes, name="fc")(jnp.mean(x, axis=(1, 2)))
 
 
-def build(num_classes):
+def create(num_classes):
     """Of images of 8x8 grey pixels."""
     return Teacher(
         arch="small",

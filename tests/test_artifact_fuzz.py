@@ -16,7 +16,7 @@ from tests import tiny
 
 DIRECTORIES = {stage.name: stage.directory for stage in pipeline.STAGES}
 
-FACTORY = "tests.small_model:build"
+FACTORY = "tests.small_model:create"
 TRIES = 500
 # what is run again, for a file of the folder of this stage
 READERS = {

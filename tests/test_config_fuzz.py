@@ -17,7 +17,7 @@ BLOCKS = {"name": "teacher", "seed": "teacher", "data": "train", **STAGE_OF}
 
 def _tiniest():
     config = tiny.get_config()
-    config.teacher.factory = "tests.small_model:build"
+    config.teacher.factory = "tests.small_model:create"
     config.teacher.train.update(steps=4, log_every=2)
     config.synthesis.update(images=32, rounds=1, resolutions=((1, 2),), log_every=1)
     config.search.space.cells = 1

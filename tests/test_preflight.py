@@ -59,6 +59,8 @@ def test_every_field_has_its_values_and_defaults_are_among_them():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"synthesis.noise": "pinc"}, r"did you mean 'pink'"),
+        ({"synthesis.dtype": "float16"}, r"did you mean 'bfloat16' or 'float32'"),
         ({"synthesis.rounds": 0}, r"synthesis\.rounds=0 must be an integer from 1 to 10000"),
         ({"search.strategy": "dart"}, r"search\.strategy='dart' must be .*; did you mean 'darts'"),
         ({"search.space.name": "nasbench200"}, r"did you mean 'nasbench201'"),

@@ -19,7 +19,7 @@ ARCHIVES = sorted((Path(__file__).parent / "workdirs").glob("*.tar.xz"))
 
 def _config():
     config = tiny.get_config()
-    config.teacher.factory = "tests.small_model:build"
+    config.teacher.factory = "tests.small_model:create"
     config.teacher.train.update(steps=1000, log_every=20)
     config.synthesis.update(images=32, batch_size=32)
     config.search.train.steps = 300

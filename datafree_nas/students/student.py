@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, UInt8
 from datafree_nas import spaces
 from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime import checkpoint, records
-from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import as_path
 from datafree_nas.spaces.space import Architecture, Space
 
@@ -89,8 +89,8 @@ def _space_name(name: str, given: str) -> str:
         return given
     if name not in spaces.names():
         raise UserError(
-            f"its search space {name!r} is unknown; if it is your own, name it: "
-            "space='package.module:Class'"
+            f"its search space {name!r} is unknown{did_you_mean(name, spaces.names())} (if it is "
+            "your own, name it: space='package.module:Class')"
         )
     return name
 

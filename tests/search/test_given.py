@@ -13,8 +13,11 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json, read_jsonl, write_json
 from datafree_nas.search import architecture_file
 from datafree_nas.search import run as search
+from datafree_nas.search import stage as search_stage
 from datafree_nas.search.strategies import given
 from datafree_nas.spaces import latency
+from datafree_nas.students import stage as train_stage
+from datafree_nas.training import programs
 from tests import tiny
 
 SPACE = spaces.create_space(
@@ -126,12 +129,12 @@ def test_an_architecture_that_nobody_would_look_at():
 def test_a_plan_has_no_search_and_the_given_student(monkeypatch):
     config = tiny.get_config()
     config.search = _config("303120")
-    for part in ("_teacher_training", "_synthesis"):
-        monkeypatch.setattr(plan, part, lambda inputs: [])
-    programs = []
-    monkeypatch.setattr(plan, "_training", lambda *program: programs.append(program) or [])
-    assert plan.rows(config) == []
-    ((name, network, *_),) = programs
+    lowered = []
+    monkeypatch.setattr(programs, "of_training", lambda *program: lowered.append(program) or [])
+    experiment = plan.experiment_of(config)
+    assert search_stage.STAGE.programs(experiment) == []
+    assert train_stage.STAGE.programs(experiment) == []
+    ((name, network, *_),) = lowered
     assert (name, network.architecture) == ("student", (3, 0, 3, 1, 2, 0))
 
 

@@ -90,7 +90,7 @@ def _generations(config, count):
     seen, born = jnp.zeros((8, len(SPACE.choices)), jnp.int32), jnp.zeros(8, jnp.int32)
     measured = dict.fromkeys(scoring.MEASURES, scores)
     state = spos.SposState(train, seen, measured, born, none, none, none)
-    advance = spos._make_evolution(SPACE, lambda *_: dict.fromkeys(measured, 0.5), config)
+    advance = spos._make_evolution(SPACE, lambda *_: dict.fromkeys(measured, 0.5), config, True)
     images = TrainData(jnp.zeros((1, 8, 8, 1), jnp.uint8), jnp.zeros(1, jnp.int32))
     data = SearchData(images, images, jnp.zeros((1, 10)))
     for _ in range(count):

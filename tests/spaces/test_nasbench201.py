@@ -173,5 +173,5 @@ def test_graph():
 def test_it_is_a_space():
     assert isinstance(SPACE, spaces.Space)
     assert (SPACE.name, SPACE.positions, SPACE.ops) == ("nasbench201", 6, OPS)
-    with pytest.raises(UserError, match="'nasbench' is unknown; did you mean 'nasbench201'"):
+    with pytest.raises(UserError, match="no search space 'nasbench'; did you mean 'nasbench201'"):
         spaces.create_space("nasbench")

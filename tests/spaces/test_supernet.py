@@ -1,5 +1,7 @@
 """The NAS-Bench-201 supernet: every way of choosing a path is the same network."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -68,7 +70,10 @@ def test_all_gates_share_one_program(variables, by_index, by_weights):
 @pytest.fixture(scope="module")
 def edge(random_variables):
     """Loss and gradients of one edge, by weights and by index in both lowerings."""
-    module, x = ops.Mixed(OPS, _candidate, 0), jax.random.normal(jax.random.key(2), (3, 4, 4, 2))
+    module, x = (
+        ops.Mixed(OPS, partial(_candidate, in_supernet=True), 0),
+        jax.random.normal(jax.random.key(2), (3, 4, 4, 2)),
+    )
     variables = random_variables(module, x, jnp.zeros((), jnp.int32), train=True)
 
     def loss(params, gate, x):

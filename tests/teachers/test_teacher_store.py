@@ -160,10 +160,13 @@ def test_it_is_ported_like_the_others(own, random_variables, tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("own_package.modell:create", "no teacher at 'own_package.modell:create' .*No module"),
-        ("own_package.model:make", "no teacher at .* has no attribute 'make'"),
+        (
+            "own_package.modell:create",
+            "no teacher architecture at 'own_package.modell:create' .*No module",
+        ),
+        ("own_package.model:make", "no teacher architecture at .* has no attribute 'make'"),
         ("own_package.model:wrong", "returned a Mine; it has to return a datafree_nas.teachers"),
-        (":create", "no teacher at ':create'"),
+        (":create", "no teacher architecture at ':create'"),
     ],
 )
 def test_a_place_where_no_teacher_is(place, message, own):

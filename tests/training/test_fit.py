@@ -85,7 +85,7 @@ def test_calibration_is_the_average_over_batches(tmp_path):
         jax.tree.leaves(plain["params"]), jax.tree.leaves(found["params"]), strict=True
     ):
         np.testing.assert_array_equal(one, other)
-    x = PREPROCESS(jnp.asarray(PIXELS)).reshape(40, -1)
+    x = LABELLER.preprocessing(jnp.asarray(PIXELS)).reshape(40, -1)
     stats = found["batch_stats"]["BatchNorm_0"]
     # the mean over batches of 20 drawn with replacement: that of all, and 19/20 of their variance
     np.testing.assert_allclose(stats["mean"], x.mean(0), atol=0.04)
