@@ -95,6 +95,32 @@ def test_rooms_import_one_way(file):
     assert not _top(_imported(file)) & outside
 
 
+def _imported_at_once(file: Path) -> set[str]:
+    """The modules of the package that are imported when a file is, not later in a function."""
+    modules = {_dotted(each) for each in FILES}
+    found: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {
+                name if (name := f"{node.module}.{alias.name}") in modules else str(node.module)
+                for alias in node.names
+            }
+    return found & modules
+
+
+def _dotted(file: Path) -> str:
+    return ".".join((PACKAGE, *_parts(file))).removesuffix(".__init__")
+
+
+def test_no_modules_import_each_other():
+    waiting = {_dotted(file): _imported_at_once(file) for file in FILES}
+    while ready := {name for name, needed in waiting.items() if not needed & waiting.keys()}:
+        waiting = {name: needed for name, needed in waiting.items() if name not in ready}
+    assert not waiting, "each of these imports another one of them"
+
+
 @pytest.mark.parametrize("file", [f for f in FILES if _room(_parts(f)) == "report"], ids=_name)
 def test_report_reads_files_and_runs_nothing(file):
     rooms = ("errors", "files", "records", "terminal", "workdir")

@@ -45,7 +45,7 @@ class Plugins(Generic[T]):
 
     Attributes:
         what: the kind in words, such as "search space".
-        package: package whose modules are looked through.
+        package: dotted name of the package whose modules are looked through.
         group: name of the group of entry points by which other installed packages bring things of
             this kind.
         of_module: returns the things that a module of `package` brings, by name.
@@ -53,7 +53,7 @@ class Plugins(Generic[T]):
     """
 
     what: str
-    package: ModuleType
+    package: str
     group: str
     of_module: Callable[[ModuleType], Mapping[str, T]]
     fits: Callable[[Any], bool]
@@ -61,8 +61,8 @@ class Plugins(Generic[T]):
     @cached_property
     def _built_in(self) -> dict[str, T]:
         found: dict[str, T] = {}
-        for file in pkgutil.iter_modules(self.package.__path__):
-            module = importlib.import_module(f"{self.package.__name__}.{file.name}")
+        for file in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+            module = importlib.import_module(f"{self.package}.{file.name}")
             found.update(self.of_module(module))
         return found
 

@@ -6,7 +6,6 @@ from typing import Any, TypeGuard
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.plugins import Plugins
 from datafree_nas.runtime.values import Values
-from datafree_nas.search import strategies
 from datafree_nas.search.strategy import StrategyBuilder
 
 
@@ -19,7 +18,11 @@ def _of_module(module: ModuleType) -> dict[str, StrategyBuilder]:
 
 
 _PLUGINS: Plugins[StrategyBuilder] = Plugins(
-    "search strategy", strategies, "datafree_nas.strategies", _of_module, _is_builder
+    "search strategy",
+    "datafree_nas.search.strategies",
+    "datafree_nas.strategies",
+    _of_module,
+    _is_builder,
 )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, TypeGuard
 
-from datafree_nas import spaces
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.plugins import Plugins
 from datafree_nas.runtime.values import Values
@@ -26,7 +25,7 @@ def _of_module(module: ModuleType) -> dict[str, type[Space]]:
 
 
 _PLUGINS: Plugins[type[Space]] = Plugins(
-    "search space", spaces, "datafree_nas.spaces", _of_module, _is_space
+    "search space", "datafree_nas.spaces", "datafree_nas.spaces", _of_module, _is_space
 )
 
 

@@ -7,7 +7,6 @@ from types import ModuleType
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.plugins import Plugins
-from datafree_nas.teachers import architectures
 from datafree_nas.teachers.teacher import Teacher
 
 # from the number of classes, 0 for the published one, to a teacher
@@ -19,7 +18,11 @@ def _of_module(module: ModuleType) -> dict[str, Build]:
 
 
 _PLUGINS: Plugins[Build] = Plugins(
-    "teacher architecture", architectures, "datafree_nas.teachers", _of_module, callable
+    "teacher architecture",
+    "datafree_nas.teachers.architectures",
+    "datafree_nas.teachers",
+    _of_module,
+    callable,
 )
 
 
