@@ -76,6 +76,7 @@ def test_every_field_has_its_values_and_defaults_are_among_them():
         ({"search.train.color_jitter": (0.1, 0.1, 0.1, 0.1)}, r"color_jitter=.* of search\.train"),
         ({"search.pool": 2}, r"search\.pool=2 makes images smaller"),
         ({"search.pool": 3, "search.train.labels": "stored"}, r"search\.pool=3 does not divide"),
+        ({"data.memory_gb": 0.0}, r"memory_gb=0 has room for no image, .* search .*; raise it"),
         ({"search.held_out": 1e-9}, r"held_out=1e-09 of 128 images leaves nothing"),
         ({"search.evolution.max_macs": 10}, r"max_macs=10: the smallest network .* has \d+; raise"),
         ({"search.spos.sampling": "binned"}, r"spos\.bins=\(\) must be"),

@@ -50,7 +50,14 @@ def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
     count = synthesis.images * synthesis.rounds
     if block.data == "real" and images and "train" in images["splits"]:
         count = images["splits"]["train"]["images"]
-    check_images(count, teacher.image_size, block)
+    memory_gb = experiment.config.data.memory_gb
+    at_hand = int(min(count, fitting(teacher.image_size, memory_gb)))
+    if not at_hand:
+        raise UserError(
+            f"config.data.memory_gb={memory_gb:g} has room for no image, but a search keeps its "
+            "images on the devices; raise it"
+        )
+    check_images(at_hand, teacher.image_size, block)
     with mesh.for_batches(block.train.batch_size, teacher.image_size):
         labeller = experiment.labeller_shapes
         registry.find(block.strategy).build(space.regularized(block.train), labeller, block)
