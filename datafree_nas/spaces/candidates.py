@@ -1,6 +1,7 @@
 """Lists every op in the supernet of a space without running it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
@@ -20,13 +21,16 @@ class Candidate(NamedTuple):
         position: index of the position in the space; where cells are repeated, one position has
             many places.
         op: index of the op in `Space.ops`.
-        module: layer of the op, called as `module(x, train)`; equal modules compute the same.
+        module: layer of the op in the supernet, called as `module(x, train)`; equal modules compute
+            the same.
+        alone: layer of the op in a network.
         shape: shape `(h, w, c)` of `x`.
     """
 
     position: int
     op: int
     module: nn.Module
+    alone: nn.Module
     shape: tuple[int, ...]
 
 
@@ -48,7 +52,13 @@ def collect(space: "Space") -> list[Candidate]:
     with nn.intercept_methods(remember):
         jax.eval_shape(space.network_supernet().init, key, image, gates)
     return [
-        Candidate(mixed.position, space.ops.index(op), mixed.build(op, False), shape)
+        Candidate(
+            mixed.position,
+            space.ops.index(op),
+            mixed.build(op, False),
+            partial(mixed.build, in_supernet=False)(op, False),
+            shape,
+        )
         for mixed, shape in places
         for op in mixed.ops
     ]

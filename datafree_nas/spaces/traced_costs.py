@@ -1,7 +1,7 @@
 """Costs of a space's networks, read from its traced modules: the default of a new space.
 
-For the spaces of this package it counts the same MACs as their closed forms, but takes 3 to 13
-seconds at published sizes, so they keep these.
+For the spaces of this package it counts exactly what their closed forms say, but takes seconds at
+published sizes, so they keep these.
 """
 
 from functools import lru_cache
@@ -34,15 +34,14 @@ def traced_costs(space: "Space") -> tuple[Cost, Cost]:
         Cost in multiply-accumulates of one image, and cost in trainable weights.
 
     Raises:
-        UserError: the costs of random networks are not sums over their positions; an op of the
-            supernet has other layers than the same op of a network.
+        UserError: the costs of random networks are not sums over their positions.
     """
     table = np.zeros((2, *space.has.shape), np.int64)
     known: dict[Any, tuple[int, int]] = {}
     for candidate in collect(space):
-        key = (candidate.module, candidate.shape)
+        key = (candidate.alone, candidate.shape)
         if key not in known:
-            known[key] = _count(candidate.module, candidate.shape, train=False)
+            known[key] = _count(candidate.alone, candidate.shape, train=False)
         table[:, candidate.position, candidate.op] += known[key]
     fixed = {_fixed(space, table, seed) for seed in range(_CHECKED)}
     if len(fixed) > 1:
