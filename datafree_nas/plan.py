@@ -22,7 +22,7 @@ from datafree_nas import preflight
 from datafree_nas.experiment import Experiment, resolve
 from datafree_nas.pipeline import STAGES
 from datafree_nas.report.text import quantity
-from datafree_nas.runtime import costs, lowering, processes
+from datafree_nas.runtime import backend, costs, lowering, processes
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
 from datafree_nas.runtime.programs import Program
@@ -32,6 +32,8 @@ JsonObject = dict[str, Any]
 _MEMORY = ("arguments", "temporaries", "total")
 _WIDTH = 100  # of the table, where there is no terminal
 
+# of XLA:CPU: machine code that is not optimized has the same memory, and is compiled sooner
+_QUICKLY = {"xla_backend_optimization_level": 0}
 # Bytes on disk beside pixels and logits, by which those of random images stay under the bound
 _SHARD_BYTES = 2 << 16  # ArrayRecord writes blocks of 64 kB, and a last one
 _IMAGE_BYTES = 700  # of PNG, of `tf.train.Example` with its names, of ArrayRecord
@@ -122,7 +124,8 @@ def _row(program: Program) -> JsonObject:
     a GPU, most of them are in calls of libraries, which XLA does not count. The body of a scan
     counts once, and of a switch the costliest branch.
     """
-    compiled = program.lowered.compile()
+    options = _QUICKLY if backend.on_cpu() else None
+    compiled = program.lowered.compile(options)
     memory, stated = compiled.memory_analysis(), program.lowered.cost_analysis()
     assert memory is not None
     # XLA leaves out what a step does not read, such as the held-out images of SPOS
