@@ -33,7 +33,7 @@ _MEMORY = ("arguments", "temporaries", "total")
 _WIDTH = 100  # of the table, where there is no terminal
 
 # of XLA:CPU: machine code that is not optimized has the same memory, and is compiled sooner
-_QUICKLY = {"xla_backend_optimization_level": 0}
+_QUICKLY: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 # Bytes on disk beside pixels and logits, by which those of random images stay under the bound
 _SHARD_BYTES = 2 << 16  # ArrayRecord writes blocks of 64 kB, and a last one
 _IMAGE_BYTES = 700  # of PNG, of `tf.train.Example` with its names, of ArrayRecord
