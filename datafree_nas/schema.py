@@ -73,10 +73,16 @@ def check(config: ConfigDict) -> None:
             first such field, its value, and what is possible.
     """
     found = flatten(config)
-    known = FIELDS | _of_other_strategy(found)
-    settings = {key for key in found if key.startswith("search.space.")} - {"search.space.name"}
     for field in sorted(FIELDS.keys() - found.keys()):
         raise UserError(f"the config has no field config.{field}; start from configs/common.py")
+    own, needed = _of_strategy(found["search.strategy"])
+    for field in sorted(needed - found.keys()):
+        raise UserError(
+            f"the config has no field config.{field}, which its strategy needs and has no default "
+            "for; set it in the config's file"
+        )
+    known = FIELDS | own
+    settings = {key for key in found if key.startswith("search.space.")} - {"search.space.name"}
     for field in sorted(found.keys() - known.keys() - settings):
         raise UserError(
             f"the config has a field config.{field}, which nothing reads; remove it, or see docs/"
@@ -89,13 +95,13 @@ def check(config: ConfigDict) -> None:
     )
 
 
-def _of_other_strategy(found: dict[str, Any]) -> dict[str, Values]:
-    """Returns the fields of the chosen strategy, if another package brings it."""
-    name = found.get("search.strategy")
+def _of_strategy(name: Any) -> tuple[dict[str, Values], set[str]]:
+    """Returns the values of the fields of a strategy, and the fields that have no default."""
     if not FIELDS["search.strategy"].holds(name):
-        return {}  # which is told of with the other values
-    builder = strategies.find(str(name))
-    return _below(f"search.{builder.name}", builder.fields)
+        return {}, set()  # the value itself is reported with the other values
+    builder = strategies.find(name)
+    fields = _below(f"search.{builder.name}", builder.fields)
+    return fields, fields.keys() - {f"search.{builder.name}.{field}" for field in builder.defaults}
 
 
 def _problems(found: dict[str, Any], known: dict[str, Values]) -> Iterator[str]:

@@ -59,13 +59,19 @@ def test_all_stages_run_with_them(package, tmp_path):
     assert loaded.space == space
 
 
-def test_defaults_and_checks_come_with_the_file(package, tmp_path):
+def test_defaults_and_checks_come_with_the_file(package, monkeypatch):
     config = _config()
     assert resolve(config).config.search.hill_climbing.tries == 20
     with config.search.unlocked():
         config.search.hill_climbing = {"tries": 0}
     with pytest.raises(UserError, match=r"hill_climbing\.tries=0 must be an integer from 1"):
         resolve(config)
+    builder = importlib.import_module("my_package.hill_climbing").STRATEGY
+    monkeypatch.setattr("my_package.hill_climbing.STRATEGY", builder._replace(defaults={}))
+    with pytest.raises(
+        UserError, match=r"no field config\.search\.hill_climbing\.tries, which its"
+    ):
+        resolve(_config())
     config = _config()
     config.search.space.layers = 0
     with pytest.raises(UserError, match=r"space\.layers=0 must be an integer from 1"):
