@@ -55,10 +55,11 @@ class Experiment:
     @cached_property
     def space(self) -> Space:
         """The search space, for the images and classes of the teacher."""
-        chosen = dict(self.config.search.space)
-        name = chosen.pop("name")
-        num_classes, image_size = self.teacher.num_classes, self.teacher.image_size
-        return spaces.create_space(name, num_classes=num_classes, image_size=image_size, **chosen)
+        return spaces.create_space(
+            **self.config.search.space,
+            num_classes=self.teacher.num_classes,
+            image_size=self.teacher.image_size,
+        )
 
     def load_teacher(self) -> tuple[Teacher, Any]:
         """Reads the teacher of the workdir, with its variables."""

@@ -45,6 +45,7 @@ class Plugins(Generic[T]):
 
     Attributes:
         what: the kind in words, such as "search space".
+        field: field of the config that names one, for messages; empty where there is none.
         package: dotted name of the package whose modules are looked through.
         group: name of the group of entry points by which other installed packages bring things of
             this kind.
@@ -53,6 +54,7 @@ class Plugins(Generic[T]):
     """
 
     what: str
+    field: str
     package: str
     group: str
     of_module: Callable[[ModuleType], Mapping[str, T]]
@@ -88,6 +90,13 @@ class Plugins(Generic[T]):
             UserError: there is none (near names are suggested), it cannot be imported, or it is of
                 another kind.
         """
+        try:
+            return self._find(name)
+        except UserError as error:
+            where = f"{self.field}={name!r}: " if self.field else ""
+            raise UserError(f"{where}{error}") from None
+
+    def _find(self, name: str) -> T:
         if name in self._built_in:
             return self._built_in[name]
         if name in self._installed:

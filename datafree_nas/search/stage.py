@@ -16,7 +16,7 @@ from datafree_nas.runtime.repeat import Repeated
 from datafree_nas.search import architecture_file, hardware, registry
 from datafree_nas.search.run import check_images, search
 from datafree_nas.search.strategies import given
-from datafree_nas.search.strategy import SearchData
+from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.stage import Stage
 from datafree_nas.synthesis import store as synthetic_store
 from datafree_nas.training import programs, recipe
@@ -59,8 +59,14 @@ def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
         )
     check_images(at_hand, teacher.image_size, block)
     with mesh.for_batches(block.train.batch_size, teacher.image_size):
-        labeller = experiment.labeller_shapes
-        registry.find(block.strategy).build(space.regularized(block.train), labeller, block)
+        _strategy(experiment)
+
+
+def _strategy(experiment: Experiment) -> Strategy:
+    """Builds the strategy for shapes."""
+    block = experiment.config.search
+    space = experiment.space.regularized(block.train)
+    return registry.find(block.strategy).build(space, experiment.labeller_shapes, block)
 
 
 def _run(experiment: Experiment) -> None:
@@ -94,7 +100,7 @@ def _at_hand(images: Images, config: ConfigDict) -> ImageSet:
 
 
 def _programs(experiment: Experiment) -> list[Program]:
-    config, teacher, space = experiment.config, experiment.teacher, experiment.space
+    config, teacher = experiment.config, experiment.teacher
     block, labeller, size = config.search, experiment.labeller_shapes, teacher.image_size
     synthetic = config.synthesis.images * config.synthesis.rounds
     total = int(min(synthetic, fitting(size, config.data.memory_gb)))
@@ -108,9 +114,7 @@ def _programs(experiment: Experiment) -> list[Program]:
         )
 
     with mesh.for_batches(block.train.batch_size, size):
-        strategy = registry.find(block.strategy).build(
-            space.regularized(block.train), labeller, block
-        )
+        strategy = _strategy(experiment)
         logits = abstract(held_out, teacher.num_classes)
         data = SearchData(images(total - held_out), images(held_out), logits)
         state = on_all(strategy.init(jax.random.key(0)))

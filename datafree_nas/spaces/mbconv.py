@@ -1,7 +1,7 @@
 """The inverted residual block (Sandler et al. 2018), of which several spaces search the form."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -105,13 +105,3 @@ def params(place: BlockSpec, expansion: int, kernel: int) -> int:
 def smaller(size: tuple[int, int], stride: int) -> tuple[int, int]:
     """Returns the size of an image after a convolution that pads by half its kernel."""
     return -(-size[0] // stride), -(-size[1] // stride)
-
-
-def chain(chosen: Sequence[str]) -> dict[str, Any]:
-    """Builds the `Space.graph` of a chain of blocks.
-
-    Args:
-        chosen: name of the op of each block, in order.
-    """
-    nodes = ["input", *(f"node {i}" for i in range(1, len(chosen))), "output"]
-    return {"nodes": nodes, "edges": [[i, i + 1, op] for i, op in enumerate(chosen)]}

@@ -192,7 +192,6 @@ class NasBench201(Space):
         "cells": integer(1, 1000),
     }
     positions = len(EDGES)
-    choices = (len(OPS),) * len(EDGES)
 
     def __post_init__(self) -> None:
         """Refuses images that cannot be halved twice."""

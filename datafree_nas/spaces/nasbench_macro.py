@@ -143,7 +143,6 @@ class NasBenchMacro(Space):
     ops = OPS
     settings: ClassVar[dict[str, Values]] = {"channels": integer(1, 4096)}
     positions = sum(STAGES)
-    choices = (len(OPS),) * sum(STAGES)
 
     def supernet(self) -> Network:
         """Implements `Space.supernet`."""
@@ -218,7 +217,3 @@ class NasBenchMacro(Space):
         found = re.fullmatch(r"layer(\d)\.(.+)", module)
         assert found, module
         return f"features.{found[1]}.{_TORCH_LAYERS[found[2]]}"
-
-    def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """Implements `Space.graph`."""
-        return mbconv.chain([OPS[op] for op in architecture])

@@ -291,7 +291,3 @@ class Proxyless(Space):
         found = re.fullmatch(r"block(\d+)\.(.+)", module)
         assert found, module
         return f"blocks.{found[1]}.mobile_inverted_conv.{_TORCH_LAYERS[found[2]]}"
-
-    def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """Implements `Space.graph`."""
-        return mbconv.chain([OPS[op] for op in architecture])

@@ -8,7 +8,6 @@ from typing import Any, TypeGuard
 
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.plugins import Plugins
-from datafree_nas.runtime.values import Values
 from datafree_nas.spaces.space import Space
 
 _OF_THE_TEACHER = ("num_classes", "image_size")
@@ -25,33 +24,17 @@ def _of_module(module: ModuleType) -> dict[str, type[Space]]:
 
 
 _PLUGINS: Plugins[type[Space]] = Plugins(
-    "search space", "datafree_nas.spaces", "datafree_nas.spaces", _of_module, _is_space
+    "search space",
+    "config.search.space.name",
+    "datafree_nas.spaces",
+    "datafree_nas.spaces",
+    _of_module,
+    _is_space,
 )
 
 
-def names() -> list[str]:
-    """Returns the names of all spaces."""
-    return _PLUGINS.names()
-
-
-def values() -> Values:
-    """Describes the values of `config.search.space.name`."""
-    return _PLUGINS.values()
-
-
-def find(name: str) -> type[Space]:
-    """Returns the class of a space.
-
-    Args:
-        name: name of the space, or `package.module:Class` of a space of your own.
-
-    Raises:
-        UserError: there is no such space.
-    """
-    try:
-        return _PLUGINS.find(name)
-    except UserError as error:
-        raise UserError(f"config.search.space.name={name!r}: {error}") from None
+# find("darts") is the class of a space; find("package.module:Class") that of a space of your own
+names, values, find = _PLUGINS.names, _PLUGINS.values, _PLUGINS.find
 
 
 def create_space(name: str, **settings: Any) -> Space:

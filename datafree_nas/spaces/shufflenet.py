@@ -255,11 +255,6 @@ class ShuffleNet(Space):
         """Number of blocks."""
         return sum(self.repeats)
 
-    @property
-    def choices(self) -> tuple[int, ...]:
-        """Number of candidates of each block."""
-        return (len(OPS),) * self.positions
-
     def supernet(self) -> Network:
         """Implements `Space.supernet`."""
         return self._network(None)
@@ -329,9 +324,3 @@ class ShuffleNet(Space):
         found = re.fullmatch(r"block(\d+)\.(main|proj)(\d+)(\.norm)?", module)
         assert found, module
         return f"features.{found[1]}.branch_{found[2]}.{found[3]}"
-
-    def graph(self, architecture: Architecture) -> dict[str, Any]:
-        """Implements `Space.graph`; a node is the output of a block."""
-        between = [f"node {i}" for i in range(1, self.positions)]
-        edges = [[i, i + 1, OPS[op]] for i, op in enumerate(architecture)]
-        return {"nodes": ["input", *between, "output"], "edges": edges}

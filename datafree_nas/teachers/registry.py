@@ -19,6 +19,7 @@ def _of_module(module: ModuleType) -> dict[str, Build]:
 
 _PLUGINS: Plugins[Build] = Plugins(
     "teacher architecture",
+    "",
     "datafree_nas.teachers.architectures",
     "datafree_nas.teachers",
     _of_module,

@@ -80,7 +80,7 @@ def check(recipe: Config, place: str, image_size: tuple[int, int, int]) -> None:
     Raises:
         UserError: they do not fit; the message names field, value and remedy.
     """
-    check_schedule(recipe, place)
+    _check_schedule(recipe, place)
     augment.check(recipe, image_size[2], place)
     with mesh.for_batches(recipe.batch_size, image_size):
         mesh.check_divisible(recipe.batch_size, f"config.{place}.batch_size")
@@ -119,7 +119,7 @@ def check_unused(recipe: Config, place: str, names: Iterable[str]) -> None:
             raise UserError(f"config.{place}.{name} is for students alone; set it to 0")
 
 
-def check_schedule(recipe: Config, place: str) -> None:
+def _check_schedule(recipe: Config, place: str) -> None:
     """Checks the fields of a schedule that have to fit together.
 
     Args:

@@ -25,6 +25,7 @@ def numbers(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     yield Plugins(
         "number",
+        "config.number",
         package.name,
         GROUP,
         lambda module: {n.lower(): v for n, v in vars(module).items() if isinstance(v, int)},
@@ -48,7 +49,7 @@ def test_an_entry_point_and_a_path(numbers):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tree", "no number 'tree'; did you mean 'three'"),
+        ("tree", "config.number='tree': no number 'tree'; did you mean 'three'"),
         ("numbers_of_a_test.four:FOUR", "no number at 'numbers_of_a_test.four:FOUR' .No module"),
         ("numbers_of_a_test.one:TEN", "no number at .* has no attribute 'TEN'"),
         ("numbers_of_a_test.three:NAME", "is a str and no number"),
