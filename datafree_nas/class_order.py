@@ -41,7 +41,7 @@ def check_images(experiment: Experiment, images: dict[str, Any]) -> None:
         images: description of the natural images, from `sources.inspect`.
 
     Raises:
-        UserError: see `check`.
+        UserError: another order of the classes fits the predictions far better.
     """
     config = experiment.config
     if not config.teacher.checkpoint or config.data.classes or "test" not in images["splits"]:

@@ -26,14 +26,20 @@ _DEFAULT = Path(__file__).parents[1] / "configs" / "digits_spos.py"
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="an experiment, FILE.py[:arg]; default: configs/digits_spos.py"
 )
-_WORKDIR = flags.DEFINE_string("workdir", "", "for all artifacts; default: runs/<config's name>")
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", "", "HOST:PORT of process 0, if a run has several that find no cluster"
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "folder of all artifacts; default: runs/<config's name>"
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many they are", lower_bound=1)
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is", lower_bound=0)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of process 0, if there are several and no cluster is found"
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "number of processes in the run", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "number of this process, from 0", lower_bound=0
+)
 _START_TIMEOUT = flags.DEFINE_integer(
-    "start_timeout", 300, "seconds that they wait for each other at the start", lower_bound=1
+    "start_timeout", 300, "seconds that processes wait for each other at the start", lower_bound=1
 )
 _STAGES = flags.DEFINE_string("stages", "", "e.g. synthesize,search; default: all five")
 _REPAIR = flags.DEFINE_bool(
@@ -41,12 +47,15 @@ _REPAIR = flags.DEFINE_bool(
 )
 _PLAN = flags.DEFINE_bool("plan", False, "run nothing; print memory, FLOPs, disk and hours")
 _PLAN_DEVICES = flags.DEFINE_integer(
-    "plan_devices", None, "for so many devices, virtual ones if need be", lower_bound=1
+    "plan_devices",
+    None,
+    "number of devices to plan for; virtual ones if the machine has fewer",
+    lower_bound=1,
 )
 _PLAN_RATE = flags.DEFINE_float(
     "plan_rate", 0.0, "image-iterations a second of the whole machine", lower_bound=0.0
 )
-_PLAN_JSON = flags.DEFINE_string("plan_json", "", "a file for the plan")
+_PLAN_JSON = flags.DEFINE_string("plan_json", "", "file that gets the plan as JSON")
 
 
 def _run() -> None:

@@ -56,6 +56,8 @@ def problems(source: str) -> list[str]:
         is_verb = re.fullmatch(r"[A-Z][a-z-]+s", first) and first not in NO_VERBS
         if isinstance(node, ast.FunctionDef) and not _is_property(node) and not is_verb:
             found.append(f"{where}: the first line begins with {first!r}, which is no verb")
+        if re.search(r"^    \w+: see ", text, re.MULTILINE):
+            found.append(f"{where}: an error is explained elsewhere")
         for name, entry in _entries(text):
             words = entry.split()
             if words[0].lower().strip(",;:") in NO_NOUNS:

@@ -28,7 +28,6 @@ FIELDS: dict[str, Values] = {
     "train_split": name(),
     "test_split": name(),
 }
-FILE = "data.json"  # file in the workdir with the result of `inspect`
 DIGITS_TRAIN = 1297  # of 1797 images; the other 500 are held out for testing
 SHOWN = 20  # classes that a line lists
 # The brightest pixel of a photograph is rarely this dark (of 255). 14-bit pixels stored as 16 bits

@@ -10,7 +10,7 @@ import numpy as np
 from datafree_nas.runtime import records
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.records import Record
-from datafree_nas.runtime.workdir import Workdir
+from datafree_nas.runtime.workdir import RESULT, Workdir
 
 JsonObject = dict[str, Any]
 JsonList = list[JsonObject]
@@ -62,7 +62,7 @@ def read(workdir: Path) -> Artifacts:
             students have another architecture than the one that was found.
     """
     paths = Workdir(workdir)
-    files = sorted(paths.students.glob("*/result.json"))
+    files = sorted(paths.students.glob(f"*/{RESULT}"))
     found = {file.parent.name: records.read(file, records.RESULT) for file in files}
     results = dict(sorted(found.items(), key=lambda item: item[1]["order"]))
     architecture = _found(paths.architecture)

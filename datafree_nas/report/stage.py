@@ -3,6 +3,7 @@
 from datafree_nas.experiment import Experiment
 from datafree_nas.report import build
 from datafree_nas.runtime import processes
+from datafree_nas.runtime.workdir import REPORT, SUMMARY
 from datafree_nas.search import architecture_file
 from datafree_nas.stage import DONE, Stage
 
@@ -16,9 +17,9 @@ def _run(experiment: Experiment) -> None:
 
 STAGE = Stage(
     name="report",
-    directory="report",
+    directory=REPORT,
     blocks=(),
-    results=("summary.json",),
+    results=(SUMMARY,),
     run=_run,
     rebuilt=True,
 )

@@ -169,7 +169,7 @@ def held(remote: epath.Path) -> Iterator[Lease]:
     """Holds the lease of a folder in a bucket in this block, so that no other run works there.
 
     Raises:
-        UserError: see `Lease.acquire`.
+        UserError: another run is at work, or the bucket cannot be written.
     """
     lease = Lease(remote, processes.from_first(uuid.uuid4().hex))
     processes.once(lease.acquire)

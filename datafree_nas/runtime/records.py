@@ -217,7 +217,7 @@ def check(found: Any, record: Record, place: str, advice: str) -> dict[str, Any]
         The same value, which is an object.
 
     Raises:
-        UserError: see `read`.
+        UserError: it is no object, or a field is missing or has a value that it may not have.
     """
     if not isinstance(found, dict):
         raise UserError(f"{place} holds a {type(found).__name__}, not an object; {advice}")

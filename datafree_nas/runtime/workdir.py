@@ -3,6 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# folders of the stages
+TEACHER, SYNTHETIC, SEARCH, STUDENTS = "teacher", "synthetic", "search", "student"
+REPORT = "report"
+# files and folders in them
+CARD, ARCHITECTURE, RESULT = "teacher.json", "architecture.json", "result.json"
+GRID, ROUNDS, UNITS = "grid.png", "rounds.json", "units"
+HISTORY, PROBABILITIES = "history.jsonl", "probabilities.json"
+PAGE, SUMMARY = "report.html", "summary.json"
+
 
 @dataclass(frozen=True)
 class Workdir:
@@ -22,69 +31,69 @@ class Workdir:
     @property
     def teacher(self) -> Path:
         """Folder of the teacher stage."""
-        return self.root / "teacher"
+        return self.root / TEACHER
 
     @property
     def card(self) -> Path:
         """Card of the teacher."""
-        return self.teacher / "teacher.json"
+        return self.teacher / CARD
 
     @property
     def synthetic(self) -> Path:
         """Folder of the synthetic images, a data set of TFDS."""
-        return self.root / "synthetic"
+        return self.root / SYNTHETIC
 
     @property
     def grid(self) -> Path:
         """Picture of some synthetic images."""
-        return self.synthetic / "grid.png"
+        return self.synthetic / GRID
 
     @property
     def rounds(self) -> Path:
         """Measurements of each round of synthesis."""
-        return self.synthetic / "rounds.json"
+        return self.synthetic / ROUNDS
 
     @property
     def units(self) -> Path:
         """Folder of the loss curves of all work units."""
-        return self.synthetic / "units"
+        return self.synthetic / UNITS
 
     @property
     def search(self) -> Path:
         """Folder of the search stage."""
-        return self.root / "search"
+        return self.root / SEARCH
 
     @property
     def architecture(self) -> Path:
         """Architecture that the search found."""
-        return self.search / "architecture.json"
+        return self.search / ARCHITECTURE
 
     @property
     def history(self) -> Path:
         """Architectures that the search scored, one a line."""
-        return self.search / "history.jsonl"
+        return self.search / HISTORY
 
     @property
     def probabilities(self) -> Path:
         """Probabilities of all ops over the search."""
-        return self.search / "probabilities.json"
+        return self.search / PROBABILITIES
 
     @property
     def students(self) -> Path:
         """Folder of the train stage, with a folder for each trained network."""
-        return self.root / "student"
+        return self.root / STUDENTS
 
     @property
     def report(self) -> Path:
         """Folder of the report stage."""
-        return self.root / "report"
+        return self.root / REPORT
 
     @property
     def page(self) -> Path:
         """Report for people."""
-        return self.report / "report.html"
+        return self.report / PAGE
 
     @property
     def summary(self) -> Path:
         """Report for programs."""
-        return self.report / "summary.json"
+        return self.report / SUMMARY

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from datafree_nas.runtime import workdir
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json
 from datafree_nas.spaces import notation
 from datafree_nas.spaces.space import Architecture, Space
 
-FILE = "architecture.json"
+FILE = workdir.ARCHITECTURE
 
 
 def load(path: Path, space: Space) -> Architecture:
@@ -35,7 +36,8 @@ def of_run(directory: Path, space: Space) -> Architecture:
         space: search space of the run.
 
     Raises:
-        UserError: see `load`; or MACs and weights in the file are not those of its architecture,
+        UserError: the file is missing, damaged or of another space; or MACs and weights in it are
+            not those of its architecture,
             so that the report would show those of another one.
     """
     path = directory / FILE

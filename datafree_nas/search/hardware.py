@@ -62,7 +62,7 @@ def latency(space: Space, config: Config) -> Cost | None:
     """Reads the latency table `config.search.latency_table`, in ms; None if none is named.
 
     Raises:
-        UserError: see `check_table`; or the table is of another space.
+        UserError: a table is needed and not named, or the named one is missing or of another space.
     """
     check_table(config)
     return tables.load(Path(config.latency_table), space) if config.latency_table else None

@@ -13,14 +13,13 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.values import Values, integer, number, one_of, text
+from datafree_nas.runtime.workdir import HISTORY, PROBABILITIES
 from datafree_nas.search import architecture_file, evolution, hardware, registry, scoring
 from datafree_nas.search.alphas import FIELDS as ALPHAS
 from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
-
-HISTORY, PROBABILITIES = "history.jsonl", "probabilities.json"
 
 
 def fields() -> dict[str, Values]:
@@ -180,7 +179,7 @@ def split(images: ImageSet, labeller: Labeller, config: Config, seed: int) -> Se
         seed: seed of the run.
 
     Raises:
-        UserError: see `check_images`.
+        UserError: no image would be left to train or to score on, or the images cannot be pooled.
     """
     check_images(images.size, images.image_size, config)
     generator = seeds.numpy_generator(seeds.key_for(seed, "held out"))

@@ -13,6 +13,7 @@ from datafree_nas.runtime import mesh, processes, seeds
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, lower, on_all
 from datafree_nas.runtime.repeat import Repeated
+from datafree_nas.runtime.workdir import SEARCH
 from datafree_nas.search import architecture_file, hardware, registry
 from datafree_nas.search.run import check_images, search
 from datafree_nas.search.strategies import given
@@ -128,7 +129,7 @@ def _programs(experiment: Experiment) -> list[Program]:
 
 STAGE = Stage(
     name="search",
-    directory="search",
+    directory=SEARCH,
     blocks=("search",),
     results=(architecture_file.FILE,),
     run=_run,

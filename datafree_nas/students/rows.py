@@ -14,6 +14,7 @@ from datafree_nas.runtime import checkpoint, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.files import make_directory, write_json
 from datafree_nas.runtime.values import Values, some_of
+from datafree_nas.runtime.workdir import RESULT
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.students import export
 from datafree_nas.students.student import Student
@@ -22,7 +23,6 @@ from datafree_nas.training import fit
 ROWS = ("synthetic", "real", "noise", "random")
 # values of the fields of `config.student`, without its training block
 FIELDS: dict[str, Values] = {"rows": some_of(ROWS)}
-RESULT = "result.json"
 _SIMILAR = 0.1  # a rival's MACs may differ by a tenth
 _CANDIDATES = 2000
 

@@ -11,6 +11,7 @@ from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program
+from datafree_nas.runtime.workdir import RESULT, STUDENTS
 from datafree_nas.search import architecture_file
 from datafree_nas.search.strategies import given
 from datafree_nas.stage import Stage
@@ -72,9 +73,9 @@ def _programs(experiment: Experiment) -> list[Program]:
 
 STAGE = Stage(
     name="train",
-    directory="student",
+    directory=STUDENTS,
     blocks=("student", "data"),
-    results=(f"*/{rows.RESULT}",),
+    results=(f"*/{RESULT}",),
     run=_run,
     check_config=_check_config,
     check=_check,

@@ -13,6 +13,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, on_all
 from datafree_nas.runtime.repeat import repeat
+from datafree_nas.runtime.workdir import SYNTHETIC
 from datafree_nas.stage import Stage
 from datafree_nas.synthesis import store, synthesize, synthesizer
 from datafree_nas.teachers import Teacher
@@ -106,7 +107,7 @@ def _repair(experiment: Experiment) -> list[str]:
 
 STAGE = Stage(
     name="synthesize",
-    directory="synthetic",
+    directory=SYNTHETIC,
     blocks=("synthesis",),
     results=(store.CHECKSUMS,),
     run=_run,

@@ -235,7 +235,7 @@ def load_up_to(root: Path, gigabytes: float) -> Images:
         gigabytes: most memory that the pixels may take, in units of 10^9 bytes.
 
     Raises:
-        UserError: see `load`.
+        UserError: the set is missing or unfinished, or a shard is damaged.
     """
     records = open_records(root)
     return records if is_large(records, gigabytes) else load(root)

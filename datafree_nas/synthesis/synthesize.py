@@ -49,6 +49,7 @@ from datafree_nas.runtime.values import (
     one_of,
     text,
 )
+from datafree_nas.runtime.workdir import GRID, ROUNDS, UNITS
 from datafree_nas.synthesis import grid, labels, quality, store, synthesizer
 from datafree_nas.synthesis.canvas import centre
 from datafree_nas.synthesis.noise import NOISES
@@ -191,7 +192,7 @@ def _finish_set(layout: store.Layout, teacher: Teacher, variables: Any, config: 
 
 def _gather_metrics(directory: Path) -> None:
     """Writes `metrics.jsonl` again, with a row for each unit of each process."""
-    units = [read_json(file) for file in (directory / "units").glob("*.json")]
+    units = [read_json(file) for file in (directory / UNITS).glob("*.json")]
     units.sort(key=lambda unit: (unit["round"], unit["batch"]))
     rows = [
         {"step": step, "round": unit["round"], "batch": unit["batch"], **_last(unit["curves"])}
@@ -324,7 +325,7 @@ class _UnitMaker:
         checkpoint.discard(working)
 
     def _record(self, name: str, round_: int, batch: int, curves: list[dict[str, Any]]) -> None:
-        units = make_directory(self._directory / "units")
+        units = make_directory(self._directory / UNITS)
         write_json(units / f"{name}.json", {"round": round_, "batch": batch, "curves": curves})
         if self._metrics:
             index = round_ * (self._config.images // self._config.batch_size) + batch
@@ -347,5 +348,5 @@ def _describe(directory: Path, images: ImageSet, teacher: Teacher, variables: An
     for number in np.unique(images.rounds):
         of_round = images.take(np.flatnonzero(images.rounds == number))
         rows.append({"round": int(number), **quality.measure(of_round, teacher, variables)})
-    write_json(directory / "rounds.json", rows)
-    write_bytes(directory / "grid.png", grid.draw(images))
+    write_json(directory / ROUNDS, rows)
+    write_bytes(directory / GRID, grid.draw(images))

@@ -74,7 +74,8 @@ def check(block: Config) -> None:
         block: block `config.teacher`.
 
     Raises:
-        UserError: see `described`; or `auto` without a checkpoint.
+        UserError: no such architecture or function, the description does not fit together, or
+            `auto` has no checkpoint to look at.
     """
     if block.checkpoint and Path(block.checkpoint).is_dir():
         return  # which names its network itself
@@ -148,7 +149,7 @@ def read(block: Config) -> tuple[Teacher, Any, dict[str, str]]:
         The teacher, its variables, and where the weights are from.
 
     Raises:
-        UserError: see `find`; or the weights are damaged.
+        UserError: the checkpoint is missing or damaged, or does not fit the teacher.
     """
     place = Path(block.checkpoint)
     if not place.is_dir():

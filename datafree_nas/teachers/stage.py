@@ -11,6 +11,7 @@ from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, records, seeds
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program
+from datafree_nas.runtime.workdir import TEACHER
 from datafree_nas.spaces.space import REGULARIZERS
 from datafree_nas.stage import Stage
 from datafree_nas.teachers import configured, store
@@ -118,7 +119,7 @@ def _programs(experiment: Experiment) -> list[Program]:
 
 STAGE = Stage(
     name="teacher",
-    directory="teacher",
+    directory=TEACHER,
     blocks=("name", "seed", "teacher"),
     results=(store.FILE,),
     run=_run,

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 
 from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
-from datafree_nas.runtime import checkpoint, costs, records
+from datafree_nas.runtime import checkpoint, costs, records, workdir
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import as_path, make_directory, write_json
 from datafree_nas.teachers import checks, registry
 from datafree_nas.teachers.teacher import Teacher
 
-FILE = "teacher.json"
+FILE = workdir.CARD
 _VARIABLES = "variables"
 
 
@@ -131,7 +131,8 @@ def load(directory: str | Path, factory: str = "") -> tuple[Teacher, Any]:
         The teacher and its variables, on the default device.
 
     Raises:
-        UserError: see `describe`; or the variables are missing or damaged.
+        UserError: the card or the variables are missing or damaged, or the card names an
+            unknown architecture.
     """
     directory = as_path(directory)
     teacher = describe(directory, factory)
@@ -159,8 +160,8 @@ def describe(directory: str | Path, factory: str = "") -> Teacher:
             The card only names the function; nothing is imported because a card says so.
 
     Raises:
-        UserError: see `read_card`; or the card names an unknown architecture, or a function other
-            than `factory`.
+        UserError: the card is missing or damaged, or names an unknown architecture or a function
+            other than `factory`.
     """
     checkpoint.check_place(as_path(directory))
     described = read_card(directory)

@@ -28,7 +28,7 @@ def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
         config: block `config.search`; `architecture` is read.
 
     Raises:
-        UserError: see `architecture`.
+        UserError: the config has no architecture, or one that cannot be used.
     """
     given = architecture(space, config)
 
@@ -52,7 +52,8 @@ def check(space: Space, config: Config) -> None:
         config: block `config.search`.
 
     Raises:
-        UserError: see `architecture`; or the strategy would not look at the one that is given.
+        UserError: the architecture is missing or cannot be used; or there is one, and another
+            strategy would not look at it.
     """
     if config.strategy == "given":
         architecture(space, config)
