@@ -94,6 +94,13 @@ def test_mistakes_that_would_show_after_hours(changes, message):
         _check(config, *NAMES)
 
 
+def test_an_architecture_that_is_given_needs_no_image_at_hand():
+    config = tiny.get_config()
+    config.data.memory_gb = 0.0
+    config.search.update(strategy="given", architecture="332012")
+    _check(config, *NAMES)
+
+
 def test_limits_that_random_networks_do_not_keep(monkeypatch):
     config = tiny.get_config()
     config.search.evolution.update(max_params=4822, population=1)

@@ -47,20 +47,25 @@ def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
     recipe.check(block.train, "search.train", teacher.image_size)
     hardware.of(space, block)
     given.check(space, block)
-    synthesis = experiment.config.synthesis
-    count = synthesis.images * synthesis.rounds
-    if block.data == "real" and images and "train" in images["splits"]:
+    with mesh.for_batches(block.train.batch_size, teacher.image_size):
+        searches = bool(_strategy(experiment).phases)
+    if searches:
+        check_images(_images_at_hand(experiment, images), teacher.image_size, block)
+
+
+def _images_at_hand(experiment: Experiment, images: dict[str, Any] | None) -> int:
+    """Counts the images that a search would keep on the devices."""
+    config, size = experiment.config, experiment.teacher.image_size
+    count = config.synthesis.images * config.synthesis.rounds
+    if config.search.data == "real" and images and "train" in images["splits"]:
         count = images["splits"]["train"]["images"]
-    memory_gb = experiment.config.data.memory_gb
-    at_hand = int(min(count, fitting(teacher.image_size, memory_gb)))
+    at_hand = int(min(count, fitting(size, config.data.memory_gb)))
     if not at_hand:
         raise UserError(
-            f"config.data.memory_gb={memory_gb:g} has room for no image, but a search keeps its "
-            "images on the devices; raise it"
+            f"config.data.memory_gb={config.data.memory_gb:g} has room for no image, but a search "
+            "keeps its images on the devices; raise it"
         )
-    check_images(at_hand, teacher.image_size, block)
-    with mesh.for_batches(block.train.batch_size, teacher.image_size):
-        _strategy(experiment)
+    return at_hand
 
 
 def _strategy(experiment: Experiment) -> Strategy:
