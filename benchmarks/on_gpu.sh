@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What wants a GPU and has no figure yet, in parts that can be asked for alone:
+# What wants a GPU, in parts that can be asked for alone. `speed` is measured (docs/results.md):
 #
 #   [OUT=DIR] benchmarks/on_gpu.sh [speed] [found]
 #
