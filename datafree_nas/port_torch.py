@@ -1,8 +1,10 @@
-"""Ports a PyTorch checkpoint: `python -m datafree_nas.port_torch --checkpoint=F --out=D`.
+"""Ports a PyTorch classifier: `python -m datafree_nas.port_torch --model=net.pt2 --out=DIR`.
 
-The directory D gets Orbax variables and a description, the card `teacher.json`; use it as
-`--config.teacher.checkpoint=D`. With `--check`, nothing is written; the command only prints where
-every tensor would go.
+`--model` takes any network, with its own graph: a file of `torch.export.save`, `timm:NAME`,
+`torchvision:NAME`, `package.module:function` (each with `--checkpoint=FILE`), or
+`transformers:DIR`. Without `--model`, `--checkpoint` alone is matched with the architectures that
+are built in. The directory DIR gets Orbax variables and a description, the card `teacher.json`; use
+it as `--config.teacher.checkpoint=DIR`. With `--check`, nothing is written.
 """
 
 from datafree_nas.runtime import terminal
@@ -26,11 +28,15 @@ from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import raised_signals
 from datafree_nas.runtime.processes import say
 from datafree_nas.teachers import port, reference, store
+from datafree_nas.teachers.graph import port as graph_port
 from datafree_nas.teachers.teacher import Teacher
 
+_MODEL = flags.DEFINE_string(
+    "model", "", "FILE.pt2, timm:NAME, torchvision:NAME, transformers:DIR, package.module:function"
+)
 _ARCH = flags.DEFINE_string("arch", "auto", "e.g. resnet50; auto: the one that fits")
 _FACTORY = flags.DEFINE_string("factory", "", "package.module:function, for a model of your own")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, ".pth, .pt, .th, .safetensors", required=True)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", ".pth, .pt, .th, .safetensors")
 _OUT = flags.DEFINE_string("out", None, "directory to write")
 _CHECK = flags.DEFINE_bool("check", False, "write nothing; print what would go where")
 _PREFIX = flags.DEFINE_string("prefix", "", "where in the file, e.g. model_ema; empty: find it")
@@ -90,7 +96,7 @@ def _out() -> Path:
     """Returns the directory to write: new, empty, or with an earlier port of the same file."""
     if not _OUT.value:
         raise UserError("give --out=DIR to write, or --check to look only")
-    out, file = as_path(_OUT.value), as_path(_CHECKPOINT.value)
+    out, file = as_path(_OUT.value), _weights_file()
     checkpoint.check_place(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file; name a directory")
@@ -101,6 +107,14 @@ def _out() -> Path:
             raise UserError(f"--out={out} holds something else; name a new directory or remove it")
         store.check_replaceable(out)
     return out
+
+
+def _weights_file() -> Path:
+    """Returns the path of the file or folder that the weights come from."""
+    model = _MODEL.value
+    if model and not graph_port.is_file(model):
+        return as_path(_CHECKPOINT.value or model.removeprefix("transformers:"))
+    return as_path(model or _CHECKPOINT.value)
 
 
 def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
@@ -118,13 +132,27 @@ def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:
             say(f"{key:{width}}  not taken")
 
 
-def _say_assumptions(teacher: Teacher, changes: dict[str, tuple[Any, ...]]) -> None:
-    """Prints the settings that the port relies on, and where each of them comes from."""
-    say(f"{'classes':10}  {teacher.num_classes!s:22}  from the checkpoint's head")
+def _say_settings(
+    teacher: Teacher, changes: dict[str, tuple[Any, ...]], otherwise: str, head: str
+) -> None:
+    """Prints the settings that the port relies on, and where each of them comes from.
+
+    Args:
+        teacher: description of the teacher.
+        changes: settings that the flags give.
+        otherwise: origin of the other settings.
+        head: origin of the number of classes.
+    """
+    say(f"{'classes':10}  {teacher.num_classes!s:22}  {head}")
     for name in ("image_size", "mean", "std"):
         value = ",".join(f"{number:g}" for number in getattr(teacher, name))
-        origin = f"given by --{name}" if name in changes else f"assumed: as published, see --{name}"
+        origin = f"given by --{name}" if name in changes else f"{otherwise}, see --{name}"
         say(f"{name:10}  {value:22}  {origin}")
+
+
+def _say_assumptions(teacher: Teacher, changes: dict[str, tuple[Any, ...]]) -> None:
+    """Prints what the port of a checkpoint relies on."""
+    _say_settings(teacher, changes, "assumed: as published", "from the checkpoint's head")
     if not _LOGITS.value:
         say(
             f"strides, padding, pooling, activations, epsilon: assumed, as in {teacher.arch}; "
@@ -152,7 +180,44 @@ def _check_only() -> None:
     say(f"fits {found.teacher.arch} with {found.teacher.num_classes} classes; nothing was written")
 
 
+def _port_model() -> None:
+    """Ports the network that `--model` names, with its own graph."""
+    if _ARCH.present or _FACTORY.value:
+        raise UserError("--model says what the network is; leave --arch and --factory out")
+    out, changes = None if _CHECK.value else _out(), _changes()
+    ported = graph_port.port(
+        _MODEL.value, _CHECKPOINT.value, _CLASSES.value, _PREFIX.value, _ignore(), **changes
+    )
+    teacher, source = ported.teacher, dict(ported.source)
+    names = _class_names(teacher) or ported.class_names
+    if _LOGITS.value:
+        source["logits"] = reference.compare(_LOGITS.value, teacher, ported.variables)
+    if out is not None:
+        with raised_signals():
+            _say_card(store.replace(out, teacher, ported.variables, source, names), out)
+    _say_settings(teacher, changes, f"from {_MODEL.value}", "from the network's output")
+    _say_source(source)
+    if out is None:
+        say(f"{teacher.arch} can be a teacher; nothing was written")
+
+
+def _say_card(card: dict[str, Any], out: Path) -> None:
+    say(
+        f"{card['arch']}: {card['num_classes']} classes, {card['params']:,} weights, "
+        f"{card['macs']:,} MACs, {card['batch_norm_layers']} BatchNorm layers, written to {out}"
+    )
+    for check in card["checks"]:
+        if not check["passed"]:
+            say(f"warning: {check['name']}: {check['message']}")
+
+
 def _port() -> None:
+    if _MODEL.value:
+        return _port_model()
+    if not _CHECKPOINT.value:
+        raise UserError(
+            "say --model=FILE.pt2 (or timm:NAME and its like, see --help), or --checkpoint=FILE"
+        )
     if _CHECK.value:
         return _check_only()
     out, changes = _out(), _changes()
@@ -163,20 +228,13 @@ def _port() -> None:
     if _LOGITS.value:
         source["logits"] = reference.compare(_LOGITS.value, teacher, variables)
     with raised_signals():
-        card = store.replace(out, teacher, variables, source, names)
-    say(
-        f"{teacher.arch}: {teacher.num_classes} classes, {card['params']:,} weights, "
-        f"{card['macs']:,} MACs, written to {out}"
-    )
+        _say_card(store.replace(out, teacher, variables, source, names), out)
     _say_assumptions(teacher, changes)
     _say_source(source)
-    for check in card["checks"]:
-        if not check["passed"]:
-            say(f"warning: {check['name']}: {check['message']}")
 
 
 def main(_argv: list[str]) -> None:
-    """Ports the checkpoint that the flags name."""
+    """Ports the network that the flags name."""
     exit_cleanly(_port)
 
 

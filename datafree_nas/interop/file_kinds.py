@@ -57,7 +57,10 @@ def _archive(path: Path) -> str:
     if "constants.pkl" in inner:
         return f"a TorchScript archive, a network with its code; {_FROM_CODE}, then port FILE"
     if "archive_format" in inner | set(names) or "serialized_exported_program.json" in names:
-        return f"an archive of torch.export, a network's graph; {_FROM_CODE}, then port FILE"
+        return (
+            "an archive of torch.export, a network with its graph: python -m "
+            "datafree_nas.port_torch --model=FILE --mean=... --std=... --out=DIR"
+        )
     if "data.pkl" in inner:
         return ""
     if any(name.endswith(".npy") for name in names):

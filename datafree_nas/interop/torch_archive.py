@@ -22,7 +22,7 @@ _MAX_WRAPPERS = 10  # calls around a tensor, e.g. one that makes it a parameter
 _MAX_STEPS = 1000  # instructions of each small pickle before the tree in an old file
 _REBUILD = "torch._utils._rebuild_"
 
-_DTYPES = {
+DTYPES = {
     "float64": np.dtype(np.float64),
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
@@ -112,7 +112,7 @@ def open_zip(path: Path) -> Archive:
     root = pickled.removesuffix("data.pkl")
 
     def read(member: str) -> bytes:
-        return _member(path, members[member])
+        return read_member(path, members[member])
 
     if f"{root}byteorder" in members and read(f"{root}byteorder") != b"little":
         raise ValueError("it was written on a big-endian machine")
@@ -125,7 +125,7 @@ def open_zip(path: Path) -> Archive:
     return Archive(tree, sizes, lambda key: read(f"{root}data/{key}"))
 
 
-def _member(path: Path, info: zipfile.ZipInfo) -> bytes:
+def read_member(path: Path, info: zipfile.ZipInfo) -> bytes:
     """Reads a member that is not compressed, so that no member is larger than the file."""
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise ValueError(f"{info.filename} in it is compressed, which torch.save never does")
@@ -156,7 +156,7 @@ def open_old(path: Path) -> Archive:
         if identity[0] == "module":  # a class and its source code
             return identity[1]
         storage = _storage(identity)
-        item_sizes[storage.key] = _DTYPES[storage.dtype].itemsize
+        item_sizes[storage.key] = DTYPES[storage.dtype].itemsize
         return storage
 
     with path.open("rb") as file:
@@ -233,7 +233,7 @@ def _view(
         raise ValueError("a shape in it is no shape")
 
     def load() -> np.ndarray:
-        kind = _DTYPES.get(dtype)
+        kind = DTYPES.get(dtype)
         if kind is None or kind.kind == "c":
             raise ValueError(f"its values are {dtype}")
         count = archive.sizes.get(storage.key, 0) // kind.itemsize

@@ -38,7 +38,7 @@ def key_table(variables: Any, rename: Rename = same) -> KeyTable:
     for entries, _ in jax.tree_util.tree_leaves_with_path(variables):
         path = tuple(entry.key for entry in entries)
         module, leaf = rename(".".join(path[1:-1])), path[-1]
-        table[f"{module}.{_LEAVES.get(leaf, leaf)}"] = path
+        table[f"{module}.{_LEAVES.get(leaf, leaf)}".lstrip(".")] = path
     return table
 
 
@@ -54,7 +54,12 @@ def to_torch(value: np.ndarray) -> np.ndarray:
 
 def from_torch(value: np.ndarray) -> np.ndarray:
     """Reverses `to_torch`."""
-    return value.transpose(np.argsort(_axes_to_torch(value.ndim)))
+    return value.transpose(from_torch_axes(value.ndim))
+
+
+def from_torch_axes(ndim: int) -> tuple[int, ...]:
+    """Returns PyTorch's dimension of each axis here, for a tensor of so many dimensions."""
+    return tuple(int(axis) for axis in np.argsort(_axes_to_torch(ndim)))
 
 
 def _axes_to_torch(ndim: int) -> tuple[int, ...]:

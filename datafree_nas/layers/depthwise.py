@@ -38,32 +38,67 @@ class DepthwiseConv(nn.Module):
         else:
             seen = ((k - 1) * self.dilation + 1,) * 2
             padding = jax.lax.padtype_to_pads(x.shape[1:3], seen, stride, self.padding)
-        channels = x.shape[-1]
-        form = lowering.depthwise(channels, self.in_switch)
-        if form == "shifts":
-            return _shifted(x, kernel, self.stride, padding, self.dilation)
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel * jnp.eye(channels, dtype=kernel.dtype) if form == "dense" else kernel,
-            stride,
-            padding,
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=1 if form == "dense" else channels,
-        )
+        return depthwise(x, kernel, stride, padding, (self.dilation,) * 2, self.in_switch)
+
+
+def depthwise(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "k l 1 c"],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    in_switch: bool = False,
+) -> Float[Array, "b i j c"]:
+    """Convolves every channel with a kernel of its own, as `lowering.depthwise` decides.
+
+    Args:
+        x: input images or feature maps.
+        kernel: weights, one kernel for each channel.
+        stride: step along each axis, in pixels.
+        padding: number of pixels before and after each axis.
+        dilation: distance between neighbouring pixels that the kernel sees, along each axis.
+        in_switch: whether the convolution is inside control flow, see `lowering.depthwise`.
+    """
+    channels = x.shape[-1]
+    form = lowering.depthwise(channels, in_switch)
+    if form == "shifts":
+        return _shifted(x, kernel, stride, padding, dilation)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel * jnp.eye(channels, dtype=kernel.dtype) if form == "dense" else kernel,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=1 if form == "dense" else channels,
+    )
 
 
 def _shifted(
-    x: Array, kernel: Array, stride: int, padding: Sequence[tuple[int, int]], dilation: int
+    x: Array,
+    kernel: Array,
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
 ) -> Array:
     """Adds up, over the places of the kernel, the shifted input times one weight per channel."""
-    k = kernel.shape[0]
-    reach = (k - 1) * dilation
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width = ((side - reach - 1) // stride * stride + 1 for side in x.shape[1:3])
+    rows, columns = (
+        [
+            slice(start, start + (side - reach - 1) // step * step + 1, step)
+            for start in range(0, reach + 1, apart)
+        ]
+        for side, step, apart, reach in zip(
+            x.shape[1:3],
+            stride,
+            dilation,
+            [apart * (k - 1) for apart, k in zip(dilation, kernel.shape, strict=False)],
+            strict=True,
+        )
+    )
     terms = [
-        x[:, top : top + height : stride, left : left + width : stride] * kernel[i, j, 0]
-        for i, top in enumerate(range(0, reach + 1, dilation))
-        for j, left in enumerate(range(0, reach + 1, dilation))
+        x[:, row, column] * kernel[i, j, 0]
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
     ]
     return sum(terms[1:], terms[0])

@@ -60,6 +60,7 @@ _STD = list_of(number(0, 1e3, above=True), range(1, 65), "one number a channel")
 CARD = Record(
     {
         "arch": name(),
+        "graph": text().or_absent(),
         "num_classes": integer(2, 10**6),
         "image_size": _IMAGE_SIZE,
         "mean": _MEAN,

@@ -242,14 +242,33 @@ def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool
         raise UserError(
             "config.synthesis.competition needs config.synthesis.competitor=DIR, a ported model"
         )
-    image = jax.ShapeDtypeStruct((1, *teacher.image_size), jnp.float32)
-    taps = jax.eval_shape(partial(apply_with_taps, teacher.model), variables, image)[1]
-    if config.batch_norm and not taps:
+    numbers = [_batch_norms(teacher, variables, pool) for pool, _ in config.resolutions]
+    if config.batch_norm and not all(numbers):
         raise UserError(
             f"the teacher {teacher.arch} has no BatchNorm layers, whose statistics synthesis "
             "matches; choose a teacher with BatchNorm (or set config.synthesis.batch_norm=0)"
         )
     return config.images // config.batch_size
+
+
+def _batch_norms(teacher: Teacher, variables: Any, pool: int) -> int:
+    """Counts the BatchNorm layers that images see, without computing anything.
+
+    Raises:
+        UserError: the network does not run on images whose sides are divided by `pool`.
+    """
+    height, width, channels = teacher.image_size
+    size = (height // pool, width // pool, channels)
+    image = jax.ShapeDtypeStruct((1, *size), jnp.float32)
+    try:
+        return len(jax.eval_shape(partial(apply_with_taps, teacher.model), variables, image)[1])
+    except (TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(
+            f"the teacher {teacher.arch} does not run on images of {size}, which "
+            f"config.synthesis.resolutions asks for ({reason}); set it to the full size alone, "
+            "e.g. ((1,2000),)"
+        ) from None
 
 
 class _UnitMaker:

@@ -1,5 +1,6 @@
 """Teachers: Flax Linen classifiers, statistics at their BatchNorm layers, import from PyTorch."""
 
+from datafree_nas.teachers.graph.teacher import from_exported, from_torch
 from datafree_nas.teachers.registry import create_teacher
 from datafree_nas.teachers.store import describe, export, load, save
 from datafree_nas.teachers.taps import apply_with_taps
@@ -11,6 +12,8 @@ __all__ = [
     "create_teacher",
     "describe",
     "export",
+    "from_exported",
+    "from_torch",
     "labeller",
     "load",
     "logits_fn",

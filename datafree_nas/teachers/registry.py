@@ -78,8 +78,7 @@ def create_teacher(
         mean=mean or teacher.mean,
         std=std or teacher.std,
     )
-    _check_channels(teacher)
-    _check_classes(teacher)
+    check(teacher)
     return teacher
 
 
@@ -90,6 +89,16 @@ def one_output(place: str) -> str:
         "needs two: put a row of zeros before the head's weight and a zero before its bias, which "
         "gives the same probabilities, e.g. w = torch.cat([torch.zeros_like(w), w])"
     )
+
+
+def check(teacher: Teacher) -> None:
+    """Checks that a description fits together.
+
+    Raises:
+        UserError: fewer than two classes, or a mean or std that is not one number a channel.
+    """
+    _check_channels(teacher)
+    _check_classes(teacher)
 
 
 def _check_classes(teacher: Teacher) -> None:

@@ -1,4 +1,7 @@
-"""Stores a teacher on disk: `variables/` by Orbax, and its card, `teacher.json`, written last."""
+"""Stores a teacher on disk: `variables/` by Orbax, and its card, `teacher.json`, written last.
+
+A teacher that is a graph has `graph.json` beside them.
+"""
 
 import os
 import tempfile
@@ -15,6 +18,8 @@ from datafree_nas.runtime import checkpoint, costs, records, workdir
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import as_path, make_directory, write_json
 from datafree_nas.teachers import checks, registry
+from datafree_nas.teachers.graph import teacher as graphs
+from datafree_nas.teachers.graph.network import GraphNetwork
 from datafree_nas.teachers.teacher import Teacher
 
 FILE = workdir.CARD
@@ -43,6 +48,8 @@ def save(
     written = card(teacher, variables, source) | {"class_names": class_names}
     directory = make_directory(as_path(directory))
     checkpoint.save_variables(directory / _VARIABLES, variables)
+    if isinstance(teacher.model, GraphNetwork):
+        graphs.write(directory, teacher.model)
     write_json(directory / FILE, written)
     return written
 
@@ -78,6 +85,10 @@ def replace(
         if (directory / _VARIABLES).exists():
             (directory / _VARIABLES).rename(old)
         (new / _VARIABLES).rename(directory / _VARIABLES)
+        if (new / graphs.FILE).exists():
+            (new / graphs.FILE).replace(directory / graphs.FILE)
+        else:
+            (directory / graphs.FILE).unlink(missing_ok=True)
         (new / FILE).replace(directory / FILE)
     return written
 
@@ -104,8 +115,10 @@ def card(teacher: Teacher, variables: Any, source: dict[str, str]) -> dict[str, 
     findings = [checks.architecture(teacher, source), *checks.run_checks(teacher, variables)]
     low = [-mean / std for mean, std in zip(teacher.mean, teacher.std, strict=True)]
     high = [(1 - mean) / std for mean, std in zip(teacher.mean, teacher.std, strict=True)]
+    network = teacher.model if isinstance(teacher.model, GraphNetwork) else None
     return {
         "arch": teacher.arch,
+        **({"graph": graphs.digest(network)} if network else {}),
         "num_classes": teacher.num_classes,
         "image_size": list(teacher.image_size),
         "mean": list(teacher.mean),
@@ -165,18 +178,18 @@ def describe(directory: str | Path, factory: str = "") -> Teacher:
     """
     checkpoint.check_place(as_path(directory))
     described = read_card(directory)
+    changes: Any = {name: tuple(described[name]) for name in ("image_size", "mean", "std")}
+    if "graph" in described:
+        model = graphs.read(as_path(directory), described["graph"])
+        teacher = Teacher(described["arch"], model, described["num_classes"], **changes)
+        registry.check(teacher)
+        return teacher
     if ":" in described["arch"] and described["arch"] != factory:
         raise UserError(
             f"{as_path(directory) / FILE} is of a model made by {described['arch']!r}; if you "
             "trust that function, name it yourself: config.teacher.factory (factory= in Python)"
         )
-    return registry.create_teacher(
-        described["arch"],
-        described["num_classes"],
-        image_size=tuple(described["image_size"]),
-        mean=tuple(described["mean"]),
-        std=tuple(described["std"]),
-    )
+    return registry.create_teacher(described["arch"], described["num_classes"], **changes)
 
 
 def export(path: str | Path, teacher: Teacher, variables: Any, style: int = 0) -> None:

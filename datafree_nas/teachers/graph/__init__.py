@@ -1,0 +1,1 @@
+"""Teachers as graphs: any PyTorch classifier that `torch.export` takes, as data and run in JAX."""

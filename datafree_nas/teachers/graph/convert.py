@@ -1,0 +1,407 @@
+"""Converts the program of `torch.export` to a graph."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from datafree_nas.interop.exported import SCALAR_TYPES, Program
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.teachers.graph.graph import Graph, Node, Parameter, Ref
+from datafree_nas.teachers.graph.network import BATCH_NORM, accepts, is_layer, norm_values
+
+# operations that only check or that say where a tensor is
+_CHECKS = (
+    *("_assert_scalar", "_assert_async", "_assert_tensor_metadata", "sym_constrain_range"),
+    *("sym_constrain_range_for_size", "_check"),
+)
+_NORMS = (
+    *("batch_norm", "_batch_norm_no_update", "cudnn_batch_norm", "native_batch_norm"),
+    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+    "_batch_norm_impl_index",
+)
+# operations whose output may share memory with their first argument
+_VIEWS = {
+    *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "squeeze"),
+    *("unsqueeze", "slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind"),
+    *("expand", "expand_as", "detach", "alias", "contiguous", "as_strided", "unfold", "movedim"),
+    *("swapaxes", "_unsafe_view", "to", "dropout", "diagonal", "view_as", "reshape_as"),
+}
+_RESHAPES = ("view", "reshape", "_unsafe_view", "expand")
+_PLACES = ("layout", "device", "pin_memory", "memory_format", "non_blocking")
+_EVAL = "call model.eval() before torch.export.export"
+_WHERE = "datafree_nas/teachers/graph/ops"
+_MOST = 6  # operations that a message lists
+
+
+class UnsupportedError(UserError):
+    """A graph that might be converted after PyTorch has decomposed it."""
+
+
+class Converted(NamedTuple):
+    """A network as a graph, and what its file says of its images.
+
+    Attributes:
+        graph: the network.
+        image_size: `(h, w, c)` of the images that it was exported with.
+        num_classes: number of logits.
+        head: name of the module that computes the logits, or the last one before them.
+    """
+
+    graph: Graph
+    image_size: tuple[int, int, int]
+    num_classes: int
+    head: str
+
+
+def convert(program: Program) -> Converted:
+    """Converts an exported network.
+
+    Raises:
+        UnsupportedError: an operation that the table lacks, or one that writes into a view.
+        UserError: the network was exported in training, has no BatchNorm, or has other inputs or
+            outputs than an image and logits.
+    """
+    try:
+        return _Converter(program).converted()
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the exported network cannot be understood ({type(error).__name__}: {error})"
+        ) from None
+
+
+class _Converter:
+    """Walks over the program's nodes once."""
+
+    def __init__(self, program: Program) -> None:
+        self.tensors = program.tensors
+        module = program.data["graph_module"]
+        self.graph, self.signature = module["graph"], module["signature"]
+        self.metas = self.graph["tensor_values"]
+        self.current: dict[str, str] = {}  # the name of a value's latest state, if written to
+        self.bases: dict[str, str] = {}  # the value whose memory a view shares
+        self.nodes: list[Node] = []
+        self.specs, self.image = self._inputs()
+        self.sizes = [_size(side) for side in self.metas[self.image]["sizes"]]
+        self.static_batch = self.sizes[0] if _is_static(self.metas[self.image], 0) else None
+        self.of_image = {self.image}
+
+    def converted(self) -> Converted:
+        """Returns the converted network."""
+        if len(self.sizes) != 4:
+            raise UserError(
+                f"the network's input has shape {tuple(self.sizes)}; images are [b, c, h, w]"
+            )
+        if self.static_batch is not None:
+            self.nodes.append(
+                Node("sym_size", (("x", Ref(self.image)), ("dim", 0)), ("batch",), "")
+            )
+        for index, node in enumerate(self.graph["nodes"]):
+            self._add(index, node)
+        logits, num_classes = self._output()
+        graph = _needed(Graph(self.image, logits, self._parameters(), tuple(self.nodes)))
+        self._check(graph)
+        _batch, channels, height, width = self.sizes
+        return Converted(graph, (height, width, channels), num_classes, _head(graph))
+
+    def _inputs(self) -> tuple[dict[str, tuple[str, str]], str]:
+        """Returns kind and key of each tensor by its name in the program, and the image's name."""
+        specs, images = {}, []
+        for spec in self.signature["input_specs"]:
+            ((kind, content),) = spec.items()
+            if kind == "parameter":
+                specs[content["arg"]["name"]] = ("weight", content["parameter_name"])
+            elif kind == "buffer":
+                specs[content["arg"]["name"]] = ("buffer", content["buffer_name"])
+            elif kind == "tensor_constant":
+                specs[content["arg"]["name"]] = ("buffer", content["tensor_constant_name"])
+            elif kind == "user_input":
+                images += [content["arg"]["as_tensor"]["name"]] * ("as_tensor" in content["arg"])
+            elif kind != "constant_input":
+                raise UserError(f"the exported network takes a {kind}, not only an image")
+        if len(images) != 1:
+            raise UserError(
+                f"the network takes {len(images)} tensors; a classifier of images takes one: wrap "
+                "it in a module whose forward(x) sets the others"
+            )
+        return specs, images[0]
+
+    def _add(self, index: int, node: dict[str, Any]) -> None:
+        target = node["target"]
+        name = target.removeprefix("torch.ops.aten.")
+        base, _, overload = name.partition(".")
+        if not target.startswith("torch.ops."):
+            base, name = target, target
+        elif name == target:
+            raise UnsupportedError(f"the network uses {target}, which is no operation of ATen")
+        if base in _CHECKS:
+            return
+        arguments = self._arguments(node)
+        module = _module(node)
+        outputs = tuple(_names(node["outputs"]))
+        if base in _NORMS:
+            self.nodes.append(self._norm(arguments, outputs[:1], module))
+        else:
+            written = base.endswith("_") and not base.startswith("_operator")
+            op = (base[:-1] + ("." + overload if overload else "")) if written else name
+            if written:
+                self._write(index, node, arguments, outputs[0])
+            self.nodes.append(
+                Node(op, tuple(self._batched(base, arguments).items()), outputs, module)
+            )
+        self._follow(base.removesuffix("_"), arguments, outputs)
+
+    def _arguments(self, node: dict[str, Any]) -> dict[str, Any]:
+        """Returns the arguments by name; the first tensor is `x`."""
+        arguments = {}
+        for given in node["inputs"]:
+            name = given["name"]
+            if name in _PLACES or _kind(given["arg"]) in ("as_device", "as_layout"):
+                continue
+            value = self._latest(_value(given["arg"]))
+            arguments["x" if name in ("self", "input", "x") else name] = value
+        return arguments
+
+    def _latest(self, value: Any) -> Any:
+        if isinstance(value, Ref):
+            name = value.name
+            while name in self.current:
+                name = self.current[name]
+            return Ref(name)
+        if isinstance(value, tuple):
+            return tuple(self._latest(each) for each in value)
+        return value
+
+    def _norm(self, given: dict[str, Any], outputs: tuple[str, ...], module: str) -> Node:
+        """Returns the node of a BatchNorm, in the one form that the network knows."""
+        kept = {name: given.get(name) for name in ("x", "weight", "bias")}
+        kept["eps"] = given.get("eps", given.get("epsilon"))
+        mean, var = given.get("running_mean"), given.get("running_var")
+        if mean is None or var is None:
+            return Node(BATCH_NORM, tuple(kept.items()), outputs, module)
+        if given.get("training"):
+            raise UserError(f"{module} normalizes by its batch, as in training; {_EVAL}")
+        name = self._key(mean).rpartition(".")[0]
+        usual = {
+            "running_mean": (mean, f"{name}.running_mean"),
+            "running_var": (var, f"{name}.running_var"),
+            "weight": (kept["weight"], f"{name}.weight"),
+            "bias": (kept["bias"], f"{name}.bias"),
+        }
+        for what, (value, key) in usual.items():
+            if value is not None and self._key(value) != key:
+                raise UserError(f"{name} takes its {what} from {self._key(value)}, not from {key}")
+        kept |= {"running_mean": mean, "running_var": var}
+        for value in (mean, var):
+            self.specs[value.name] = ("statistic", self.specs[value.name][1])
+        return Node(BATCH_NORM, tuple(kept.items()), outputs, module)
+
+    def _key(self, value: Ref) -> str:
+        if value.name not in self.specs:
+            raise UserError(
+                f"a BatchNorm has {value.name} as a statistic or a weight, which is computed in "
+                "the network, not stored in it"
+            )
+        return self.specs[value.name][1]
+
+    def _write(
+        self, index: int, node: dict[str, Any], arguments: dict[str, Any], output: str
+    ) -> None:
+        """Takes account of an operation that writes into its first argument.
+
+        Later nodes read the result in its place. That is all there is to do as long as nobody reads
+        another view of the same memory afterwards.
+        """
+        value = arguments["x"].name
+        base = self.bases.get(value, value)
+        later = {
+            name
+            for other in self.graph["nodes"][index + 1 :]
+            for given in other["inputs"]
+            for name in _read(given["arg"])
+        }
+        shared = {name for name in later if self.bases.get(name, name) == base} - {value}
+        shared -= {name for name in shared if self._latest(Ref(name)).name == value}
+        if shared:
+            raise UnsupportedError(
+                f"{node['target']} in {_module(node) or 'the network'} writes into a part of "
+                f"{base}, which is read again; save torch.export.export(...)"
+                ".run_decompositions({}), which does without"
+            )
+        self.current[value] = output
+        self.bases[output] = base
+
+    def _follow(self, base: str, arguments: dict[str, Any], outputs: tuple[str, ...]) -> None:
+        """Notes whose memory the outputs share, and whether they depend on the image."""
+        source = arguments.get("x")
+        if base in _VIEWS and isinstance(source, Ref):
+            for name in outputs:
+                self.bases.setdefault(name, self.bases.get(source.name, source.name))
+        if any(name in self.of_image for value in arguments.values() for name in _refs(value)):
+            self.of_image.update(outputs)
+
+    def _batched(self, base: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Puts the batch in place of the number of images that the export was made with."""
+        name = "shape" if base == "reshape" else "size"
+        sizes, source = arguments.get(name), arguments.get("x")
+        if (
+            self.static_batch is None
+            or base not in _RESHAPES
+            or not sizes
+            or sizes[0] != self.static_batch
+            or not isinstance(source, Ref)
+            or source.name not in self.of_image
+        ):
+            return arguments
+        return {**arguments, name: (Ref("batch"), *sizes[1:])}
+
+    def _output(self) -> tuple[str, int]:
+        outputs = []
+        for spec in self.signature["output_specs"]:
+            ((kind, content),) = spec.items()
+            if kind == "user_output":
+                arg = content["arg"]
+                outputs += [arg["as_tensor"]["name"]] * ("as_tensor" in arg)
+            elif kind == "buffer_mutation":
+                raise UserError(
+                    f"the network changes {content['buffer_name']} when it runs; {_EVAL}"
+                )
+        flat = [name for name in outputs if len(self.metas[name]["sizes"]) == 2]
+        if len(flat) != 1:
+            shapes = ", ".join(
+                str([_size(side) for side in self.metas[name]["sizes"]]) for name in outputs
+            )
+            raise UserError(
+                f"the network returns {len(outputs)} tensors ({shapes}), and {len(flat)} of them "
+                "look like logits [b, k]; export a module whose forward returns the logits alone"
+            )
+        return self._latest(Ref(flat[0])).name, _size(self.metas[flat[0]]["sizes"][1])
+
+    def _parameters(self) -> tuple[Parameter, ...]:
+        return tuple(
+            Parameter(name, key, self.tensors[key].shape, kind)
+            for name, (kind, key) in self.specs.items()
+            if key in self.tensors
+        )
+
+    def _check(self, graph: Graph) -> None:
+        missing: dict[str, str] = {}
+        for node in graph.nodes:
+            if not accepts(node):
+                missing.setdefault(node.op, node.module or "the network itself")
+        if missing:
+            listed = [f"{op} (in {module})" for op, module in list(missing.items())[:_MOST]]
+            more = f" and {len(missing) - _MOST} more" if len(missing) > _MOST else ""
+            raise UnsupportedError(
+                f"the network uses operations that are not known here: {', '.join(listed)}{more}; "
+                f"add them to {_WHERE}, or save torch.export.export(...).run_decompositions(), "
+                "which uses fewer"
+            )
+        if not any(is_layer(node) for node in graph.nodes):
+            raise UserError(
+                "the network has no BatchNorm with running statistics, which are what images are "
+                "synthesized from (so no transformer, ConvNeXt or network with GroupNorm can be a "
+                "teacher, nor one whose BatchNorm was folded into its convolutions)"
+            )
+        shared = set(norm_values(graph)) & {
+            name for node in graph.nodes if not is_layer(node) for name in node.refs()
+        }
+        if shared:
+            names = ", ".join(sorted(self.specs[name][1] for name in shared)[:_MOST])
+            raise UserError(f"the network uses {names} beside its BatchNorm, too")
+
+
+def _needed(graph: Graph) -> Graph:
+    """Removes what the logits do not depend on."""
+    wanted, kept = {graph.logits}, []
+    for node in reversed(graph.nodes):
+        if wanted & set(node.outputs):
+            kept.append(node)
+            wanted.update(node.refs())
+    parameters = tuple(p for p in graph.parameters if p.value in wanted)
+    return Graph(graph.image, graph.logits, parameters, tuple(reversed(kept)))
+
+
+def _head(graph: Graph) -> str:
+    """Returns the name of the last module that has a matrix or a kernel."""
+    matrices = {p.value: p.key for p in graph.parameters if len(p.shape) > 1}
+    for node in reversed(graph.nodes):
+        for name in node.refs():
+            if name in matrices:
+                return matrices[name].rpartition(".")[0]
+    return ""
+
+
+def _module(node: dict[str, Any]) -> str:
+    """Returns the name of the module that called an operation."""
+    stack = node.get("metadata", {}).get("nn_module_stack", "")
+    *_, last = stack.split(";")
+    parts = last.split(",")
+    return parts[1] if len(parts) == 3 and not parts[1].startswith("_empty") else ""
+
+
+def _size(side: dict[str, Any]) -> int:
+    return side["as_int"] if "as_int" in side else side["as_expr"]["hint"]["as_int"]
+
+
+def _is_static(meta: dict[str, Any], dim: int) -> bool:
+    return "as_int" in meta["sizes"][dim]
+
+
+def _kind(arg: dict[str, Any]) -> str:
+    ((kind, _),) = arg.items()
+    return kind
+
+
+def _value(arg: dict[str, Any]) -> Any:
+    """Returns an argument as a graph has it."""
+    ((kind, content),) = arg.items()
+    if kind in ("as_tensor",):
+        return Ref(content["name"])
+    if kind == "as_none":
+        return None
+    if kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
+        ((inner, value),) = content.items()
+        return Ref(value) if inner == "as_name" else value
+    if kind == "as_tensors":
+        return tuple(Ref(each["name"]) for each in content)
+    if kind in ("as_sym_ints", "as_sym_floats", "as_sym_bools"):
+        return tuple(_value({kind[:-1]: each}) for each in content)
+    if kind == "as_optional_tensors":
+        return tuple(_value(each) for each in content)
+    if kind == "as_scalar_type":
+        return SCALAR_TYPES.get(content, str(content))
+    if kind == "as_float":
+        return float(content)  # JSON has no infinity: it is a text there
+    if kind in ("as_int", "as_bool", "as_string"):
+        return content
+    if kind in ("as_ints", "as_floats", "as_bools", "as_strings"):
+        return tuple(content)
+    if kind in ("as_memory_format", "as_layout", "as_device"):
+        return None
+    if kind in ("as_graph", "as_operator"):
+        raise UnsupportedError("the network branches or loops on values (torch.cond and its like)")
+    raise UserError(f"the network has an argument of a kind that is not known here: {kind}")
+
+
+def _names(outputs: list[dict[str, Any]]) -> Iterator[str]:
+    for output in outputs:
+        ((kind, content),) = output.items()
+        if kind == "as_tensor":
+            yield content["name"]
+        elif kind == "as_tensors":
+            yield from (each["name"] for each in content)
+        elif kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
+            yield content["as_name"]
+        else:
+            yield ""
+
+
+def _refs(value: Any) -> Iterator[str]:
+    if isinstance(value, Ref):
+        yield value.name
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _refs(each)
+
+
+def _read(arg: dict[str, Any]) -> list[str]:
+    return list(_refs(_value(arg)))

@@ -1,0 +1,243 @@
+"""Finds the PyTorch module that a user names: of a library, a function, a Hugging Face folder."""
+
+import importlib
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from datafree_nas.interop import torch_file
+from datafree_nas.runtime.errors import UserError, did_you_mean
+from datafree_nas.runtime.files import as_path, read_json
+from datafree_nas.teachers import beside
+from datafree_nas.teachers.graph.trace import import_torch
+
+_MAX_LISTED = 8
+
+
+class Source(NamedTuple):
+    """A network and what its source says of its images.
+
+    Attributes:
+        module: PyTorch module, with its weights.
+        name: what to call it.
+        image_size: `(h, w, c)`; None if the source does not say.
+        mean: mean of each channel, of pixels in [0, 1]; None if the source does not say.
+        std: standard deviation of each channel; None if the source does not say.
+        class_names: names of the classes; None if the source does not say.
+    """
+
+    module: Any
+    name: str
+    image_size: tuple[int, int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    class_names: Sequence[str] | None = None
+
+
+def load(
+    model: str,
+    checkpoint: str = "",
+    num_classes: int = 0,
+    prefix: str = "",
+    ignore: Sequence[str] = (),
+) -> Source:
+    """Builds the network that `--model` names and loads its weights.
+
+    Args:
+        model: `timm:NAME`, `torchvision:NAME`, `transformers:DIR`, or `package.module:function`
+            for a function that returns an `nn.Module`.
+        checkpoint: file of the weights, as `torch_file.read` takes it; empty: the network that the
+            function returns has them already, or the folder does.
+        num_classes: number of classes; 0 for the usual one.
+        prefix: part of the file's names before the network's keys; empty to find it.
+        ignore: patterns of names of tensors that are no part of the network, see `beside.sort`.
+
+    Raises:
+        UserError: nothing has that name, its library is not installed, or the weights do not fit.
+    """
+    import_torch()
+    kind, _, name = model.partition(":")
+    if not name:
+        raise UserError(
+            f"--model={model} is no file, and none of timm:NAME, torchvision:NAME, "
+            "transformers:DIR and package.module:function"
+        )
+    builders: dict[str, Callable[[str, int], Source]] = {
+        "timm": _timm,
+        "torchvision": _torchvision,
+        "transformers": _transformers,
+    }
+    if kind in builders:
+        source = builders[kind](name, num_classes)
+    else:
+        source = _function(kind, name, num_classes)
+    if kind in ("timm", "torchvision") and not checkpoint:
+        raise UserError(f"--model={model} needs --checkpoint=FILE, the weights that you trained")
+    if checkpoint:
+        _load_weights(source.module, checkpoint, prefix, ignore)
+    return source
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise
+        raise UserError(f"{name} is not installed: pip install {name}") from None
+
+
+def _timm(name: str, num_classes: int) -> Source:
+    timm = _import("timm")
+    if not timm.is_model(name):
+        raise UserError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+    more = {"num_classes": num_classes} if num_classes else {}
+    module = timm.create_model(name, pretrained=False, **more)
+    said = module.pretrained_cfg
+    channels, height, width = said["input_size"]
+    return Source(module, name, (height, width, channels), tuple(said["mean"]), tuple(said["std"]))
+
+
+def _torchvision(name: str, num_classes: int) -> Source:
+    models = _import("torchvision").models
+    if name not in (names := models.list_models(module=models)):
+        raise UserError(f"torchvision has no classifier {name!r}{did_you_mean(name, names)}")
+    more: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
+    if name in ("googlenet", "inception_v3"):
+        more["init_weights"] = False  # which takes a minute, for weights that are replaced
+    module = models.get_model(name, weights=None, **more)
+    said = models.get_model_weights(name).DEFAULT.transforms()
+    side = said.crop_size[0]
+    return Source(module, name, (side, side, 3), tuple(said.mean), tuple(said.std))
+
+
+def _transformers(name: str, num_classes: int) -> Source:
+    transformers = _import("transformers")
+    place = as_path(name)
+    if not (place / "config.json").is_file():
+        raise UserError(f"{place} is no folder of a saved Hugging Face model: no config.json in it")
+    try:
+        module = transformers.AutoModelForImageClassification.from_pretrained(
+            place, local_files_only=True
+        )
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise UserError(f"transformers cannot load {place}: {reason}") from None
+    labels = module.config.id2label
+    names = [str(labels[index]) for index in sorted(labels)]
+    known = None if names == [f"LABEL_{index}" for index in range(len(names))] else names
+    return Source(module, place.resolve().name, *_preprocessor(place, module.config), known)
+
+
+def _preprocessor(place: Path, config: Any) -> tuple[Any, Any, Any]:
+    """Returns image size, mean and std as the folder's preprocessor says them."""
+    file = place / "preprocessor_config.json"
+    said: Mapping[str, Any] = read_json(file) if file.is_file() else {}
+    size = said.get("crop_size") or said.get("size")
+    if isinstance(size, dict):
+        size = [size.get("height") or size.get("shortest_edge")] * 2
+        size = None if size[0] is None else size
+    elif isinstance(size, int):
+        size = [size] * 2
+    channels = getattr(config, "num_channels", 3)
+    if said.get("do_normalize") is False:
+        said = {**said, "image_mean": [0.0] * channels, "image_std": [1.0] * channels}
+    mean, std = (tuple(said[key]) if key in said else None for key in ("image_mean", "image_std"))
+    return (size[0], size[1], channels) if size else None, mean, std
+
+
+def _function(package: str, name: str, num_classes: int) -> Source:
+    torch = import_torch()
+    sys.path.insert(0, "")  # as `python -m` and notebooks have it
+    try:
+        function = getattr(_import(package), name)
+    except AttributeError:
+        raise UserError(f"{package} has no function {name}") from None
+    finally:
+        sys.path.remove("")
+    takes = inspect.signature(function).parameters
+    if num_classes and "num_classes" not in takes:
+        raise UserError(f"{package}:{name} takes no num_classes; leave --num_classes out")
+    module = function(**({"num_classes": num_classes} if num_classes else {}))
+    if not isinstance(module, torch.nn.Module):
+        raise UserError(
+            f"{package}:{name} returned a {type(module).__name__}; it has to return an nn.Module"
+        )
+    return Source(module, name)
+
+
+def _load_weights(module: Any, file: str, prefix: str, ignore: Sequence[str]) -> None:
+    """Loads a state dict from a file, wherever the file has it.
+
+    Raises:
+        UserError: tensors are missing, have other shapes, or are left over and may be part of the
+            network.
+    """
+    torch = import_torch()
+    tensors = torch_file.read(file)
+    wanted = {
+        key: tuple(value.shape)
+        for key, value in module.state_dict().items()
+        if not key.endswith(beside.COUNTER)
+    }
+    start = f"{prefix.rstrip('.')}." if prefix else _prefix(wanted, tensors)
+    given = {key: tensors[start + key] for key in wanted if start + key in tensors}
+    groups = {tensor.group for tensor in given.values()}
+    rest = [
+        name
+        for name in tensors
+        if name.removeprefix(start) not in wanted
+        and not name.endswith(beside.COUNTER)
+        and tensors[name].group in groups
+    ]
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unexpected": beside.sort(rest, tensors, ignore, 0).unexpected,
+        "of other shapes": [
+            f"{key} {tensor.shape} instead of {wanted[key]}"
+            for key, tensor in given.items()
+            if tensor.shape != wanted[key]
+        ],
+    }
+    listed = [f"{len(keys)} {what}: {_few(keys)}" for what, keys in problems.items() if keys]
+    if listed:
+        raise UserError(
+            f"{file} does not fit the network: {'; '.join(listed)}{_classes(wanted, given)}"
+        )
+    values = {key: torch.from_numpy(_array(key, tensor)) for key, tensor in given.items()}
+    module.load_state_dict(values, strict=False)
+
+
+def _array(key: str, tensor: torch_file.Tensor) -> np.ndarray:
+    value = np.array(torch_file.load(key, tensor))
+    if not np.isfinite(value).all():
+        raise UserError(f"{key} has values that are not finite; no network computes with them")
+    return value
+
+
+def _prefix(wanted: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
+    """Returns the beginning of names after which most of the network's keys follow."""
+    counts: Counter[str] = Counter()
+    for name in tensors:
+        parts = name.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in wanted:
+                counts["".join(f"{part}." for part in parts[:cut])] += 1
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def _classes(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, torch_file.Tensor]) -> str:
+    """Names the flag to say, if the tensors differ in their number of classes alone."""
+    others = {key: tensor.shape for key, tensor in given.items() if tensor.shape != wanted[key]}
+    widths = {shape[0] for key, shape in others.items() if shape[1:] == wanted[key][1:]}
+    return f"; the checkpoint has --num_classes={widths.pop()}" if len(widths) == 1 else ""
+
+
+def _few(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
+    return ", ".join(keys[:_MAX_LISTED]) + more
