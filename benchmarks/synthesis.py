@@ -34,24 +34,20 @@ import sys
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from absl import app, flags
 
 from benchmarks import floors, results, with_torch
 from benchmarks.floors import Rates, Work
+from benchmarks.synthesis_side import SCHEDULE, ours, port, synthesis_config
 from benchmarks.turns import Advance, take_turns
 from datafree_nas import teachers
-from datafree_nas.interop.torch_file import Tensor
-from datafree_nas.runtime import backend, mesh
+from datafree_nas.runtime import backend
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.runtime.precision import DTYPES
-from datafree_nas.runtime.repeat import repeat
-from datafree_nas.synthesis import synthesizer
 from datafree_nas.teachers import Teacher
-from datafree_nas.teachers import port as teacher_port
 
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "of torch_models.py")
@@ -60,52 +56,6 @@ _BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", DTYPES, "of layers")
 _ITERATIONS = flags.DEFINE_integer("iterations", 10, "of a side's turn", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
-
-SCHEDULE = 3000  # iterations of the learning rate's schedule; nothing runs to its end
-
-
-class Settings(dict[str, Any]):
-    """A config without ml_collections, which may be missing on a machine for benchmarks."""
-
-    __getattr__ = dict.__getitem__
-
-
-def synthesis_config(side: int = 32, dtype: str = "float32") -> Settings:
-    """Returns `config.synthesis` as in configs/common.py, for images of the given side."""
-    return Settings(
-        margin=side // 7,  # 4 for CIFAR, 32 for ImageNet
-        noise="white",
-        flip=True,
-        dtype=dtype,
-        learning_rate=0.25,
-        warmup=100,
-        betas=(0.5, 0.9),
-        cross_entropy=1.0,
-        batch_norm=0.01,
-        first_batch_norm=10.0,
-        batch_norm_group=0,
-        tv_l1=0.0,
-        tv_l2=1e-4,
-        l2=1e-5,
-        competition=0.0,
-    )
-
-
-def ours(teacher: Teacher, variables: Any, config: Config, batch: int) -> tuple[Advance, Work]:
-    """Builds our side, as the synthesis stage runs it, and counts the work of an iteration."""
-    step = synthesizer.make_synthesis_step(
-        teacher, config, batch=batch, pool=1, iterations=SCHEDULE
-    )
-    run = repeat(step)
-    frozen = jax.device_put(synthesizer.Frozen(variables), mesh.replicated())
-    labels = jnp.arange(batch) % teacher.num_classes
-    state = synthesizer.create_synthesis_state(jax.random.key(0), labels, teacher, config)
-
-    def advance(n: int) -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(run(state, frozen, n))
-
-    return advance, floors.work(step, state, frozen)
 
 
 def theirs(
@@ -190,15 +140,6 @@ def memory() -> results.Row:
     """Returns the most memory that JAX has used on its device, if the device counts it."""
     statistics = jax.local_devices()[0].memory_stats()
     return {"peak_gib": statistics["peak_bytes_in_use"] / 2**30} if statistics else {}
-
-
-def port(teacher: Teacher, model: Any) -> Any:
-    """Converts the weights of a PyTorch model to variables of ours."""
-    tensors = {
-        name: Tensor(tuple(tensor.shape), "float32", tensor.numpy)
-        for name, tensor in model.state_dict().items()
-    }
-    return teacher_port.convert(teacher_port.match(teacher.arch, tensors), tensors)
 
 
 def _teacher(arch: str) -> Teacher:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import synthesis, torch_models
+from benchmarks import synthesis_side as synthesis
+from benchmarks import torch_models
 from benchmarks.torch_synthesis import Loop, window
 from benchmarks.turns import take_turns
 from datafree_nas import teachers

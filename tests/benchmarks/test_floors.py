@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import floors, synthesis
+from benchmarks import floors
+from benchmarks import synthesis_side as synthesis
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -79,7 +79,7 @@ def load(
     if kind in ("timm", "torchvision") and not checkpoint:
         raise UserError(f"--model={model} needs --checkpoint=FILE, the weights that you trained")
     if checkpoint:
-        _load_weights(source.module, checkpoint, prefix, ignore)
+        load_weights(source.module, checkpoint, prefix, ignore)
     return source
 
 
@@ -171,7 +171,7 @@ def _function(package: str, name: str, num_classes: int) -> Source:
     return Source(module, name)
 
 
-def _load_weights(module: Any, file: str, prefix: str, ignore: Sequence[str]) -> None:
+def load_weights(module: Any, file: str, prefix: str = "", ignore: Sequence[str] = ()) -> None:
     """Loads a state dict from a file, wherever the file has it.
 
     Raises:
