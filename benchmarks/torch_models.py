@@ -190,7 +190,11 @@ def _norm(features: int) -> nn.BatchNorm2d:
 
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
-    **{name: partial(CifarResNet, n) for name, n in cifar_resnet.ARCHITECTURES.items()},
+    **{
+        name: partial(CifarResNet, n)
+        for name, (n, projects) in cifar_resnet.ARCHITECTURES.items()
+        if not projects
+    },
     "resnet50": ResNet50,
     "efficientnet_lite0": EfficientNetLite0,
 }

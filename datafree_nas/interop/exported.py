@@ -37,7 +37,7 @@ class Stored(NamedTuple):
     """A tensor in the file.
 
     Attributes:
-        shape: its shape.
+        shape: shape of the tensor.
         dtype: name of its type, e.g. `float32`.
         load: function that reads it.
     """
@@ -51,7 +51,7 @@ class Program(NamedTuple):
     """An exported network.
 
     Attributes:
-        data: its JSON: `graph_module`, `range_constraints` and more.
+        data: content of the file's JSON: `graph_module`, `range_constraints` and more.
         tensors: weights, buffers and constants by PyTorch's names.
     """
 

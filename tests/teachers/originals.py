@@ -50,15 +50,30 @@ class OptionABlock(nn.Module):
         return F.relu(x + y)
 
 
+class OptionBBlock(OptionABlock):
+    """With option B of the same repository: a convolution where sizes change."""
+
+    def __init__(self, c_in, c_out):
+        super().__init__(c_in, c_out)
+        self.shortcut = nn.Sequential()
+        if c_in != c_out:
+            conv = nn.Conv2d(c_in, c_out, 1, stride=2, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(c_out))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
 class CifarResNet(nn.Module):
-    def __init__(self, depth, num_classes=10):
+    def __init__(self, depth, num_classes=10, block=OptionABlock):
         super().__init__()
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         for stage, (c_in, c_out) in enumerate([(16, 16), (16, 32), (32, 64)], start=1):
-            more = [OptionABlock(c_out, c_out) for _ in range(blocks - 1)]
-            self.add_module(f"layer{stage}", nn.Sequential(OptionABlock(c_in, c_out), *more))
+            more = [block(c_out, c_out) for _ in range(blocks - 1)]
+            self.add_module(f"layer{stage}", nn.Sequential(block(c_in, c_out), *more))
         self.linear = nn.Linear(64, num_classes)
 
     def forward(self, x):
@@ -180,7 +195,9 @@ def build(name, size, num_classes):
     if name.startswith("timm:"):
         return _timm(name.removeprefix("timm:"), num_classes)
     for pattern, builder in (
-        (r"timm_(efficientnet_lite\d)", _timm),
+        (r"timm_(efficientnet_lite\d|vgg\d+_bn)", _timm),
+        (r"(mobilenetv2_\d+d?|resnet\d+d)", _timm),
+        (r"cifar_resnet(\d+)_b", lambda depth, n: CifarResNet(int(depth), n, OptionBBlock)),
         (r"(wide_stem_resnet\d+)_pool", _pooled),
         (r"(resnet\d+)_v1", _stride_first),
         (r"wide_stem_(resnet\d+)", WideStem),

@@ -182,6 +182,19 @@ def test_timms_mobilenet():
     assert tables[0] == tables[1]
 
 
+def test_option_b_with_torchvisions_names():
+    """Those of chenyaofo/pytorch-cifar-models; a file without its shortcuts is option A."""
+    state = originals.build("cifar_resnet8_b", (32, 32), 7).state_dict()
+
+    def renamed(key):
+        return key.replace("shortcut", "downsample").replace("linear", "fc")
+
+    found = port.match("auto", _tensors({renamed(key): value for key, value in state.items()}))
+    assert found.teacher.arch == "cifar_resnet8_b"
+    usual = port.match("auto", _tensors(state))
+    assert found.table == {renamed(key): path for key, path in usual.table.items()}
+
+
 def test_hugging_faces_names():
     """Those of microsoft/resnet-50."""
     state = originals.build("resnet50", (224, 224), 7).state_dict()

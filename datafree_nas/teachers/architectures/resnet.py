@@ -3,8 +3,9 @@
 The blocks are torchvision's: stride 2 is in the 3x3 convolution of a bottleneck (v1.5); if a name
 ends in `_v1`, it is in the first 1x1 convolution, as in the paper. `wide_stem_resnet18` and `34`
 are those of the data-free distillation papers for 32x32 images: a 3x3 stem of stride 1 without
-pooling; with `_pool`, max-pooling follows the stem. Keys are torchvision's, Hugging Face's or
-kuangliu's.
+pooling; with `_pool`, max-pooling follows the stem. `resnet18d` to `152d` are timm's (He et al.
+2019): a stem of three convolutions, and shortcuts that average before they convolve. Keys are
+torchvision's, Hugging Face's, kuangliu's or timm's.
 """
 
 import re
@@ -30,6 +31,7 @@ class Shape(NamedTuple):
         stride_first: whether stride 2 is in a bottleneck's first convolution, not in its 3x3.
         small_stem: whether the stem is a 3x3 convolution of stride 1.
         pooling: whether max-pooling follows the stem.
+        deep: whether the stem has three convolutions, and shortcuts average before they convolve.
     """
 
     blocks: tuple[int, int, int, int]
@@ -39,6 +41,7 @@ class Shape(NamedTuple):
     stride_first: bool = False
     small_stem: bool = False
     pooling: bool = True
+    deep: bool = False
 
 
 _18, _34, _50, _101, _152 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
@@ -57,6 +60,12 @@ ARCHITECTURES = {
     "wide_stem_resnet34": Shape(_34, small_stem=True, pooling=False),
     "wide_stem_resnet18_pool": Shape(_18, small_stem=True),
     "wide_stem_resnet34_pool": Shape(_34, small_stem=True),
+    "resnet18d": Shape(_18, deep=True),
+    "resnet26d": Shape(_18, bottleneck=True, deep=True),
+    "resnet34d": Shape(_34, deep=True),
+    "resnet50d": Shape(_50, bottleneck=True, deep=True),
+    "resnet101d": Shape(_101, bottleneck=True, deep=True),
+    "resnet152d": Shape(_152, bottleneck=True, deep=True),
 }
 
 
@@ -83,9 +92,18 @@ class Block(nn.Module):
             y = batch_norm(train, f"bn{number}")(y)
             y = nn.relu(y) if number < len(layers) else y
         if x.shape != y.shape:
-            x = conv(y.shape[-1], 1, self.stride, name="downsample.0")(x)
-            x = batch_norm(train, "downsample.1")(x)
+            x = self._shortcut(x, y.shape[-1], train)
         return nn.relu(x + y)
+
+    def _shortcut(self, x: Array, features: int, train: bool) -> Array:
+        if not self.shape.deep:
+            x = conv(features, 1, self.stride, name="downsample.0")(x)
+            return batch_norm(train, "downsample.1")(x)
+        if self.stride > 1:
+            odd = [(0, side % 2) for side in x.shape[1:3]]
+            x = nn.avg_pool(x, (2, 2), (2, 2), odd, count_include_pad=False)
+        x = conv(features, 1, name="downsample.1")(x)
+        return batch_norm(train, "downsample.2")(x)
 
     def _layers(self) -> list[tuple[int, int, int, int]]:
         """Lists features, kernel, stride and groups of each convolution."""
@@ -114,8 +132,13 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b k"]:
-        kernel, stride = (3, 1) if self.shape.small_stem else (7, 2)
-        x = conv(64, kernel, stride, name="conv1")(x)
+        if self.shape.deep:
+            x = nn.relu(batch_norm(train, "conv1.1")(conv(32, 3, 2, name="conv1.0")(x)))
+            x = nn.relu(batch_norm(train, "conv1.4")(conv(32, 3, name="conv1.3")(x)))
+            x = conv(64, 3, name="conv1.6")(x)
+        else:
+            kernel, stride = (3, 1) if self.shape.small_stem else (7, 2)
+            x = conv(64, kernel, stride, name="conv1")(x)
         x = nn.relu(batch_norm(train, "bn1")(x))
         x = max_pool(x, 3, 2, padding=1) if self.shape.pooling else x
         for stage, blocks in enumerate(self.shape.blocks, start=1):
@@ -176,6 +199,6 @@ def build(arch: str, num_classes: int) -> Teacher:
         model=ResNet(shape, num_classes or 1000),
         num_classes=num_classes or 1000,
         image_size=(224, 224, 3),
-        torch_names=(same, _hugging_face),
+        torch_names=(same,) if shape.deep else (same, _hugging_face),
         **_variant(arch),
     )

@@ -29,8 +29,8 @@ class Parameter(NamedTuple):
 
     Attributes:
         value: name of the value that it is in the graph.
-        key: its name in PyTorch's state dict, e.g. `layer1.0.conv1.weight`.
-        shape: its shape in PyTorch.
+        key: name in PyTorch's state dict, e.g. `layer1.0.conv1.weight`.
+        shape: shape in PyTorch.
         kind: `weight`, `buffer` (a constant that is no statistic of BatchNorm, also one of whole
             numbers) or `statistic` (mean or variance of BatchNorm).
     """

@@ -19,7 +19,7 @@ class Tensor(NamedTuple):
     """An array and the order of its axes.
 
     Attributes:
-        array: values.
+        array: values of the tensor, as they lie in memory.
         order: PyTorch's dimension of each axis of the array.
     """
 

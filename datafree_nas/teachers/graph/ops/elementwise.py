@@ -144,13 +144,13 @@ def rsub(x: Value, other: Value, alpha: Number = 1) -> Value:
 
 @op("mul", "multiply")
 def mul(x: Value, other: Value) -> Value:
-    """Multiplies."""
+    """Computes the product."""
     return _of_two(operator.mul)(x, other)
 
 
 @op("div", "divide", "true_divide")
 def div(x: Value, other: Value, rounding_mode: str | None = None) -> Value:
-    """Divides; rounds to `floor` or towards zero (`trunc`) if asked to."""
+    """Computes the quotient; rounds it to `floor` or towards zero (`trunc`) if asked to."""
     if rounding_mode == "floor":
         return _of_two(jnp.floor_divide)(x, other)
     result = _of_two(operator.truediv)(x, other)

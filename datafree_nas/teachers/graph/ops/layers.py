@@ -32,7 +32,7 @@ def conv(
     dilation: _Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolves; the padding is PyTorch's, on both sides, or `same` or `valid`."""
+    """Computes a convolution; the padding is PyTorch's, on both sides, or `same` or `valid`."""
     count = weight.ndim - 2
     if x.ndim != weight.ndim:
         raise ValueError(f"a convolution of {count} axes of an image with {x.ndim} dimensions")

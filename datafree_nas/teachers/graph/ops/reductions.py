@@ -23,7 +23,7 @@ def _reduced(x: Tensor, function: Callable[..., Any], dim: _Dims, keepdim: bool)
 
 @op("mean")
 def mean(x: Tensor, dim: _Dims = None, keepdim: bool = False, dtype: str | None = None) -> Tensor:
-    """Averages."""
+    """Computes the mean."""
     return _reduced(x, jnp.mean, dim, keepdim)
 
 

@@ -28,7 +28,7 @@ def numel(x: Tensor) -> int:
 
 @op("view", "reshape", "_unsafe_view")
 def view(x: Tensor, size: Sequence[int] = (), shape: Sequence[int] = ()) -> Tensor:
-    """Reshapes; `reshape` calls the sizes `shape`."""
+    """Changes the shape; `reshape` calls the sizes `shape`."""
     return reshaped(x, size or shape)
 
 
