@@ -317,7 +317,11 @@ def _refusal(best: Match, tensors: Mapping[str, Tensor], arch: str) -> str:
             f"network: {listed}; if they are not, say --ignore=PATTERN"
         )
     if arch == "auto":
-        return f"the checkpoint fits no known architecture; {name} is nearest: {listed}"
+        return (
+            f"the checkpoint fits no architecture that is built in; {name} is nearest: {listed}. "
+            "Any other network is taken by its own graph: port_torch --model=timm:NAME, "
+            "torchvision:NAME or package.module:function with this checkpoint, or --model=NET.pt2"
+        )
     return (
         f"the checkpoint does not fit {name}: {listed}; choose another --arch (auto tries all), "
         "another file, or say --image_size if the stem takes other channels"
