@@ -93,28 +93,30 @@ def _class_names(teacher: Teacher) -> Sequence[str] | None:
 
 
 def _out() -> Path:
-    """Returns the directory to write: new, empty, or with an earlier port of the same file."""
+    """Returns the directory to write: new, empty, or with an earlier port of the same source."""
     if not _OUT.value:
         raise UserError("give --out=DIR to write, or --check to look only")
-    out, file = as_path(_OUT.value), _weights_file()
+    out = as_path(_OUT.value)
     checkpoint.check_place(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out={out} is a file; name a directory")
-    if out.is_dir() and any(out.iterdir()) and file.is_file():
+    if out.is_dir() and any(out.iterdir()):
         card = read_json(out / store.FILE) if (out / store.FILE).exists() else None
         source = card.get("source") if isinstance(card, dict) else None
-        if not isinstance(source, dict) or source.get("sha256") != torch_file.sha256(file):
+        if not isinstance(source, dict) or not _is_same(source):
             raise UserError(f"--out={out} holds something else; name a new directory or remove it")
         store.check_replaceable(out)
     return out
 
 
-def _weights_file() -> Path:
-    """Returns the path of the file or folder that the weights come from."""
-    model = _MODEL.value
-    if model and not graph_port.is_file(model):
-        return as_path(_CHECKPOINT.value or model.removeprefix("transformers:"))
-    return as_path(model or _CHECKPOINT.value)
+def _is_same(source: dict[str, Any]) -> bool:
+    """Returns whether an earlier port is of the file, or else of the name, that the flags give."""
+    model, checkpoint_file = _MODEL.value, _CHECKPOINT.value
+    of_file = model and graph_port.is_file(model)
+    if not of_file and not checkpoint_file:
+        return source.get("model") == model
+    file = as_path(model if of_file else checkpoint_file)
+    return not file.is_file() or source.get("sha256") == torch_file.sha256(file)
 
 
 def _show(found: port.Match, tensors: dict[str, torch_file.Tensor]) -> None:

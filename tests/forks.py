@@ -4,6 +4,7 @@ For programs that end in an error, which takes much less than to import JAX and 
 """
 
 import functools
+import importlib
 import json
 import os
 import runpy
@@ -17,23 +18,25 @@ ROOT = Path(__file__).parents[1]
 
 
 @functools.cache
-def _server():
-    command, pipe = [sys.executable, "-m", "tests.forks"], subprocess.PIPE
+def _server(*modules):
+    command, pipe = [sys.executable, "-m", "tests.forks", *modules], subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
 
 
-def run(module, *flags, **environment):
+def run(module, *flags, after="", **environment):
     """Runs `python -m module flags` in the root of the repository, as `subprocess.run` would.
 
     Args:
         module: that is run.
         *flags: of the program.
+        after: module that the process has imported as well, which the program need not then.
         **environment: variables that it has besides those of the tests.
     """
     command = [f"{ROOT}/{module.replace('.', '/')}.py", *map(str, flags)]
+    server = _server(*[after] * bool(after))
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps([module, command, folder, environment]), file=_server().stdin, flush=True)
-        status = int(_server().stdout.readline())
+        print(json.dumps([module, command, folder, environment]), file=server.stdin, flush=True)
+        status = int(server.stdout.readline())
         out, err = ((Path(folder) / name).read_text() for name in ("out", "err"))
     return subprocess.CompletedProcess(command, status, out, err)
 
@@ -62,6 +65,8 @@ def _serve():
     from datafree_nas import pipeline  # noqa: F401  # all that a program may need, imported once
     from datafree_nas.teachers import port  # noqa: F401
 
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     for line in sys.stdin:
         process = os.fork()
         if not process:

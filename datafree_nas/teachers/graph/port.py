@@ -55,6 +55,8 @@ def port(
     """
     if is_file(model):
         return _of_file(as_path(model), checkpoint, num_classes, changes)
+    if not sources.of_library(model):
+        _ask(model, ("image_size", "mean", "std"), changes)
     found = sources.load(model, checkpoint, num_classes, prefix, ignore)
     said = {name for name in ("image_size", "mean", "std") if getattr(found, name)}
     settings = {name: getattr(found, name) for name in said} | changes
@@ -74,7 +76,12 @@ def _of_file(file: Path, checkpoint: str, num_classes: int, changes: dict[str, A
     if checkpoint:
         raise UserError(f"{file} holds its weights itself; leave --checkpoint out")
     _ask(str(file), ("mean", "std"), changes)
-    teacher, variables = from_exported(file, **changes)
+    try:
+        teacher, variables = from_exported(file, **changes)
+    except UserError as error:
+        if file.suffix == ".pt2":
+            raise
+        raise UserError(f"{error}; if it is a checkpoint, it is --checkpoint={file}") from None
     _check_classes(teacher, num_classes)
     source = {"model": file.name} | _origin(file)
     return Ported(teacher, variables, source, frozenset({"image_size"} - set(changes)), None)

@@ -14,7 +14,7 @@ from datafree_nas.interop import torch_file
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import as_path, read_json
 from datafree_nas.teachers import beside
-from datafree_nas.teachers.graph.trace import import_torch
+from datafree_nas.teachers.graph.trace import import_torch, quiet
 
 _MAX_LISTED = 8
 
@@ -60,53 +60,83 @@ def load(
     Raises:
         UserError: nothing has that name, its library is not installed, or the weights do not fit.
     """
+    kind, name = _split(model)
     import_torch()
-    kind, _, name = model.partition(":")
-    if not name:
-        raise UserError(
-            f"--model={model} is no file, and none of timm:NAME, torchvision:NAME, "
-            "transformers:DIR and package.module:function"
-        )
-    builders: dict[str, Callable[[str, int], Source]] = {
-        "timm": _timm,
-        "torchvision": _torchvision,
-        "transformers": _transformers,
-    }
-    if kind in builders:
-        source = builders[kind](name, num_classes)
-    else:
-        source = _function(kind, name, num_classes)
     if kind in ("timm", "torchvision") and not checkpoint:
         raise UserError(f"--model={model} needs --checkpoint=FILE, the weights that you trained")
+    if kind in _BUILDERS:
+        source = _BUILDERS[kind](name, num_classes)
+    else:
+        source = _function(kind, name, num_classes)
     if checkpoint:
         load_weights(source.module, checkpoint, prefix, ignore)
     return source
 
 
-def _import(name: str) -> Any:
+def of_library(model: str) -> bool:
+    """Returns whether a name is of a library, which may say the settings of the images.
+
+    Raises:
+        UserError: it is no name as `load` takes it.
+    """
+    return _split(model)[0] in _BUILDERS
+
+
+def _split(model: str) -> tuple[str, str]:
+    kind, _, name = model.partition(":")
+    if not kind or not name:
+        raise UserError(
+            f"--model={model} is no file, and none of timm:NAME, torchvision:NAME, "
+            "transformers:DIR and package.module:function"
+        )
+    return kind, name
+
+
+def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0]:
-            raise
-        raise UserError(f"{name} is not installed: pip install {name}") from None
+        if error.name == name:
+            raise UserError(f"{name} is not installed: pip install {name}") from None
+        raise UserError(f"{name} cannot be imported: {_said(error)}") from None
+    except Exception as error:  # e.g. torchvision, if it was built for another PyTorch
+        raise UserError(
+            f"{name} cannot be imported: {_said(error)}; does it fit the PyTorch that is installed?"
+        ) from None
+
+
+def _said(error: BaseException) -> str:
+    """Returns kind and first line of an error that other code has raised."""
+    detail = str(error).strip().partition("\n")[0][:300]
+    return f"{type(error).__name__}: {detail}" if detail else type(error).__name__
+
+
+def _near(name: str, names: Sequence[str], listing: str) -> str:
+    """Returns the end of a line about an unknown name of a library that has hundreds."""
+    end = did_you_mean(name, names)
+    return end if "did you mean" in end else f"; {listing} lists them"
 
 
 def _timm(name: str, num_classes: int) -> Source:
-    timm = _import("timm")
+    timm = _library("timm")
     if not timm.is_model(name):
-        raise UserError(f"timm has no model {name!r}{did_you_mean(name, timm.list_models())}")
+        end = _near(name, timm.list_models(), "timm.list_models()")
+        raise UserError(f"timm has no model {name!r}{end}")
     more = {"num_classes": num_classes} if num_classes else {}
-    module = timm.create_model(name, pretrained=False, **more)
+    try:
+        module = timm.create_model(name, pretrained=False, **more)
+    except (RuntimeError, TypeError, ValueError) as error:  # e.g. no such weights: NAME.TAG
+        raise UserError(f"timm cannot build {name}: {_said(error)}") from None
     said = module.pretrained_cfg
     channels, height, width = said["input_size"]
     return Source(module, name, (height, width, channels), tuple(said["mean"]), tuple(said["std"]))
 
 
 def _torchvision(name: str, num_classes: int) -> Source:
-    models = _import("torchvision").models
+    models = _library("torchvision").models
     if name not in (names := models.list_models(module=models)):
-        raise UserError(f"torchvision has no classifier {name!r}{did_you_mean(name, names)}")
+        end = _near(name, names, "torchvision.models.list_models()")
+        raise UserError(f"torchvision has no classifier {name!r}{end}")
     more: dict[str, Any] = {"num_classes": num_classes} if num_classes else {}
     if name in ("googlenet", "inception_v3"):
         more["init_weights"] = False  # which takes a minute, for weights that are replaced
@@ -117,17 +147,23 @@ def _torchvision(name: str, num_classes: int) -> Source:
 
 
 def _transformers(name: str, num_classes: int) -> Source:
-    transformers = _import("transformers")
+    transformers = _library("transformers")
     place = as_path(name)
     if not (place / "config.json").is_file():
         raise UserError(f"{place} is no folder of a saved Hugging Face model: no config.json in it")
     try:
-        module = transformers.AutoModelForImageClassification.from_pretrained(
-            place, local_files_only=True
-        )
+        with quiet():
+            module, info = transformers.AutoModelForImageClassification.from_pretrained(
+                place, local_files_only=True, output_loading_info=True
+            )
     except (ValueError, OSError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0][:300]
-        raise UserError(f"transformers cannot load {place}: {reason}") from None
+        raise UserError(f"transformers cannot load {place}: {_said(error)}") from None
+    missing = sorted(k for k in info["missing_keys"] if not k.endswith(beside.COUNTER))
+    if missing:  # which the library sets to random numbers
+        raise UserError(
+            f"{place} lacks {len(missing)} weights of the classifier: {_few(missing)}; save the "
+            "network that was trained, by its save_pretrained"
+        )
     labels = module.config.id2label
     names = [str(labels[index]) for index in sorted(labels)]
     known = None if names == [f"LABEL_{index}" for index in range(len(names))] else names
@@ -151,24 +187,63 @@ def _preprocessor(place: Path, config: Any) -> tuple[Any, Any, Any]:
     return (size[0], size[1], channels) if size else None, mean, std
 
 
+_BUILDERS: dict[str, Callable[[str, int], Source]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "transformers": _transformers,
+}
+
+
 def _function(package: str, name: str, num_classes: int) -> Source:
     torch = import_torch()
     sys.path.insert(0, "")  # as `python -m` and notebooks have it
     try:
-        function = getattr(_import(package), name)
-    except AttributeError:
-        raise UserError(f"{package} has no function {name}") from None
+        function = _attribute(package, name)
+        more = {"num_classes": num_classes} if num_classes else {}
+        if more and not _takes(function, "num_classes"):
+            raise UserError(f"{package}:{name} takes no num_classes; leave --num_classes out")
+        module = function(**more)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+        raise UserError(f"{package}:{name} raised {_said(error)}") from None
     finally:
         sys.path.remove("")
-    takes = inspect.signature(function).parameters
-    if num_classes and "num_classes" not in takes:
-        raise UserError(f"{package}:{name} takes no num_classes; leave --num_classes out")
-    module = function(**({"num_classes": num_classes} if num_classes else {}))
     if not isinstance(module, torch.nn.Module):
         raise UserError(
             f"{package}:{name} returned a {type(module).__name__}; it has to return an nn.Module"
         )
     return Source(module, name)
+
+
+def _attribute(package: str, name: str) -> Callable[..., Any]:
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{package}.".startswith(f"{error.name}."):
+            raise UserError(f"{package} cannot be imported: {_said(error)}") from None
+        raise UserError(
+            f"there is no module {error.name}; --model=package.module:function is looked for in "
+            "the current folder, in PYTHONPATH and among what is installed"
+        ) from None
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
+        raise UserError(f"{package} cannot be imported: {_said(error)}") from None
+    function = getattr(module, name, None)
+    if function is None:
+        known = [each for each in vars(module) if callable(getattr(module, each))]
+        end = did_you_mean(name, known)
+        raise UserError(f"{package} has no function {name}{end if 'did you mean' in end else ''}")
+    if isinstance(function, import_torch().nn.Module) or not callable(function):
+        raise UserError(
+            f"{package}:{name} is a {type(function).__name__}, no function; name a function that "
+            "returns an nn.Module"
+        )
+    return function
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def load_weights(module: Any, file: str, prefix: str = "", ignore: Sequence[str] = ()) -> None:

@@ -1,10 +1,12 @@
 """Takes the graph of a PyTorch module, by `torch.export`; nothing else here needs PyTorch."""
 
 import copy
+import io
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,7 +77,19 @@ def trace(module: Any, image_size: tuple[int, int, int]) -> tuple[Converted, dic
 
 
 def _for_evaluation(torch: ModuleType, module: Any) -> Any:
-    return copy.deepcopy(module).to("cpu", torch.float32).eval()
+    try:
+        return copy.deepcopy(module).to("cpu", torch.float32).eval()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise UserError(
+            f"PyTorch cannot copy the network: {_said(error)}; keep tensors as parameters or "
+            "buffers, and what cannot be copied outside of the module"
+        ) from None
+
+
+def _said(error: Exception) -> str:
+    """Returns kind and first line of an error that PyTorch or a module's own code has raised."""
+    detail = str(error).strip().partition("\n")[0][:300]
+    return f"{type(error).__name__}: {detail}"
 
 
 def _exported(torch: ModuleType, module: Any, image_size: tuple[int, int, int]) -> Any:
@@ -88,13 +102,11 @@ def _exported(torch: ModuleType, module: Any, image_size: tuple[int, int, int]) 
     images = torch.zeros(_IMAGES, channels, height, width)
     sizes = {0: torch.export.Dim.DYNAMIC}
     try:
-        with _quiet():
+        with quiet():
             return torch.export.export(module, (images,), dynamic_shapes=(sizes,))
     except Exception as error:  # whatever the module's own code raises
-        detail = str(error).strip().partition("\n")[0][:300]
         raise UserError(
-            f"PyTorch cannot export the network for images {image_size}: "
-            f"{type(error).__name__}: {detail} ({_MENDS})"
+            f"PyTorch cannot export the network for images {image_size}: {_said(error)} ({_MENDS})"
         ) from None
 
 
@@ -103,7 +115,7 @@ def _saved(torch: ModuleType, program: Any) -> Program:
     for node in program.graph.nodes:
         for what in ("stack_trace", "from_node", "torch_fn"):
             node.meta.pop(what, None)  # most of the file otherwise
-    with tempfile.TemporaryDirectory() as directory, _quiet():
+    with tempfile.TemporaryDirectory() as directory, quiet():
         file = Path(directory) / "network.pt2"
         torch.export.save(program, file)
         found = exported.read(file)
@@ -130,7 +142,7 @@ def compare(
     """
     torch = import_torch()
     images = np.random.default_rng(0).normal(size=(3, *image_size)).astype(np.float32)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         x = torch.from_numpy(images.transpose(0, 3, 1, 2)).contiguous()
         answer = _for_evaluation(torch, module)(x)
     wanted = _logits(answer, converted.num_classes)
@@ -155,8 +167,16 @@ def _logits(answer: Any, num_classes: int) -> np.ndarray:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps warnings of PyTorch and of a module's own code from the terminal."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def quiet() -> Iterator[None]:
+    """Keeps warnings and progress of PyTorch and of a user's own code from the terminal.
+
+    PyTorch also logs and prints what it knows of a network that it cannot export, in many lines.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
