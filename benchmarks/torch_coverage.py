@@ -167,17 +167,26 @@ def passes(row: dict[str, Any]) -> bool:
     return all(row.get(name, np.inf) <= limit for name, limit in _LIMITS.items())
 
 
-def _row(name: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name}
+def row(library: str, name: str) -> dict[str, Any]:
+    """Compares a model of a library.
+
+    Args:
+        library: name of the library.
+        name: name of the model in it.
+
+    Returns:
+        Name, image size and weights, and what `compare` returns or the `error`.
+    """
+    found: dict[str, Any] = {"name": name}
     try:
-        module, image_size = torch_libraries.build(_LIBRARY.value, name)
-        row |= {"image_size": list(image_size), "params": torch_libraries.count(module)}
-        row |= compare(module, image_size)
+        module, image_size = torch_libraries.build(library, name)
+        found |= {"image_size": list(image_size), "params": torch_libraries.count(module)}
+        found |= compare(module, image_size)
     except UserError as error:
-        row["error"] = str(error)
+        found["error"] = str(error)
     except Exception as error:  # a fault of ours: also a result
-        row["error"] = f"FAULT {type(error).__name__}: {error} {getattr(error, '__notes__', '')}"
-    return row
+        found["error"] = f"FAULT {type(error).__name__}: {error} {getattr(error, '__notes__', '')}"
+    return found
 
 
 def _run() -> None:
@@ -192,10 +201,10 @@ def _run() -> None:
         known = rows.get(name)
         if known and (passes(known) or not _RETRY.value):
             continue
-        row = _row(name)
+        found = row(_LIBRARY.value, name)
         with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
+            file.write(json.dumps(found) + "\n")
+        print(found, flush=True)
         jax.clear_caches()
         gc.collect()
 

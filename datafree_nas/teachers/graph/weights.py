@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from datafree_nas.interop.exported import Stored
@@ -28,7 +29,7 @@ def variables(graph: Graph, tensors: Mapping[str, Stored]) -> dict[str, Any]:
     norms = set(norm_values(graph))
     found: dict[str, Any] = {"params": {}, "batch_stats": {}, "constants": {}}
     for parameter in graph.parameters:
-        value = from_torch(_value(parameter, tensors))
+        value = jnp.array(from_torch(_value(parameter, tensors)))
         module, _, name = parameter.key.rpartition(".")
         if parameter.kind == "buffer":
             found["constants"][parameter.key] = value
