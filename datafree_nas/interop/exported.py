@@ -1,8 +1,10 @@
 """Reads files of `torch.export.save` without PyTorch: nothing in them is run or unpickled."""
 
 import json
+import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +32,8 @@ SCALAR_TYPES = {
     30: "float8_e5m2",
 }
 _SCHEMA = 8  # major version of the JSON that PyTorch 2.6 to 2.13 write
+_MOST_SHARED = 1 << 22  # values that tensors may have beyond those in the file, by expand()
+_SHARING = 4  # and how often, as some tensors have two names
 _AGAIN = "save it again: torch.export.save(torch.export.load(FILE), NEW), by PyTorch 2.9 or later"
 
 
@@ -63,8 +67,11 @@ def is_exported(path: Path) -> bool:
     """Returns whether a file is an archive of `torch.export.save`, of any version."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as file:
-        names = [name.partition("/")[2] or name for name in file.namelist()]
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = [name.partition("/")[2] or name for name in file.namelist()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False  # damaged
     return "serialized_exported_program.json" in names or any(
         name.startswith("models/") for name in names
     )
@@ -77,16 +84,23 @@ def read(path: Path) -> Program:
         UserError: the file is something else, damaged, of another version, or holds something that
             can only be unpickled.
     """
-    try:
+    with _one_line(path):
         return _read(path)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Says in one line what is wrong with the file, whatever reading it raises."""
+    try:
+        yield
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a directory; name a file of torch.export.save") from None
-    except (MemoryError, RecursionError, Exception) as error:
-        detail = f"{type(error).__name__}: {error}"[:200]
+    except Exception as error:
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
             f"{path} cannot be read as a file of torch.export.save ({detail})"
         ) from None
@@ -119,14 +133,25 @@ def _read(path: Path) -> Program:
     for kind in ("weights", "constants"):
         folder = f"{root}/data/{kind}"
         for key, entry in parsed(f"{folder}/{model}_{kind}_config.json")["config"].items():
-            tensors[key] = _stored(path, key, entry, members, f"{folder}/{entry['path_name']}")
+            name = f"{folder}/{entry['path_name']}"
+            if not (key + name).isprintable():
+                raise ValueError("a name in it has characters that cannot be printed")
+            tensors[key] = _stored(path, key, entry, members, name)
+    count = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if count > _MOST_SHARED + _SHARING * path.stat().st_size:
+        raise UserError(
+            f"{path} is damaged, or repeats values by expand(): its tensors have more values than "
+            "it holds; call .contiguous() on expanded tensors before torch.export.export"
+        )
     return Program(data, tensors)
 
 
 def _check_version(path: Path, data: dict[str, Any]) -> None:
     version = data["schema_version"]["major"]
+    if type(version) is not int:
+        raise ValueError("its version is no number")
     if version != _SCHEMA:
-        writer = data.get("torch_version", "unknown")
+        writer = " ".join(str(data.get("torch_version", "unknown")).split())[:40]
         raise UserError(
             f"{path} has version {version} of the format of torch.export, this program reads "
             f"{_SCHEMA} (it was written by PyTorch {writer}); {_AGAIN}"
@@ -142,24 +167,31 @@ def _stored(
             "tensors (no quantized weights, no subclasses of torch.Tensor)"
         )
     meta = entry["tensor_meta"]
-    dtype = SCALAR_TYPES.get(meta["dtype"], f"type {meta['dtype']}")
+    number = meta["dtype"]
+    if type(number) is not int:
+        raise ValueError(f"the type of {key} is no number")
+    dtype = SCALAR_TYPES.get(number, f"type {number}")
     shape, strides = _numbers(meta["sizes"]), _numbers(meta["strides"])
     (offset,) = _numbers([meta["storage_offset"]])
     if len(shape) != len(strides):
         raise ValueError(f"{key} has {len(shape)} sides and {len(strides)} strides")
 
     def load() -> np.ndarray:
+        with _one_line(path):
+            return values()
+
+    def values() -> np.ndarray:
         kind = DTYPES.get(dtype)
         if kind is None or kind.kind == "c":
             raise UserError(f"{path}: {key} holds values of {dtype}, which no teacher here has")
-        values = np.frombuffer(read_member(path, members[name]), kind)
+        stored = np.frombuffer(read_member(path, members[name]), kind)
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if 0 in shape:
             return np.zeros(shape, kind)
-        if last >= len(values):
+        if last >= len(stored):
             raise UserError(f"{path} is damaged: it holds fewer values of {key} than {shape} has")
         steps = [step * kind.itemsize for step in strides]
-        return np.lib.stride_tricks.as_strided(values[offset:], shape, steps).copy()
+        return np.lib.stride_tricks.as_strided(stored[offset:], shape, steps).copy()
 
     if name not in members:
         raise UserError(f"{path} is damaged: {name}, with {key}, is missing")

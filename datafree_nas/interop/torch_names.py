@@ -33,12 +33,16 @@ def key_table(variables: Any, rename: Rename = same) -> KeyTable:
     Args:
         variables: pytree of dicts of arrays or shapes: collection, modules, leaf.
         rename: function from the name of a module here to its name in PyTorch.
+
+    Returns:
+        The paths. A leaf whose name begins with a dot has the rest of it as its name in PyTorch.
     """
     table = {}
     for entries, _ in jax.tree_util.tree_leaves_with_path(variables):
         path = tuple(entry.key for entry in entries)
         module, leaf = rename(".".join(path[1:-1])), path[-1]
-        table[f"{module}.{_LEAVES.get(leaf, leaf)}".lstrip(".")] = path
+        name = _LEAVES.get(leaf, leaf).lstrip(".")
+        table[f"{module}.{name}".lstrip(".")] = path
     return table
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from datafree_nas.interop.exported import SCALAR_TYPES, Program
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.teachers.graph.graph import Graph, Node, Parameter, Ref
+from datafree_nas.teachers.graph.graph import MALFORMED, Graph, Node, Parameter, Ref, described
 from datafree_nas.teachers.graph.network import BATCH_NORM, accepts, is_layer, norm_values
 
 # operations that only check or that say where a tensor is
@@ -29,6 +29,7 @@ _RESHAPES = ("view", "reshape", "_unsafe_view", "expand")
 _PLACES = ("layout", "device", "pin_memory", "memory_format", "non_blocking")
 _EVAL = "call model.eval() before torch.export.export"
 _WHERE = "datafree_nas/teachers/graph/ops"
+_LONGEST = 1000  # characters of a message
 _MOST = 6  # operations that a message lists
 
 
@@ -62,10 +63,10 @@ def convert(program: Program) -> Converted:
     """
     try:
         return _Converter(program).converted()
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"the exported network cannot be understood ({type(error).__name__}: {error})"
-        ) from None
+    except UserError as error:  # with names from the file, which may be anything
+        raise type(error)(_line(str(error))) from None
+    except MALFORMED as error:
+        raise UserError(f"the exported network cannot be understood ({described(error)})") from None
 
 
 class _Converter:
@@ -83,6 +84,7 @@ class _Converter:
         self.sizes = [_size(side) for side in self.metas[self.image]["sizes"]]
         self.static_batch = self.sizes[0] if _is_static(self.metas[self.image], 0) else None
         self.of_image = {self.image}
+        self.known = {self.image, *self.specs}
 
     def converted(self) -> Converted:
         """Returns the converted network."""
@@ -99,6 +101,7 @@ class _Converter:
         logits, num_classes = self._output()
         graph = _needed(Graph(self.image, logits, self._parameters(), tuple(self.nodes)))
         self._check(graph)
+        self._check_weights(graph)
         _batch, channels, height, width = self.sizes
         return Converted(graph, (height, width, channels), num_classes, _head(graph))
 
@@ -137,6 +140,10 @@ class _Converter:
         arguments = self._arguments(node)
         module = _module(node)
         outputs = tuple(_names(node["outputs"]))
+        for output in filter(None, outputs):
+            if output in self.known:
+                raise ValueError(f"{output} is computed twice")
+            self.known.add(output)
         if base in _NORMS:
             self.nodes.append(self._norm(arguments, outputs[:1], module))
         else:
@@ -277,7 +284,7 @@ class _Converter:
 
     def _parameters(self) -> tuple[Parameter, ...]:
         return tuple(
-            Parameter(name, key, self.tensors[key].shape, kind)
+            Parameter(name, key, self.tensors[key].shape, kind, _dtype(self.tensors[key].dtype))
             for name, (kind, key) in self.specs.items()
             if key in self.tensors
         )
@@ -307,6 +314,20 @@ class _Converter:
         if shared:
             names = ", ".join(sorted(self.specs[name][1] for name in shared)[:_MOST])
             raise UserError(f"the network uses {names} beside its BatchNorm, too")
+
+    def _check_weights(self, graph: Graph) -> None:
+        there = {parameter.value for parameter in graph.parameters}
+        for node in graph.nodes:
+            for name in node.refs():
+                if name in self.specs and name not in there:
+                    raise UserError(f"the file is damaged: {self.specs[name][1]} is missing in it")
+
+
+def _dtype(stored: str) -> str:
+    """Returns the type here of a tensor of one of PyTorch's types."""
+    if stored == "bool":
+        return stored
+    return "int32" if stored.startswith(("int", "uint")) else "float32"
 
 
 def _needed(graph: Graph) -> Graph:
@@ -339,7 +360,10 @@ def _module(node: dict[str, Any]) -> str:
 
 
 def _size(side: dict[str, Any]) -> int:
-    return side["as_int"] if "as_int" in side else side["as_expr"]["hint"]["as_int"]
+    size = side["as_int"] if "as_int" in side else side["as_expr"]["hint"]["as_int"]
+    if type(size) is not int or size < 0:
+        raise TypeError(f"the size of a tensor is {type(size).__name__}, no whole number")
+    return size
 
 
 def _is_static(meta: dict[str, Any], dim: int) -> bool:
@@ -360,7 +384,7 @@ def _value(arg: dict[str, Any]) -> Any:
         return None
     if kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
         ((inner, value),) = content.items()
-        return Ref(value) if inner == "as_name" else value
+        return Ref(value) if inner == "as_name" else _plain(value)
     if kind == "as_tensors":
         return tuple(Ref(each["name"]) for each in content)
     if kind in ("as_sym_ints", "as_sym_floats", "as_sym_bools"):
@@ -372,14 +396,20 @@ def _value(arg: dict[str, Any]) -> Any:
     if kind == "as_float":
         return float(content)  # JSON has no infinity: it is a text there
     if kind in ("as_int", "as_bool", "as_string"):
-        return content
+        return _plain(content)
     if kind in ("as_ints", "as_floats", "as_bools", "as_strings"):
-        return tuple(content)
+        return tuple(_plain(each) for each in content)
     if kind in ("as_memory_format", "as_layout", "as_device"):
         return None
     if kind in ("as_graph", "as_operator"):
         raise UnsupportedError("the network branches or loops on values (torch.cond and its like)")
     raise UserError(f"the network has an argument of a kind that is not known here: {kind}")
+
+
+def _plain(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise TypeError(f"{type(value).__name__} is no number or text")
+    return value
 
 
 def _names(outputs: list[dict[str, Any]]) -> Iterator[str]:
@@ -401,6 +431,10 @@ def _refs(value: Any) -> Iterator[str]:
     elif isinstance(value, tuple):
         for each in value:
             yield from _refs(each)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST]
 
 
 def _read(arg: dict[str, Any]) -> list[str]:

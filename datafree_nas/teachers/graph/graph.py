@@ -13,6 +13,17 @@ from typing import Any, NamedTuple
 
 from datafree_nas.runtime.errors import UserError
 
+# what data raises that is not as it is written here or by PyTorch
+MALFORMED = (
+    *(LookupError, TypeError, ValueError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
+
+
+def described(error: Exception) -> str:
+    """Returns an error in a line, since the data may say anything."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
 
 class Ref(NamedTuple):
     """Reference to a value: the image, a parameter, or the output of a node.
@@ -33,12 +44,14 @@ class Parameter(NamedTuple):
         shape: shape in PyTorch.
         kind: `weight`, `buffer` (a constant that is no statistic of BatchNorm, also one of whole
             numbers) or `statistic` (mean or variance of BatchNorm).
+        dtype: `float32`, `int32` or `bool`.
     """
 
     value: str
     key: str
     shape: tuple[int, ...]
     kind: str
+    dtype: str = "float32"
 
 
 class Node(NamedTuple):
@@ -130,8 +143,8 @@ def from_json(data: Any) -> Graph:
             tuple(_node(**node) for node in data["nodes"]),
         )
         _check_order(graph)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"is no graph of a network ({type(error).__name__}: {error})") from None
+    except MALFORMED as error:
+        raise UserError(f"is no graph of a network ({described(error)})") from None
     return graph
 
 
@@ -152,12 +165,14 @@ def _text(value: Any) -> str:
     return value
 
 
-def _parameter(value: Any, key: Any, shape: Any, kind: Any) -> Parameter:
+def _parameter(value: Any, key: Any, shape: Any, kind: Any, dtype: Any) -> Parameter:
     if kind not in ("weight", "buffer", "statistic"):
         raise ValueError(f"{kind!r} is no kind of tensor")
+    if dtype not in ("float32", "int32", "bool"):
+        raise ValueError(f"{dtype!r} is no type of a tensor")
     if any(type(side) is not int or side < 0 for side in shape):
         raise ValueError(f"{shape} is no shape")
-    return Parameter(_text(value), _text(key), tuple(shape), kind)
+    return Parameter(_text(value), _text(key), tuple(shape), kind, dtype)
 
 
 def _node(op: Any, arguments: Any, outputs: Any, module: Any) -> Node:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.initializers import zeros
 from jaxtyping import Array, Float
 
@@ -14,6 +15,8 @@ from datafree_nas.teachers.graph.graph import Graph, Node, Parameter, Ref
 from datafree_nas.teachers.graph.ops import find
 from datafree_nas.teachers.graph.tensor import Tensor, from_channels_last
 
+# PyTorch's names that mean something else here; those tensors and modules get a dot before theirs
+_TAKEN = ("kernel", "scale", "mean", "var", "params")
 BATCH_NORM = "batch_norm"  # by running statistics: a layer, so that its input can be measured
 
 
@@ -27,7 +30,7 @@ class _Tensors(nn.Module):
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
 
     @nn.compact
-    def __call__(self) -> dict[str, jax.Array]:
+    def __call__(self) -> dict[str, Any]:
         return {name: self.param(name, zeros, shape) for name, shape in self.shapes}
 
 
@@ -77,14 +80,14 @@ class GraphNetwork(nn.Module):
             if parameter.value in of_norms:
                 continue
             if parameter.kind == "buffer":
-                array = self.variable("constants", parameter.key, _unset, parameter).value
+                array = self.variable("constants", free(parameter.key), _unset, parameter).value
                 values[parameter.value] = _as_in_torch(array)
             else:
                 modules.setdefault(parameter.key.rpartition(".")[0], []).append(parameter)
         for module, parameters in modules.items():
             shapes = tuple((leaf(p), stored_shape(p.shape)) for p in parameters)
             if module:
-                arrays = _Tensors(shapes, name=module)()
+                arrays = _Tensors(shapes, name=free(module))()
             else:
                 arrays = {name: self.param(name, zeros, shape) for name, shape in shapes}
             values |= {p.value: _as_in_torch(arrays[leaf(p)]) for p in parameters}
@@ -106,7 +109,7 @@ class GraphNetwork(nn.Module):
                 epsilon=arguments["eps"],
                 use_scale=arguments["weight"] is not None,
                 use_bias=arguments["bias"] is not None,
-                name=name,
+                name=free(name),
             )
         return from_channels_last(norms[name](x.channels_last()))
 
@@ -171,7 +174,12 @@ def keys(graph: Graph) -> dict[str, str]:
 def leaf(parameter: Parameter) -> str:
     """Returns the name that a weight has in its module here."""
     name = parameter.key.rpartition(".")[2]
-    return "kernel" if name == "weight" and len(parameter.shape) > 1 else name
+    return "kernel" if name == "weight" and len(parameter.shape) > 1 else free(name)
+
+
+def free(name: str) -> str:
+    """Returns the name here of a module, or of a tensor whose name is the same as in PyTorch."""
+    return f".{name}" if name in _TAKEN else name
 
 
 def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -179,12 +187,12 @@ def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in from_torch_axes(len(shape)))
 
 
-def _as_in_torch(array: jax.Array) -> Tensor:
-    return Tensor(array, from_torch_axes(array.ndim))
+def _as_in_torch(array: jax.Array | np.ndarray) -> Tensor:
+    return Tensor(jnp.asarray(array), from_torch_axes(array.ndim))
 
 
 def _unset(parameter: Parameter) -> jax.Array:
-    return jnp.zeros(stored_shape(parameter.shape))
+    return jnp.zeros(stored_shape(parameter.shape), parameter.dtype)
 
 
 def _resolved(value: Any, values: dict[str, Any]) -> Any:

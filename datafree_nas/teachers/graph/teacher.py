@@ -15,7 +15,7 @@ from datafree_nas.runtime.files import read_json, write_json
 from datafree_nas.teachers import registry
 from datafree_nas.teachers.graph import trace, weights
 from datafree_nas.teachers.graph.convert import Converted, convert
-from datafree_nas.teachers.graph.graph import from_json, to_json
+from datafree_nas.teachers.graph.graph import MALFORMED, described, from_json, to_json
 from datafree_nas.teachers.graph.network import GraphNetwork, accepts
 from datafree_nas.teachers.teacher import Teacher
 
@@ -137,9 +137,10 @@ def check_size(teacher: Teacher, image_size: tuple[int, int, int]) -> None:
 
     try:
         found = jax.eval_shape(logits, jax.random.key(0), images).shape
-    except (TypeError, ValueError, IndexError, AttributeError, KeyError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        place = " ".join(getattr(error, "__notes__", [])[:1])
+    except Exception as error:  # whatever an operation raises whose arguments do not fit
+        reason = " ".join(str(error).partition("\n")[0].split())[:200]
+        notes = [" ".join(note.split()) for note in getattr(error, "__notes__", ())]
+        place = next((note for note in notes if note.startswith("at ")), type(error).__name__)
         raise UserError(
             f"the network {teacher.arch} cannot be run on {_IMAGES} images of size {image_size}: "
             f"{reason} ({place}); if it takes one size or one number of images only, say its "
@@ -178,14 +179,15 @@ def _network(content: Any) -> GraphNetwork:
     """Reverses `_content`."""
     try:
         if content["version"] != VERSION:
-            raise UserError(f"is of version {content['version']}, this program reads {VERSION}")
+            version = repr(content["version"])[:20]
+            raise UserError(f"is of version {version}, this program reads {VERSION}")
         at_sizes = [
             ((int(each["height"]), int(each["width"])), from_json(each["graph"]))
             for each in content["at_sizes"]
         ]
         return GraphNetwork(from_json(content["graph"]), tuple(at_sizes))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"is no graph of a network ({type(error).__name__}: {error})") from None
+    except MALFORMED as error:
+        raise UserError(f"is no graph of a network ({described(error)})") from None
 
 
 def read(directory: Path, checksum: str) -> GraphNetwork:
@@ -208,7 +210,8 @@ def read(directory: Path, checksum: str) -> GraphNetwork:
     graphs = [network.graph, *(graph for _, graph in network.at_sizes)]
     unknown = sorted({node.op for graph in graphs for node in graph.nodes if not accepts(node)})
     if unknown:
-        raise UserError(f"{file} uses operations that are not known here: {', '.join(unknown)}")
+        names = " ".join(", ".join(unknown).split())[:200]
+        raise UserError(f"{file} uses operations that are not known here: {names}")
     if digest(network) != checksum:
         raise UserError(f"{file} has been changed since it was written; port the teacher again")
     return network

@@ -10,7 +10,7 @@ from datafree_nas.interop.exported import Stored
 from datafree_nas.interop.torch_names import from_torch
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.teachers.graph.graph import Graph, Parameter
-from datafree_nas.teachers.graph.network import leaf, norm_values
+from datafree_nas.teachers.graph.network import free, leaf, norm_values
 
 _NORM_LEAVES = {"weight": "scale", "running_mean": "mean", "running_var": "var"}
 _WHOLE = np.iinfo(np.int32)
@@ -32,12 +32,12 @@ def variables(graph: Graph, tensors: Mapping[str, Stored]) -> dict[str, Any]:
         value = jnp.array(from_torch(_value(parameter, tensors)))
         module, _, name = parameter.key.rpartition(".")
         if parameter.kind == "buffer":
-            found["constants"][parameter.key] = value
+            found["constants"][free(parameter.key)] = value
         elif parameter.value in norms:
             collection = "batch_stats" if parameter.kind == "statistic" else "params"
-            found[collection].setdefault(module, {})[_NORM_LEAVES.get(name, name)] = value
+            found[collection].setdefault(free(module), {})[_NORM_LEAVES.get(name, name)] = value
         elif module:
-            found["params"].setdefault(module, {})[leaf(parameter)] = value
+            found["params"].setdefault(free(module), {})[leaf(parameter)] = value
         else:
             found["params"][leaf(parameter)] = value
     return {name: collection for name, collection in found.items() if collection}
