@@ -135,7 +135,7 @@ def run(node: Node, arguments: dict[str, Any]) -> Any:
 
 def is_tensor_op(op: str) -> bool:
     """Returns whether an operation is one on tensors, not Python's on sizes."""
-    return not op.startswith(("_operator.", "math.", "torch.", "round"))
+    return not op.startswith(("_operator.", "math.", "torch.", "builtins."))
 
 
 def accepts(node: Node) -> bool:

@@ -111,11 +111,17 @@ def reshaped(x: Tensor, shape: Sequence[int]) -> Tensor:
     Args:
         x: tensor to reshape.
         shape: sizes of the new dimensions; -1 stands for the one that follows from the others.
+
+    Raises:
+        ValueError: the shape has another number of elements.
     """
-    shape = _complete(shape, math.prod(x.shape))
+    given, wanted = x.shape, tuple(shape)
+    shape = _complete(wanted, math.prod(given))
+    if math.prod(shape) != math.prod(given):
+        raise ValueError(f"{given} cannot be reshaped to {wanted}")
     if not x.array.size:
         return plain(x.plain().reshape(shape))
-    groups = _groups(x.shape, shape)
+    groups = _groups(given, shape)
     places = {index: min(x.axes(old)) for index, (old, _) in enumerate(groups) if old}
     sequence = sorted(range(len(groups)), key=lambda index: places.get(index, -1))
     array = x.arranged(tuple(dim for index in sequence for dim in groups[index][0]))
@@ -151,7 +157,5 @@ def _groups(
             else:
                 right.append(j)
                 j += 1
-            if i > len(old) or j > len(new):
-                raise ValueError(f"{tuple(old)} cannot be reshaped to {tuple(new)}")
         groups.append((tuple(left), tuple(right)))
     return groups

@@ -41,7 +41,6 @@ _ONE: dict[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
     "mish": lambda x: x * jnp.tanh(nn.softplus(x)),
     "log_sigmoid": nn.log_sigmoid,
-    "softsign": nn.soft_sign,
     "selu": nn.selu,
     "exp": jnp.exp,
     "expm1": jnp.expm1,
@@ -114,7 +113,7 @@ _SIZES: dict[str, Callable[..., Any]] = {
     "math.ceil": math.ceil,
     "math.floor": math.floor,
     "math.trunc": math.trunc,
-    "round": round,
+    "builtins.round": round,
     "torch.sym_max": max,
     "torch.sym_min": min,
     "torch.sym_float": float,
@@ -151,12 +150,13 @@ def mul(x: Value, other: Value) -> Value:
 @op("div", "divide", "true_divide")
 def div(x: Value, other: Value, rounding_mode: str | None = None) -> Value:
     """Computes the quotient; rounds it to `floor` or towards zero (`trunc`) if asked to."""
-    if rounding_mode == "floor":
-        return _of_two(jnp.floor_divide)(x, other)
-    result = _of_two(operator.truediv)(x, other)
-    if rounding_mode == "trunc" and isinstance(result, Tensor):
-        return result.with_array(jnp.trunc(result.array))
-    return result
+    functions = {"floor": jnp.floor_divide, "trunc": _divided_to_zero, None: operator.truediv}
+    return _of_two(functions[rounding_mode])(x, other)
+
+
+def _divided_to_zero(x: Any, other: Any) -> jax.Array:
+    """Computes the quotient, rounded towards zero; whole numbers stay what they are."""
+    return jnp.trunc(jnp.divide(x, other)).astype(jnp.result_type(x, other))
 
 
 @op("pow")
@@ -193,27 +193,28 @@ def masked_fill(x: Tensor, mask: Tensor, value: Value) -> Tensor:
 @op("clamp", "clip", "hardtanh")
 def clamp(
     x: Tensor,
-    min: Number | None = None,
-    max: Number | None = None,
+    min: Value | None = None,
+    max: Value | None = None,
     min_val: Number = -1,
     max_val: Number = 1,
 ) -> Tensor:
     """Limits values to an interval; `hardtanh` names it `min_val` and `max_val`."""
     if min is None and max is None:
         min, max = min_val, max_val
-    return x.with_array(jnp.clip(x.array, min, max))
+    (value, low, high), order = aligned(x, min, max)
+    return Tensor(jnp.clip(value, low, high), order)
 
 
 @op("clamp_min")
-def clamp_min(x: Tensor, min: Number) -> Tensor:
+def clamp_min(x: Tensor, min: Value) -> Tensor:
     """Limits values from below."""
-    return x.with_array(jnp.maximum(x.array, min))
+    return clamp(x, min)
 
 
 @op("clamp_max")
-def clamp_max(x: Tensor, max: Number) -> Tensor:
+def clamp_max(x: Tensor, max: Value) -> Tensor:
     """Limits values from above."""
-    return x.with_array(jnp.minimum(x.array, max))
+    return clamp(x, None, max)
 
 
 @op("gelu")
@@ -286,7 +287,7 @@ def same(x: Tensor, p: Number = 0, train: bool = False) -> Tensor:
     return x
 
 
-@op("to", "_to_copy", "type_as", "float", "_assert_tensor_metadata")
+@op("to", "_to_copy", "type_as")
 def cast(
     x: Tensor, dtype: str | None = None, other: Tensor | None = None, copy: bool = False
 ) -> Tensor:

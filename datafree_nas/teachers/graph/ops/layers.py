@@ -8,6 +8,7 @@ from jax import lax
 
 from datafree_nas.layers.depthwise import depthwise
 from datafree_nas.teachers.graph.ops.elementwise import Number
+from datafree_nas.teachers.graph.ops.shapes import broadcast_tensors
 from datafree_nas.teachers.graph.ops.table import op
 from datafree_nas.teachers.graph.ops.windows import per_axis
 from datafree_nas.teachers.graph.tensor import (
@@ -69,7 +70,7 @@ def _padding(
     return [(pad, pad) for pad in per_axis(padding, len(sides))]
 
 
-@op("convolution", "_convolution")
+@op("convolution")
 def convolution(
     x: Tensor,
     weight: Tensor,
@@ -321,9 +322,9 @@ def batch_norm_of_batch(
 
 
 @op("cosine_similarity")
-def cosine_similarity(x: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Computes the cosine of the angle between vectors."""
-    left, right = x.plain(), x2.plain()
+    left, right = (each.plain() for each in broadcast_tensors([x1, x2]))
 
     def length(array: jax.Array) -> jax.Array:
         return jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(array), dim), eps**2))

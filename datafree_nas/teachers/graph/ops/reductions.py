@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from datafree_nas.teachers.graph.ops.elementwise import Number
 from datafree_nas.teachers.graph.ops.shapes import order_without
 from datafree_nas.teachers.graph.ops.table import op
-from datafree_nas.teachers.graph.tensor import Tensor
+from datafree_nas.teachers.graph.tensor import Tensor, plain
 
 _Dims = int | Sequence[int] | None
 
@@ -88,8 +88,10 @@ def min_dim(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]
 
 
 @op("argmax")
-def argmax(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """Returns the place of the largest."""
+def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Returns the place of the largest; among all elements if no dimension is given."""
+    if dim is None:
+        return plain(jnp.argmax(x.plain(), keepdims=keepdim))
     array = jnp.argmax(x.array, x.axis(dim), keepdims=keepdim)
     return Tensor(array, x.order if keepdim else order_without(x, (dim,)))
 

@@ -157,7 +157,8 @@ def slice_(
 
 @op("narrow")
 def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """Takes `length` places of a dimension."""
+    """Takes `length` places of a dimension; a negative start counts from its end."""
+    start += x.shape[dim] if start < 0 else 0
     return slice_(x, dim, start, start + length)
 
 
@@ -203,7 +204,9 @@ def repeat_interleave(
 
 @op("roll")
 def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] = ()) -> Tensor:
-    """Shifts dimensions around their ends."""
+    """Shifts dimensions around their ends; the tensor as one row if none are given."""
+    if dims == () or dims == []:
+        return reshaped(roll(flatten(x), shifts, (0,)), x.shape)
     return x.with_array(jnp.roll(x.array, shifts, x.axes(dims)))
 
 
@@ -280,10 +283,10 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 @op("as_strided")
 def as_strided(
-    x: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int = 0
+    x: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
 ) -> Tensor:
     """Reads elements at given distances, as if the tensor lay in PyTorch's order."""
-    places: Any = storage_offset
+    places: Any = storage_offset or 0
     for dim, (length, step) in enumerate(zip(size, stride, strict=True)):
         offsets = step * jnp.arange(length)
         places = places + offsets.reshape((-1,) + (1,) * (len(size) - 1 - dim))
@@ -306,7 +309,10 @@ def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
 @op("gather")
 def gather(x: Tensor, dim: int, index: Tensor, sparse_grad: bool = False) -> Tensor:
     """Takes one place of a dimension for each element of the index."""
-    return plain(jnp.take_along_axis(x.plain(), index.plain(), dim))
+    places = index.plain()
+    kept = [slice(side) for side in places.shape]  # the index may be shorter than x
+    kept[dim] = slice(None)
+    return plain(jnp.take_along_axis(x.plain()[tuple(kept)], places, dim))
 
 
 @op("unfold")

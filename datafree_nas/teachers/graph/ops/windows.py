@@ -1,5 +1,6 @@
 """Pooling and resizing of images."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -56,7 +57,7 @@ class _Windows:
         ]
 
     def reduce(self, x: jax.Array, start: float, function: Any) -> jax.Array:
-        """Combines the pixels of each window of images with channels last."""
+        """Combines the pixels of each window, without gaps, of images with channels last."""
         return lax.reduce_window(
             x,
             np.asarray(start, x.dtype),  # no traced value: XLA has to recognize the function
@@ -64,8 +65,17 @@ class _Windows:
             (1, *self.size, 1),
             (1, *self.stride, 1),
             [(0, 0), *self.padding, (0, 0)],
-            window_dilation=(1, *self.dilation, 1),
         )
+
+    def spread_maximum(self, x: jax.Array) -> jax.Array:
+        """Takes the maximum of each window whose pixels lie apart: XLA has no derivative of it."""
+        x = jnp.pad(x, [(0, 0), *self.padding, (0, 0)], constant_values=-jnp.inf)
+        along = []
+        for side, k, s, d in zip(x.shape[1:-1], self.size, self.stride, self.dilation, strict=True):
+            reach = (side - d * (k - 1) - 1) // s * s + 1
+            along.append([slice(i * d, i * d + reach, s) for i in range(k)])
+        pixels = [x[:, *places] for places in itertools.product(*along)]
+        return jnp.max(jnp.stack(pixels), 0)
 
 
 def _more(side: int, size: int, stride: int, pad: int, dilation: int) -> int:
@@ -89,6 +99,8 @@ def max_pool(
     """Takes the maximum of every window."""
     array = x.channels_last()
     windows = _Windows(array.shape[1:-1], kernel_size, stride, padding, dilation, ceil_mode)
+    if max(windows.dilation) > 1:
+        return from_channels_last(windows.spread_maximum(array))
     return from_channels_last(windows.reduce(array, -jnp.inf, lax.max))
 
 
@@ -196,12 +208,15 @@ def upsample_nearest(
     scale_factors: Sequence[float] | None = None,
     scales_h: float | None = None,
     scales_w: float | None = None,
+    scales: float | None = None,
 ) -> Tensor:
-    """Resizes by taking the pixel that lies before."""
+    """Resizes by taking the pixel that lies before; with one axis, the factor is `scales`."""
+    factors = (scales,) if x.ndim == 3 else (scales_h, scales_w)
     for dim, (target, scale) in enumerate(
-        _resized(x, output_size, scale_factors, scales_h, scales_w), start=2
+        _resized(x, output_size, scale_factors, *factors), start=2
     ):
-        places = np.floor(np.arange(target) * scale).astype(int)
+        # in float32, as PyTorch rounds: other numbers fall into other pixels
+        places = np.floor(np.arange(target, dtype=np.float32) * np.float32(scale)).astype(int)
         x = x.with_array(jnp.take(x.array, np.minimum(places, x.shape[dim] - 1), x.axis(dim)))
     return x
 
