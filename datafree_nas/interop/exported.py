@@ -63,20 +63,6 @@ class Program(NamedTuple):
     tensors: dict[str, Stored]
 
 
-def is_exported(path: Path) -> bool:
-    """Returns whether a file is an archive of `torch.export.save`, of any version."""
-    if not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as file:
-            names = [name.partition("/")[2] or name for name in file.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False  # damaged
-    return "serialized_exported_program.json" in names or any(
-        name.startswith("models/") for name in names
-    )
-
-
 def read(path: Path) -> Program:
     """Reads a file of `torch.export.save`.
 

@@ -144,13 +144,6 @@ def test_logits_are_those_of_the_network(network, content, path):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_an_archive_is_recognized(content, path):
-    path.write_bytes(content)
-    assert exported.is_exported(path)
-    path.write_bytes(b"text")
-    assert not exported.is_exported(path)
-
-
 def test_truncated_files_are_refused(content, path):
     for length in np.random.default_rng(0).integers(len(content), size=PLACES):
         path.write_bytes(content[:length])
