@@ -211,7 +211,8 @@ def _function(package: str, name: str, num_classes: int) -> Source:
         sys.path.remove("")
     if not isinstance(module, torch.nn.Module):
         raise UserError(
-            f"{package}:{name} returned a {type(module).__name__}; it has to return an nn.Module"
+            f"{package}:{name} returned an object of type {type(module).__name__}; it has to "
+            "return an nn.Module"
         )
     return Source(module, name)
 
@@ -235,8 +236,8 @@ def _attribute(package: str, name: str) -> Callable[..., Any]:
         raise UserError(f"{package} has no function {name}{end if 'did you mean' in end else ''}")
     if isinstance(function, import_torch().nn.Module) or not callable(function):
         raise UserError(
-            f"{package}:{name} is a {type(function).__name__}, no function; name a function that "
-            "returns an nn.Module"
+            f"{package}:{name} is of type {type(function).__name__}, no function; name a function "
+            "that returns an nn.Module"
         )
     return function
 
