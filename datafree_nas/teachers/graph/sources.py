@@ -24,7 +24,7 @@ class Source(NamedTuple):
 
     Attributes:
         module: PyTorch module, with its weights.
-        name: what to call it.
+        name: name of the network in files and messages.
         image_size: `(h, w, c)`; None if the source does not say.
         mean: mean of each channel, of pixels in [0, 1]; None if the source does not say.
         std: standard deviation of each channel; None if the source does not say.
@@ -308,7 +308,7 @@ def _prefix(wanted: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
 
 
 def _classes(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, torch_file.Tensor]) -> str:
-    """Names the flag to say, if the tensors differ in their number of classes alone."""
+    """Returns advice which flag to say, if the tensors differ in their number of classes alone."""
     others = {key: tensor.shape for key, tensor in given.items() if tensor.shape != wanted[key]}
     widths = {shape[0] for key, shape in others.items() if shape[1:] == wanted[key][1:]}
     return f"; the checkpoint has --num_classes={widths.pop()}" if len(widths) == 1 else ""

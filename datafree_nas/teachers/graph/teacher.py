@@ -40,7 +40,7 @@ def from_torch(
         image_size: `(h, w, c)` of the images.
         mean: mean of each channel of the training images, of pixels in [0, 1].
         std: standard deviation of each channel, of pixels in [0, 1].
-        name: what to call the network; default: the name of its class.
+        name: name of the network in files and messages; default: that of its class.
 
     Returns:
         The teacher and its variables, for `teachers.save`.
