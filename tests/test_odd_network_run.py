@@ -66,7 +66,8 @@ def test_one_command_from_the_teacher_to_the_report(make, name, tmp_path):
     summary = json.loads((workdir / "report" / "summary.json").read_text())
     assert [row["name"] for row in summary["rows"]] == ["teacher", "student"]
     assert summary["architecture"]
-    assert f"{name}; " in (workdir / "report" / "report.html").read_text()
+    page = (workdir / "report" / "report.html").read_text()
+    assert f"<dt>architecture</dt><dd>{name}</dd>" in page
 
 
 @pytest.mark.full

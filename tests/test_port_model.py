@@ -246,7 +246,7 @@ def test_a_folder_of_transformers(port, fails, tmp_path):
         depths=[1, 1],
         layer_type="basic",
     )
-    net = transformers.ResNetForImageClassification(config)
+    net = originals.randomize(transformers.ResNetForImageClassification(config))
     net.resnet.save_pretrained(place)
     line = fails(port(f"--model=transformers:{place}"))
     assert f"{place} lacks 2 weights of the classifier: classifier.1.bias, classifier.1." in line
@@ -278,12 +278,12 @@ def test_a_function_needs_torch(port_file, fails):
         ("returns_features", "and 0 of them look like logits [b, k]"),
         ("returns_two", "the network returns 2 tensors ([2, 10], [2, 10]), and 2 of them look"),
         ("with_one_output", "with_one_output has one output, as for a sigmoid; "),
-        ("returns_a_dict", "returned a OrderedDict; it has to return an nn.Module"),
+        ("returns_a_dict", "returned an object of type OrderedDict; it has to return an nn.Module"),
         ("raises", "tests.bad_networks:raises raised RuntimeError: no weights"),
         ("ends", "tests.bad_networks:ends raised SystemExit: 0"),
         ("needs_an_argument", "raised TypeError: needs_an_argument() missing 1 required"),
         ("keeps_a_computed_tensor", "PyTorch cannot copy the network: RuntimeError: Only Tensors"),
-        ("number", "tests.bad_networks:number is a int, no function"),
+        ("number", "tests.bad_networks:number is of type int, no function"),
         ("raise", "tests.bad_networks has no function raise; did you mean 'raises'?"),
     ],
 )

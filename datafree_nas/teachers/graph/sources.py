@@ -24,7 +24,7 @@ class Source(NamedTuple):
 
     Attributes:
         module: PyTorch module, with its weights.
-        name: name of the network, for messages and the report.
+        name: name of the network in files and messages.
         image_size: `(h, w, c)`; None if the source does not say.
         mean: mean of each channel, of pixels in [0, 1]; None if the source does not say.
         std: standard deviation of each channel; None if the source does not say.
@@ -211,7 +211,8 @@ def _function(package: str, name: str, num_classes: int) -> Source:
         sys.path.remove("")
     if not isinstance(module, torch.nn.Module):
         raise UserError(
-            f"{package}:{name} returned a {type(module).__name__}; it has to return an nn.Module"
+            f"{package}:{name} returned an object of type {type(module).__name__}; it has to "
+            "return an nn.Module"
         )
     return Source(module, name)
 
@@ -235,8 +236,8 @@ def _attribute(package: str, name: str) -> Callable[..., Any]:
         raise UserError(f"{package} has no function {name}{end if 'did you mean' in end else ''}")
     if isinstance(function, import_torch().nn.Module) or not callable(function):
         raise UserError(
-            f"{package}:{name} is a {type(function).__name__}, no function; name a function that "
-            "returns an nn.Module"
+            f"{package}:{name} is of type {type(function).__name__}, no function; name a function "
+            "that returns an nn.Module"
         )
     return function
 
@@ -307,7 +308,7 @@ def _prefix(wanted: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
 
 
 def _classes(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, torch_file.Tensor]) -> str:
-    """Returns the flag to say, if the tensors differ in their number of classes alone."""
+    """Returns advice which flag to say, if the tensors differ in their number of classes alone."""
     others = {key: tensor.shape for key, tensor in given.items() if tensor.shape != wanted[key]}
     widths = {shape[0] for key, shape in others.items() if shape[1:] == wanted[key][1:]}
     return f"; the checkpoint has --num_classes={widths.pop()}" if len(widths) == 1 else ""
