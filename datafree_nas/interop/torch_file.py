@@ -162,10 +162,9 @@ def _refuse_network(path: Path, others: Mapping[str, Object]) -> None:
             raise UserError(
                 f"{path} holds a whole pickled network ({_said(name, other)}), which only its own "
                 "code can load; with that code, torch.save its state_dict() and port that file, or "
-                "export it, which works for any network: net = torch.load(FILE, "
-                "weights_only=False).eval(); p = torch.export.export(net, (torch.zeros(2, 3, H, W)"
-                ",), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)); torch.export.save(p, "
-                "'net.pt2'); then say --model=net.pt2"
+                "export it: p = torch.export.export(net.eval(), (torch.zeros(2, 3, H, W),), "
+                "dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)); torch.export.save(p, "
+                "'net.pt2'); and say --model=net.pt2"
             )
 
 

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import floors
-from benchmarks import synthesis_side as synthesis
+from benchmarks import floors, synthesis
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
