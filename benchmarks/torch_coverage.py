@@ -9,12 +9,12 @@ logits with respect to the images. Each figure is the largest difference, relati
 value; for a variance, to the largest mean square, since float32 knows no variance far below it.
 Where gradients differ by more than 1e-3 in float32, they are compared in float64 on both sides:
 activations such as ReLU have kinks, and a value that rounding moves over one changes the gradient
-of PyTorch itself as much. The row then keeps both figures. A
-model passes with logits and statistics within 1e-4 and gradients within 1e-3.
+of PyTorch itself as much. The row then keeps both figures. A model passes with logits and
+statistics within 1e-4 and gradients within 1e-3.
 
 FILE gets a line for each model; models that it has already are skipped, so an interrupted run goes
-on. `--retry` repeats those that failed. `--table` only prints the summary of FILE and its failures
-as they are in docs/teachers.md.
+on. `--retry` repeats those that failed. `--table` only prints the summary of FILE, and each failure
+with its reason.
 """
 
 from datafree_nas.runtime import terminal

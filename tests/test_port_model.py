@@ -178,7 +178,7 @@ def test_a_whole_pickled_network_is_refused(port, fails, tmp_path):
     torch.save(odd_network.trained(), tmp_path / "net.pth")
     line = fails(port(FUNCTION, f"--checkpoint={tmp_path}/net.pth", *FLAGS))
     assert "holds a whole pickled network" in line
-    assert "torch.export.save(p, 'net.pt2'); then say --model=net.pt2" in line
+    assert "torch.export.save(p, 'net.pt2'); and say --model=net.pt2" in line
 
 
 def _timm():
@@ -275,8 +275,8 @@ def test_a_function_needs_torch(port_file, fails):
     ("function", "message"),
     [
         ("branches", "PyTorch cannot export the network for images (28, 28, 1): "),
-        ("returns_features", "and 0 of them look like logits [b, k]"),
-        ("returns_two", "the network returns 2 tensors ([2, 10], [2, 10]), and 2 of them look"),
+        ("returns_features", "has to return logits [b, k], and returns"),
+        ("returns_two", "returns tensors of these shapes: [2, 10], [2, 10]; export a module"),
         ("with_one_output", "with_one_output has one output, as for a sigmoid; "),
         ("returns_a_dict", "returned an object of type OrderedDict; it has to return an nn.Module"),
         ("raises", "tests.bad_networks:raises raised RuntimeError: no weights"),

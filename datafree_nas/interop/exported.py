@@ -101,7 +101,9 @@ def _read(path: Path) -> Program:
     if any(name.endswith("serialized_exported_program.json") for name in members):
         raise UserError(f"{path} is of an older format of torch.export; {_AGAIN}")
     models = [name for name in members if "/models/" in name and name.endswith(".json")]
-    if len(models) != 1:
+    if not models:
+        raise UserError(f"{path} holds no exported network; write one by torch.export.save")
+    if len(models) > 1:
         raise UserError(f"{path} holds {len(models)} exported networks; save one in a file")
     root, _, model = models[0].removesuffix(".json").partition("/models/")
 

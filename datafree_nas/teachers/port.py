@@ -116,7 +116,7 @@ def _summary(names: list[str]) -> str:
     if len(names) <= _MAX_LISTED:
         return ", ".join(names)
     ends = Counter(name.rpartition(".")[2] for name in names)
-    return _few([f"{count} {end}" for end, count in ends.items()])
+    return few([f"{count} {end}" for end, count in ends.items()])
 
 
 def match(
@@ -214,7 +214,7 @@ def _match(
     teacher = registry.create_teacher(arch, num_classes, **changes)
     abstract = shapes(teacher)
     styles = [(key_table(abstract, rename), rename) for rename in teacher.torch_names]
-    counted = [(_prefixes(table, tensors), table, rename) for table, rename in styles]
+    counted = [(prefixes(table, tensors), table, rename) for table, rename in styles]
     counts, table, rename = max(counted, key=lambda c: max(c[0].values(), default=0))
     most = max(counts.values(), default=0)
     prefix, *rivals = [p for p, count in counts.items() if count == most] or [""]
@@ -271,7 +271,7 @@ def shapes(teacher: Teacher) -> Any:
     return jax.eval_shape(teacher.model.init, jax.random.key(0), image)
 
 
-def _prefixes(table: KeyTable, tensors: Iterable[str]) -> Counter[str]:
+def prefixes(table: Mapping[str, Any], tensors: Iterable[str]) -> Counter[str]:
     """Counts the table's keys that follow each prefix in the file."""
     counts: Counter[str] = Counter()
     for key in tensors:
@@ -329,10 +329,11 @@ def _refusal(best: Match, tensors: Mapping[str, Tensor], arch: str) -> str:
 
 
 def _listed(what: str, keys: list[str]) -> str:
-    return f"{len(keys)} {what}: {_few(keys)}"
+    return f"{len(keys)} {what}: {few(keys)}"
 
 
-def _few(keys: list[str]) -> str:
+def few(keys: Sequence[str]) -> str:
+    """Lists the first names, and how many more there are."""
     more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
     return ", ".join(keys[:_MAX_LISTED]) + more
 

@@ -366,7 +366,7 @@ ARCHIVES = {
     "no_values": (lambda m: _zip({**m, FIRST: b""}), "fewer values of conv.weight"),
     "odd_length": (lambda m: _zip({**m, FIRST: b"abcde"}), "multiple of element size"),
     "no_member": (lambda m: _without(m, FIRST), "weight_0, with conv.weight, is missing"),
-    "no_model": (lambda m: _without(m, MODEL), "holds 0 exported networks"),
+    "no_model": (lambda m: _without(m, MODEL), "holds no exported network"),
     "two_models": (lambda m: _zip({**m, "archive/models/b.json": b"{}"}), "2 exported networks"),
     "no_config": (lambda m: _without(m, CONFIG), "conv.weight"),
     "config_of_list": (lambda m: _zip({**m, CONFIG: b"[]"}), "TypeError"),
@@ -378,7 +378,7 @@ ARCHIVES = {
         lambda _: _zip({"serialized_exported_program.json": b"{}", "version": b"5.1"}),
         "older format of torch.export; save it again",
     ),
-    "empty_archive": (lambda _: _zip({}), "holds 0 exported networks"),
+    "empty_archive": (lambda _: _zip({}), "holds no exported network"),
 }
 
 
@@ -403,7 +403,7 @@ def test_compressed_weights_are_not_unpacked(content, path):
 
 def test_other_files_are_refused(path):
     torch.save({"a": torch.ones(2)}, path)
-    assert "holds 0 exported networks" in _refusal(path)
+    assert "holds no exported network" in _refusal(path)
     path.write_text("some text\n")
     assert "cannot be read as a file of torch.export.save" in _refusal(path)
     path.write_bytes(b"")

@@ -1,7 +1,6 @@
 """The PyTorch implementations that teachers are held against; those no package has, written out."""
 
 import re
-import sys
 from functools import partial
 
 import efficientnet_lite_pytorch
@@ -9,25 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks import torch_libraries
 
-def _torchvision():
-    try:
-        import torchvision
-    except RuntimeError:  # it was built with another PyTorch's operators, which no classifier needs
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
-        global _library
-        _library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool"):
-            _library.define(f"{name}(Tensor a) -> Tensor")
-            _library.define(f"_{name}_backward(Tensor a) -> Tensor")
-        for name in ("qnms", "qroi_align", "deform_conv2d", "_deform_conv2d_backward"):
-            _library.define(f"{name}(Tensor a) -> Tensor")
-        import torchvision
-    return torchvision
-
-
-torchvision = _torchvision()
+torchvision = torch_libraries.torchvision()
 models = torchvision.models
 
 

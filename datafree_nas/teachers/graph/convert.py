@@ -1,12 +1,21 @@
 """Converts the program of `torch.export` to a graph."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from datafree_nas.interop.exported import SCALAR_TYPES, Program
+from datafree_nas.interop.exported import Program
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.teachers.graph.graph import MALFORMED, Graph, Node, Parameter, Ref, described
+from datafree_nas.teachers.graph import serialized
+from datafree_nas.teachers.graph.graph import (
+    MALFORMED,
+    Graph,
+    Node,
+    Parameter,
+    Ref,
+    described,
+    refs,
+)
 from datafree_nas.teachers.graph.network import BATCH_NORM, accepts, is_layer, norm_values
+from datafree_nas.teachers.graph.serialized import UnsupportedError
 
 # operations that only check or that say where a tensor is
 _CHECKS = (
@@ -26,15 +35,10 @@ _VIEWS = {
     *("swapaxes", "_unsafe_view", "to", "dropout", "diagonal", "view_as", "reshape_as"),
 }
 _RESHAPES = ("view", "reshape", "_unsafe_view", "expand")
-_PLACES = ("layout", "device", "pin_memory", "memory_format", "non_blocking")
 _EVAL = "call model.eval() before torch.export.export"
 _WHERE = "datafree_nas/teachers/graph/ops"
 _LONGEST = 1000  # characters of a message
 _MOST = 6  # operations that a message lists
-
-
-class UnsupportedError(UserError):
-    """A graph that might be converted after PyTorch has decomposed it."""
 
 
 class Converted(NamedTuple):
@@ -79,12 +83,15 @@ class _Converter:
         self.metas = self.graph["tensor_values"]
         self.current: dict[str, str] = {}  # the name of a value's latest state, if written to
         self.bases: dict[str, str] = {}  # the value whose memory a view shares
+        self.calls = [node for node in self.graph["nodes"] if not _only_checks(node["target"])]
         self.nodes: list[Node] = []
         self.specs, self.image = self._inputs()
-        self.sizes = [_size(side) for side in self.metas[self.image]["sizes"]]
-        self.static_batch = self.sizes[0] if _is_static(self.metas[self.image], 0) else None
+        image = self.metas[self.image]
+        self.sizes = serialized.sizes(image)
+        self.fixed_batch = self.sizes[0] if serialized.is_fixed(image, 0) else None
         self.of_image = {self.image}
         self.known = {self.image, *self.specs}
+        self.last_reads = self._last_reads()
 
     def converted(self) -> Converted:
         """Returns the converted network."""
@@ -92,11 +99,11 @@ class _Converter:
             raise UserError(
                 f"the network's input has shape {tuple(self.sizes)}; images are [b, c, h, w]"
             )
-        if self.static_batch is not None:
+        if self.fixed_batch is not None:
             self.nodes.append(
                 Node("sym_size", (("x", Ref(self.image)), ("dim", 0)), ("batch",), "")
             )
-        for index, node in enumerate(self.graph["nodes"]):
+        for index, node in enumerate(self.calls):
             self._add(index, node)
         logits, num_classes = self._output()
         graph = _needed(Graph(self.image, logits, self._parameters(), tuple(self.nodes)))
@@ -135,11 +142,9 @@ class _Converter:
             base, name = target, target
         elif name == target:
             raise UnsupportedError(f"the network uses {target}, which is no operation of ATen")
-        if base in _CHECKS:
-            return
-        arguments = self._arguments(node)
-        module = _module(node)
-        outputs = tuple(_names(node["outputs"]))
+        given = serialized.arguments(node)
+        arguments = {name: self._latest(value) for name, value in given.items()}
+        module, outputs = serialized.module_name(node), tuple(serialized.outputs(node))
         for output in filter(None, outputs):
             if output in self.known:
                 raise ValueError(f"{output} is computed twice")
@@ -150,22 +155,20 @@ class _Converter:
             written = base.endswith("_") and not base.startswith("_operator")
             op = (base[:-1] + ("." + overload if overload else "")) if written else name
             if written:
-                self._write(index, node, arguments, outputs[0])
+                self._write(index, base, module, arguments["x"].name, outputs[0])
             self.nodes.append(
                 Node(op, tuple(self._batched(base, arguments).items()), outputs, module)
             )
         self._follow(base.removesuffix("_"), arguments, outputs)
 
-    def _arguments(self, node: dict[str, Any]) -> dict[str, Any]:
-        """Returns the arguments by name; the first tensor is `x`."""
-        arguments = {}
-        for given in node["inputs"]:
-            name = given["name"]
-            if name in _PLACES or _kind(given["arg"]) in ("as_device", "as_layout"):
-                continue
-            value = self._latest(_value(given["arg"]))
-            arguments["x" if name in ("self", "input", "x") else name] = value
-        return arguments
+    def _last_reads(self) -> dict[str, int]:
+        """Returns the number of the last node that reads a value, by the value's name."""
+        return {
+            name: index
+            for index, node in enumerate(self.calls)
+            for value in serialized.arguments(node).values()
+            for name in refs(value)
+        }
 
     def _latest(self, value: Any) -> Any:
         if isinstance(value, Ref):
@@ -209,30 +212,28 @@ class _Converter:
             )
         return self.specs[value.name][1]
 
-    def _write(
-        self, index: int, node: dict[str, Any], arguments: dict[str, Any], output: str
-    ) -> None:
+    def _write(self, index: int, op: str, module: str, value: str, output: str) -> None:
         """Takes account of an operation that writes into its first argument.
 
         Later nodes read the result in its place. That is all there is to do as long as nobody reads
         another view of the same memory afterwards.
+
+        Args:
+            index: number of the operation's node.
+            op: name of the operation.
+            module: name of the module that called it.
+            value: name of the value that it writes into.
+            output: name of the result.
         """
-        value = arguments["x"].name
         base = self.bases.get(value, value)
-        later = {
-            name
-            for other in self.graph["nodes"][index + 1 :]
-            for given in other["inputs"]
-            for name in _read(given["arg"])
-        }
-        shared = {name for name in later if self.bases.get(name, name) == base} - {value}
-        shared -= {name for name in shared if self._latest(Ref(name)).name == value}
-        if shared:
-            raise UnsupportedError(
-                f"{node['target']} in {_module(node) or 'the network'} writes into a part of "
-                f"{base}, which is read again; save torch.export.export(...)"
-                ".run_decompositions({}), which does without"
-            )
+        for name in (base, *(view for view, of in self.bases.items() if of == base)):
+            is_other = name != value and self._latest(Ref(name)).name != value
+            if is_other and self.last_reads.get(name, -1) > index:
+                raise UnsupportedError(
+                    f"{op} in {module or 'the network'} writes into a part of {base}, which is "
+                    "read again; save torch.export.export(...).run_decompositions({}), which does "
+                    "without"
+                )
         self.current[value] = output
         self.bases[output] = base
 
@@ -242,7 +243,7 @@ class _Converter:
         if base in _VIEWS and isinstance(source, Ref):
             for name in outputs:
                 self.bases.setdefault(name, self.bases.get(source.name, source.name))
-        if any(name in self.of_image for value in arguments.values() for name in _refs(value)):
+        if any(name in self.of_image for value in arguments.values() for name in refs(value)):
             self.of_image.update(outputs)
 
     def _batched(self, base: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -250,10 +251,10 @@ class _Converter:
         name = "shape" if base == "reshape" else "size"
         sizes, source = arguments.get(name), arguments.get("x")
         if (
-            self.static_batch is None
+            self.fixed_batch is None
             or base not in _RESHAPES
             or not sizes
-            or sizes[0] != self.static_batch
+            or sizes[0] != self.fixed_batch
             or not isinstance(source, Ref)
             or source.name not in self.of_image
         ):
@@ -271,16 +272,15 @@ class _Converter:
                 raise UserError(
                     f"the network changes {content['buffer_name']} when it runs; {_EVAL}"
                 )
-        flat = [name for name in outputs if len(self.metas[name]["sizes"]) == 2]
+        shapes = {name: serialized.sizes(self.metas[name]) for name in outputs}
+        flat = [name for name in outputs if len(shapes[name]) == 2]
         if len(flat) != 1:
-            shapes = ", ".join(
-                str([_size(side) for side in self.metas[name]["sizes"]]) for name in outputs
-            )
+            listed = ", ".join(str(shapes[name]) for name in outputs)
             raise UserError(
-                f"the network returns {len(outputs)} tensors ({shapes}), and {len(flat)} of them "
-                "look like logits [b, k]; export a module whose forward returns the logits alone"
+                f"the network has to return logits [b, k], and returns tensors of these shapes: "
+                f"{listed}; export a module whose forward returns the logits alone"
             )
-        return self._latest(Ref(flat[0])).name, _size(self.metas[flat[0]]["sizes"][1])
+        return self._latest(Ref(flat[0])).name, shapes[flat[0]][1]
 
     def _parameters(self) -> tuple[Parameter, ...]:
         return tuple(
@@ -313,7 +313,10 @@ class _Converter:
         }
         if shared:
             names = ", ".join(sorted(self.specs[name][1] for name in shared)[:_MOST])
-            raise UserError(f"the network uses {names} beside its BatchNorm, too")
+            raise UserError(
+                f"the network uses weights or statistics of a BatchNorm in other operations as "
+                f"well ({names}); such a network cannot be a teacher"
+            )
 
     def _check_weights(self, graph: Graph) -> None:
         there = {parameter.value for parameter in graph.parameters}
@@ -321,6 +324,10 @@ class _Converter:
             for name in node.refs():
                 if name in self.specs and name not in there:
                     raise UserError(f"the file is damaged: {self.specs[name][1]} is missing in it")
+
+
+def _only_checks(target: str) -> bool:
+    return target.removeprefix("torch.ops.aten.").partition(".")[0] in _CHECKS
 
 
 def _dtype(stored: str) -> str:
@@ -351,91 +358,5 @@ def _head(graph: Graph) -> str:
     return ""
 
 
-def _module(node: dict[str, Any]) -> str:
-    """Returns the name of the module that called an operation."""
-    stack = node.get("metadata", {}).get("nn_module_stack", "")
-    *_, last = stack.split(";")
-    parts = last.split(",")
-    return parts[1] if len(parts) == 3 and not parts[1].startswith("_empty") else ""
-
-
-def _size(side: dict[str, Any]) -> int:
-    size = side["as_int"] if "as_int" in side else side["as_expr"]["hint"]["as_int"]
-    if type(size) is not int or size < 0:
-        raise TypeError(f"the size of a tensor is {type(size).__name__}, no whole number")
-    return size
-
-
-def _is_static(meta: dict[str, Any], dim: int) -> bool:
-    return "as_int" in meta["sizes"][dim]
-
-
-def _kind(arg: dict[str, Any]) -> str:
-    ((kind, _),) = arg.items()
-    return kind
-
-
-def _value(arg: dict[str, Any]) -> Any:
-    """Returns an argument as a graph has it."""
-    ((kind, content),) = arg.items()
-    if kind in ("as_tensor",):
-        return Ref(content["name"])
-    if kind == "as_none":
-        return None
-    if kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
-        ((inner, value),) = content.items()
-        return Ref(value) if inner == "as_name" else _plain(value)
-    if kind == "as_tensors":
-        return tuple(Ref(each["name"]) for each in content)
-    if kind in ("as_sym_ints", "as_sym_floats", "as_sym_bools"):
-        return tuple(_value({kind[:-1]: each}) for each in content)
-    if kind == "as_optional_tensors":
-        return tuple(_value(each) for each in content)
-    if kind == "as_scalar_type":
-        return SCALAR_TYPES.get(content, str(content))
-    if kind == "as_float":
-        return float(content)  # JSON has no infinity: it is a text there
-    if kind in ("as_int", "as_bool", "as_string"):
-        return _plain(content)
-    if kind in ("as_ints", "as_floats", "as_bools", "as_strings"):
-        return tuple(_plain(each) for each in content)
-    if kind in ("as_memory_format", "as_layout", "as_device"):
-        return None
-    if kind in ("as_graph", "as_operator"):
-        raise UnsupportedError("the network branches or loops on values (torch.cond and its like)")
-    raise UserError(f"the network has an argument of a kind that is not known here: {kind}")
-
-
-def _plain(value: Any) -> Any:
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise TypeError(f"{type(value).__name__} is no number or text")
-    return value
-
-
-def _names(outputs: list[dict[str, Any]]) -> Iterator[str]:
-    for output in outputs:
-        ((kind, content),) = output.items()
-        if kind == "as_tensor":
-            yield content["name"]
-        elif kind == "as_tensors":
-            yield from (each["name"] for each in content)
-        elif kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
-            yield content["as_name"]
-        else:
-            yield ""
-
-
-def _refs(value: Any) -> Iterator[str]:
-    if isinstance(value, Ref):
-        yield value.name
-    elif isinstance(value, tuple):
-        for each in value:
-            yield from _refs(each)
-
-
 def _line(text: str) -> str:
     return " ".join(text.split())[:_LONGEST]
-
-
-def _read(arg: dict[str, Any]) -> list[str]:
-    return list(_refs(_value(arg)))

@@ -73,15 +73,16 @@ class Node(NamedTuple):
     def refs(self) -> Iterator[str]:
         """Yields the names of the values that the node reads."""
         for _, value in self.arguments:
-            yield from _refs(value)
+            yield from refs(value)
 
 
-def _refs(value: Any) -> Iterator[str]:
+def refs(value: Any) -> Iterator[str]:
+    """Yields the names of the values that an argument refers to."""
     if isinstance(value, Ref):
         yield value.name
     elif isinstance(value, tuple):
         for each in value:
-            yield from _refs(each)
+            yield from refs(each)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from datafree_nas.teachers.graph import sources
 from datafree_nas.teachers.graph.teacher import from_exported, from_torch
 from datafree_nas.teachers.teacher import Teacher
 
+_SETTINGS = ("image_size", "mean", "std")  # of the images
+
 
 class Ported(NamedTuple):
     """A teacher and where it is from.
@@ -19,14 +21,12 @@ class Ported(NamedTuple):
         teacher: description and module of the teacher.
         variables: weights and statistics.
         source: origin of the weights, for `store.save`.
-        said: settings of the images that the source says itself, by name.
         class_names: names of the classes; None if the source does not say.
     """
 
     teacher: Teacher
     variables: Any
     source: dict[str, str]
-    said: frozenset[str]
     class_names: Sequence[str] | None
 
 
@@ -56,15 +56,15 @@ def port(
     if is_file(model):
         return _of_file(as_path(model), checkpoint, num_classes, changes)
     if not sources.of_library(model):
-        _ask(model, ("image_size", "mean", "std"), changes)
+        _ask(model, _SETTINGS, changes)
     found = sources.load(model, checkpoint, num_classes, prefix, ignore)
-    said = {name for name in ("image_size", "mean", "std") if getattr(found, name)}
-    settings = {name: getattr(found, name) for name in said} | changes
-    _ask(model, ("image_size", "mean", "std"), settings)
+    said = {name: getattr(found, name) for name in _SETTINGS}
+    settings = {name: value for name, value in said.items() if value} | changes
+    _ask(model, _SETTINGS, settings)
     teacher, variables = from_torch(found.module, **settings, name=found.name)
     _check_classes(teacher, num_classes)
     source = {"model": model} | (_origin(as_path(checkpoint)) if checkpoint else {})
-    return Ported(teacher, variables, source, frozenset(said - set(changes)), found.class_names)
+    return Ported(teacher, variables, source, found.class_names)
 
 
 def is_file(model: str) -> bool:
@@ -84,7 +84,7 @@ def _of_file(file: Path, checkpoint: str, num_classes: int, changes: dict[str, A
         raise UserError(f"{error}; if it is a checkpoint, it is --checkpoint={file}") from None
     _check_classes(teacher, num_classes)
     source = {"model": file.name} | _origin(file)
-    return Ported(teacher, variables, source, frozenset({"image_size"} - set(changes)), None)
+    return Ported(teacher, variables, source, None)
 
 
 def _ask(model: str, needed: Sequence[str], settings: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +13,8 @@ from datafree_nas.interop import torch_file
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.files import as_path, read_json
 from datafree_nas.teachers import beside
-from datafree_nas.teachers.graph.trace import import_torch, quiet
-
-_MAX_LISTED = 8
+from datafree_nas.teachers.graph.trace import import_torch, quiet, said
+from datafree_nas.teachers.port import few, prefixes
 
 
 class Source(NamedTuple):
@@ -98,17 +96,11 @@ def _library(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name == name:
             raise UserError(f"{name} is not installed: pip install {name}") from None
-        raise UserError(f"{name} cannot be imported: {_said(error)}") from None
+        raise UserError(f"{name} cannot be imported: {said(error)}") from None
     except Exception as error:  # e.g. torchvision, if it was built for another PyTorch
         raise UserError(
-            f"{name} cannot be imported: {_said(error)}; does it fit the PyTorch that is installed?"
+            f"{name} cannot be imported: {said(error)}; does it fit the PyTorch that is installed?"
         ) from None
-
-
-def _said(error: BaseException) -> str:
-    """Returns kind and first line of an error that other code has raised."""
-    detail = str(error).strip().partition("\n")[0][:300]
-    return f"{type(error).__name__}: {detail}" if detail else type(error).__name__
 
 
 def _near(name: str, names: Sequence[str], listing: str) -> str:
@@ -126,10 +118,12 @@ def _timm(name: str, num_classes: int) -> Source:
     try:
         module = timm.create_model(name, pretrained=False, **more)
     except (RuntimeError, TypeError, ValueError) as error:  # e.g. no such weights: NAME.TAG
-        raise UserError(f"timm cannot build {name}: {_said(error)}") from None
-    said = module.pretrained_cfg
-    channels, height, width = said["input_size"]
-    return Source(module, name, (height, width, channels), tuple(said["mean"]), tuple(said["std"]))
+        raise UserError(f"timm cannot build {name}: {said(error)}") from None
+    settings = module.pretrained_cfg
+    channels, height, width = settings["input_size"]
+    return Source(
+        module, name, (height, width, channels), tuple(settings["mean"]), tuple(settings["std"])
+    )
 
 
 def _torchvision(name: str, num_classes: int) -> Source:
@@ -141,9 +135,9 @@ def _torchvision(name: str, num_classes: int) -> Source:
     if name in ("googlenet", "inception_v3"):
         more["init_weights"] = False  # which takes a minute, for weights that are replaced
     module = models.get_model(name, weights=None, **more)
-    said = models.get_model_weights(name).DEFAULT.transforms()
-    side = said.crop_size[0]
-    return Source(module, name, (side, side, 3), tuple(said.mean), tuple(said.std))
+    settings = models.get_model_weights(name).DEFAULT.transforms()
+    side = settings.crop_size[0]
+    return Source(module, name, (side, side, 3), tuple(settings.mean), tuple(settings.std))
 
 
 def _transformers(name: str, num_classes: int) -> Source:
@@ -157,11 +151,11 @@ def _transformers(name: str, num_classes: int) -> Source:
                 place, local_files_only=True, output_loading_info=True
             )
     except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"transformers cannot load {place}: {_said(error)}") from None
+        raise UserError(f"transformers cannot load {place}: {said(error)}") from None
     missing = sorted(k for k in info["missing_keys"] if not k.endswith(beside.COUNTER))
     if missing:  # which the library sets to random numbers
         raise UserError(
-            f"{place} lacks {len(missing)} weights of the classifier: {_few(missing)}; save the "
+            f"{place} lacks {len(missing)} weights of the classifier: {few(missing)}; save the "
             "network that was trained, by its save_pretrained"
         )
     labels = module.config.id2label
@@ -173,17 +167,19 @@ def _transformers(name: str, num_classes: int) -> Source:
 def _preprocessor(place: Path, config: Any) -> tuple[Any, Any, Any]:
     """Returns image size, mean and std as the folder's preprocessor says them."""
     file = place / "preprocessor_config.json"
-    said: Mapping[str, Any] = read_json(file) if file.is_file() else {}
-    size = said.get("crop_size") or said.get("size")
+    settings: Mapping[str, Any] = read_json(file) if file.is_file() else {}
+    size = settings.get("crop_size") or settings.get("size")
     if isinstance(size, dict):
         size = [size.get("height") or size.get("shortest_edge")] * 2
         size = None if size[0] is None else size
     elif isinstance(size, int):
         size = [size] * 2
     channels = getattr(config, "num_channels", 3)
-    if said.get("do_normalize") is False:
-        said = {**said, "image_mean": [0.0] * channels, "image_std": [1.0] * channels}
-    mean, std = (tuple(said[key]) if key in said else None for key in ("image_mean", "image_std"))
+    if settings.get("do_normalize") is False:
+        settings = {**settings, "image_mean": [0.0] * channels, "image_std": [1.0] * channels}
+    mean, std = (
+        tuple(settings[key]) if key in settings else None for key in ("image_mean", "image_std")
+    )
     return (size[0], size[1], channels) if size else None, mean, std
 
 
@@ -206,7 +202,7 @@ def _function(package: str, name: str, num_classes: int) -> Source:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
-        raise UserError(f"{package}:{name} raised {_said(error)}") from None
+        raise UserError(f"{package}:{name} raised {said(error)}") from None
     finally:
         sys.path.remove("")
     if not isinstance(module, torch.nn.Module):
@@ -222,13 +218,13 @@ def _attribute(package: str, name: str) -> Callable[..., Any]:
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{package}.".startswith(f"{error.name}."):
-            raise UserError(f"{package} cannot be imported: {_said(error)}") from None
+            raise UserError(f"{package} cannot be imported: {said(error)}") from None
         raise UserError(
             f"there is no module {error.name}; --model=package.module:function is looked for in "
             "the current folder, in PYTHONPATH and among what is installed"
         ) from None
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
-        raise UserError(f"{package} cannot be imported: {_said(error)}") from None
+        raise UserError(f"{package} cannot be imported: {said(error)}") from None
     function = getattr(module, name, None)
     if function is None:
         known = [each for each in vars(module) if callable(getattr(module, each))]
@@ -261,7 +257,8 @@ def load_weights(module: Any, file: str, prefix: str = "", ignore: Sequence[str]
         for key, value in module.state_dict().items()
         if not key.endswith(beside.COUNTER)
     }
-    start = f"{prefix.rstrip('.')}." if prefix else _prefix(wanted, tensors)
+    found = prefixes(wanted, tensors).most_common(1)
+    start = f"{prefix.rstrip('.')}." if prefix else found[0][0] if found else ""
     given = {key: tensors[start + key] for key in wanted if start + key in tensors}
     groups = {tensor.group for tensor in given.values()}
     rest = [
@@ -280,7 +277,7 @@ def load_weights(module: Any, file: str, prefix: str = "", ignore: Sequence[str]
             if tensor.shape != wanted[key]
         ],
     }
-    listed = [f"{len(keys)} {what}: {_few(keys)}" for what, keys in problems.items() if keys]
+    listed = [f"{len(keys)} {what}: {few(keys)}" for what, keys in problems.items() if keys]
     if listed:
         raise UserError(
             f"{file} does not fit the network: {'; '.join(listed)}{_classes(wanted, given)}"
@@ -296,24 +293,8 @@ def _array(key: str, tensor: torch_file.Tensor) -> np.ndarray:
     return value
 
 
-def _prefix(wanted: Mapping[str, Any], tensors: Mapping[str, Any]) -> str:
-    """Returns the beginning of names after which most of the network's keys follow."""
-    counts: Counter[str] = Counter()
-    for name in tensors:
-        parts = name.split(".")
-        for cut in range(len(parts)):
-            if ".".join(parts[cut:]) in wanted:
-                counts["".join(f"{part}." for part in parts[:cut])] += 1
-    return counts.most_common(1)[0][0] if counts else ""
-
-
 def _classes(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, torch_file.Tensor]) -> str:
     """Returns advice which flag to say, if the tensors differ in their number of classes alone."""
     others = {key: tensor.shape for key, tensor in given.items() if tensor.shape != wanted[key]}
     widths = {shape[0] for key, shape in others.items() if shape[1:] == wanted[key][1:]}
     return f"; the checkpoint has --num_classes={widths.pop()}" if len(widths) == 1 else ""
-
-
-def _few(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _MAX_LISTED} more" if len(keys) > _MAX_LISTED else ""
-    return ", ".join(keys[:_MAX_LISTED]) + more

@@ -120,17 +120,13 @@ def build(
         head=converted.head,
     )
     registry.check(teacher)
-    check_size(teacher, teacher.image_size)
+    _check_runs(teacher)
     return teacher
 
 
-def check_size(teacher: Teacher, image_size: tuple[int, int, int]) -> None:
-    """Checks, without computing anything, that a network takes images of a size.
-
-    Raises:
-        UserError: it does not.
-    """
-    images = jax.ShapeDtypeStruct((_IMAGES, *image_size), jnp.float32)
+def _check_runs(teacher: Teacher) -> None:
+    """Raises `UserError` if the network does not give logits of its images; computes nothing."""
+    images = jax.ShapeDtypeStruct((_IMAGES, *teacher.image_size), jnp.float32)
 
     def logits(key: jax.Array, images: jax.Array) -> Any:
         return teacher.model.init_with_output(key, images)[0]
@@ -142,9 +138,10 @@ def check_size(teacher: Teacher, image_size: tuple[int, int, int]) -> None:
         notes = [" ".join(note.split()) for note in getattr(error, "__notes__", ())]
         place = next((note for note in notes if note.startswith("at ")), type(error).__name__)
         raise UserError(
-            f"the network {teacher.arch} cannot be run on {_IMAGES} images of size {image_size}: "
-            f"{reason} ({place}); if it takes one size or one number of images only, say its "
-            "--image_size, and export with dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)"
+            f"the network {teacher.arch} cannot be run on {_IMAGES} images of size "
+            f"{teacher.image_size}: {reason} ({place}); if it takes one size or one number of "
+            "images only, say its --image_size, and export with "
+            "dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)"
         ) from None
     if found != (_IMAGES, teacher.num_classes):
         raise UserError(

@@ -18,8 +18,9 @@ from datafree_nas.interop import exported
 from datafree_nas.interop.exported import Program
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.teachers.graph import weights
-from datafree_nas.teachers.graph.convert import Converted, UnsupportedError, convert
+from datafree_nas.teachers.graph.convert import Converted, convert
 from datafree_nas.teachers.graph.network import GraphNetwork
+from datafree_nas.teachers.graph.serialized import UnsupportedError
 
 _IMAGES = 2  # PyTorch takes 0 and 1 for fixed sizes
 _TOLERANCE = 1e-3  # of the largest logit
@@ -79,17 +80,17 @@ def trace(module: Any, image_size: tuple[int, int, int]) -> tuple[Converted, dic
 def _for_evaluation(torch: ModuleType, module: Any) -> Any:
     try:
         return copy.deepcopy(module).to("cpu", torch.float32).eval()
-    except (RuntimeError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # whatever the module's own code raises
         raise UserError(
-            f"PyTorch cannot copy the network: {_said(error)}; keep tensors as parameters or "
+            f"PyTorch cannot copy the network: {said(error)}; keep tensors as parameters or "
             "buffers, and what cannot be copied outside of the module"
         ) from None
 
 
-def _said(error: Exception) -> str:
-    """Returns kind and first line of an error that PyTorch or a module's own code has raised."""
+def said(error: BaseException) -> str:
+    """Returns kind and first line of an error that PyTorch or a user's own code has raised."""
     detail = str(error).strip().partition("\n")[0][:300]
-    return f"{type(error).__name__}: {detail}"
+    return f"{type(error).__name__}: {detail}" if detail else type(error).__name__
 
 
 def _exported(torch: ModuleType, module: Any, image_size: tuple[int, int, int]) -> Any:
@@ -106,7 +107,7 @@ def _exported(torch: ModuleType, module: Any, image_size: tuple[int, int, int]) 
             return torch.export.export(module, (images,), dynamic_shapes=(sizes,))
     except Exception as error:  # whatever the module's own code raises
         raise UserError(
-            f"PyTorch cannot export the network for images {image_size}: {_said(error)} ({_MENDS})"
+            f"PyTorch cannot export the network for images {image_size}: {said(error)} ({_MENDS})"
         ) from None
 
 

@@ -253,7 +253,7 @@ def test_logits_among_other_outputs(forward):
 def test_two_outputs_that_may_both_be_logits_are_refused():
     module = _net(forward=lambda self, x: (self.head(self.norm(self.conv(x))), x.mean((2, 3))))
     line = _refusal(lambda: _port(module))
-    assert "2 of them look like logits [b, k]; export a module whose forward returns" in line
+    assert "has to return logits [b, k], and returns tensors of these shapes: " in line
 
 
 def test_logits_with_sides_are_refused():

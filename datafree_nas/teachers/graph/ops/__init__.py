@@ -1,6 +1,24 @@
 """The operations of PyTorch that graphs may use, a file for each family."""
 
-from datafree_nas.teachers.graph.ops import elementwise, layers, reductions, shapes, windows, writes
+from datafree_nas.teachers.graph.ops import (
+    creation,
+    elementwise,
+    layers,
+    reductions,
+    shapes,
+    windows,
+    writes,
+)
 from datafree_nas.teachers.graph.ops.table import TABLE, find
 
-__all__ = ["TABLE", "elementwise", "find", "layers", "reductions", "shapes", "windows", "writes"]
+__all__ = [
+    "TABLE",
+    "creation",
+    "elementwise",
+    "find",
+    "layers",
+    "reductions",
+    "shapes",
+    "windows",
+    "writes",
+]

@@ -232,9 +232,7 @@ def upsample_bilinear(
 ) -> Tensor:
     """Resizes by linear interpolation along each axis."""
     steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    for dim, (target, scale) in enumerate(steps, start=2):
-        x = _mixed(x, dim, _interpolation(x.shape[dim], target, scale, align_corners, _linear))
-    return x
+    return _interpolated(x, steps, align_corners, _linear)
 
 
 @op("upsample_bicubic2d")
@@ -248,9 +246,7 @@ def upsample_bicubic(
 ) -> Tensor:
     """Resizes by cubic interpolation along each axis."""
     steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    for dim, (target, scale) in enumerate(steps, start=2):
-        x = _mixed(x, dim, _interpolation(x.shape[dim], target, scale, align_corners, _cubic))
-    return x
+    return _interpolated(x, steps, align_corners, _cubic)
 
 
 def _resized(
@@ -266,6 +262,14 @@ def _resized(
         target = sizes[index] if sizes is not None else math.floor(side * float(factor or 1))
         steps.append((target, 1 / factor if factor else side / target))
     return steps
+
+
+def _interpolated(
+    x: Tensor, steps: Sequence[tuple[int, float]], align_corners: bool, kernel: Any
+) -> Tensor:
+    for dim, (target, scale) in enumerate(steps, start=2):
+        x = _mixed(x, dim, _interpolation(x.shape[dim], target, scale, align_corners, kernel))
+    return x
 
 
 def _linear(distance: np.ndarray) -> np.ndarray:
