@@ -22,24 +22,18 @@ from datafree_nas.runtime import terminal
 if __name__ == "__main__":
     terminal.prepare()  # before the imports, which take seconds
 
-import copy
 import gc
 import json
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import app, flags
 
-from benchmarks import torch_libraries, with_torch
-from datafree_nas.runtime.errors import UserError, exit_cleanly
+from benchmarks import torch_libraries, torch_parity, with_torch
+from benchmarks.torch_parity import LIMITS, passes
+from datafree_nas.runtime.errors import exit_cleanly
 from datafree_nas.runtime.flags import parse
-from datafree_nas.teachers.graph import trace
-from datafree_nas.teachers.graph.network import GraphNetwork
-from datafree_nas.teachers.taps import Tap, apply_with_taps
 
 _LIBRARY = flags.DEFINE_enum("library", "timm", torch_libraries.NAMES, "whose models")
 _OUT = flags.DEFINE_string("out", None, "file of results, a line for each model", required=True)
@@ -47,146 +41,6 @@ _PART = flags.DEFINE_string("part", "0/1", "e.g. 0/2: every second model, from t
 _MODELS = flags.DEFINE_list("models", [], "names; none: all with BatchNorm2d")
 _RETRY = flags.DEFINE_bool("retry", False, "repeat models that failed")
 _TABLE = flags.DEFINE_bool("table", False, "only print the summary of FILE")
-
-_LIMITS = {"logits": 1e-4, "taps": 1e-4, "gradients": 1e-3}
-
-
-def compare(module: Any, image_size: tuple[int, int, int]) -> dict[str, Any]:
-    """Ports a module and compares it with itself.
-
-    Args:
-        module: PyTorch module in evaluation mode.
-        image_size: `(h, w, c)` of its images.
-
-    Returns:
-        Largest relative differences of `logits`, `taps` and `gradients`, number of `layers` of
-        BatchNorm and of `nodes`, and the seconds that it took to `port` it and to `compile` it with
-        its gradient.
-    """
-    start = time.perf_counter()
-    converted, variables = trace.trace(module, image_size)
-    ported = time.perf_counter()
-    network = GraphNetwork(converted.graph)
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(2, *image_size)).astype(np.float32)
-    mix = rng.normal(size=(2, converted.num_classes)).astype(np.float32)
-
-    def loss(x: jax.Array) -> Any:
-        logits, taps = apply_with_taps(network, variables, x)
-        return jnp.sum(mix * logits), (logits, taps)
-
-    step = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(x).compile()
-    compiled = time.perf_counter()
-    (_, (logits, taps)), gradient = step(x)
-    wanted = _in_torch(module, x, mix)
-    gradients = {"gradients": _difference(gradient, wanted.gradient)}
-    if not gradients["gradients"] <= _LIMITS["gradients"]:
-        gradients["gradients_float32"] = gradients["gradients"]
-        gradients["gradients"] = _in_float64(network, variables, module, x, mix)
-    return {
-        "logits": _difference(logits, wanted.logits),
-        "taps": max(_of_tap(tap, *pair) for tap, pair in zip(taps, wanted.taps, strict=True)),
-        **gradients,
-        "layers": len(taps),
-        "nodes": len(converted.graph.nodes),
-        "port_seconds": round(ported - start, 2),
-        "compile_seconds": round(compiled - ported, 2),
-    }
-
-
-def _in_float64(
-    network: GraphNetwork, variables: Any, module: Any, x: np.ndarray, mix: np.ndarray
-) -> float:
-    """Returns the largest relative difference of gradients that both sides compute in float64."""
-    wanted = _in_torch(copy.deepcopy(module).double(), x.astype(np.float64), mix)
-
-    def loss(x: jax.Array) -> jax.Array:
-        return jnp.sum(mix * network.apply(wide, x))
-
-    with jax.enable_x64(True):
-        wide = jax.tree.map(
-            lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf, variables
-        )
-        gradient = jax.jit(jax.grad(loss))(x.astype(np.float64))
-        return _difference(gradient, wanted.gradient)
-
-
-class Wanted(NamedTuple):
-    """What PyTorch computes.
-
-    Attributes:
-        logits: logits `[b k]`.
-        taps: mean and variance at the input of each BatchNorm, in the order of the calls.
-        gradient: gradient of the images `[b h w c]`.
-    """
-
-    logits: np.ndarray
-    taps: list[tuple[np.ndarray, np.ndarray]]
-    gradient: np.ndarray
-
-
-def _in_torch(module: Any, x: np.ndarray, mix: np.ndarray) -> Wanted:
-    import torch
-
-    taps = []
-
-    def hook(_module: Any, args: Any) -> None:
-        images = args[0].detach().transpose(0, 1).flatten(1)
-        taps.append((images.mean(1).numpy(), images.var(1, unbiased=False).numpy()))
-
-    handles = [
-        each.register_forward_pre_hook(hook)
-        for each in module.modules()
-        if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)
-    ]
-    images = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
-    answer = module(images)
-    logits = answer.logits if hasattr(answer, "logits") else answer
-    (logits * torch.from_numpy(mix)).sum().backward()
-    for handle in handles:
-        handle.remove()
-    assert images.grad is not None
-    return Wanted(logits.detach().numpy(), taps, images.grad.numpy().transpose(0, 2, 3, 1))
-
-
-def _difference(ours: Any, theirs: np.ndarray) -> float:
-    """Returns the largest difference, relative to the largest value of theirs."""
-    return _relative(ours, theirs, theirs)
-
-
-def _of_tap(tap: Tap, mean: np.ndarray, var: np.ndarray) -> float:
-    return max(_difference(tap.mean[0], mean), _relative(tap.var[0], var, var + np.square(mean)))
-
-
-def _relative(ours: Any, theirs: np.ndarray, scale: np.ndarray) -> float:
-    return float(np.abs(np.asarray(ours) - theirs).max() / max(np.abs(scale).max(), 1e-30))
-
-
-def passes(row: dict[str, Any]) -> bool:
-    """Returns whether a model was ported and is as exact as it has to be."""
-    return all(row.get(name, np.inf) <= limit for name, limit in _LIMITS.items())
-
-
-def row(library: str, name: str) -> dict[str, Any]:
-    """Compares a model of a library.
-
-    Args:
-        library: name of the library.
-        name: name of the model in it.
-
-    Returns:
-        Name, image size and weights, and what `compare` returns or the `error`.
-    """
-    found: dict[str, Any] = {"name": name}
-    try:
-        module, image_size = torch_libraries.build(library, name)
-        found |= {"image_size": list(image_size), "params": torch_libraries.count(module)}
-        found |= compare(module, image_size)
-    except UserError as error:
-        found["error"] = str(error)
-    except Exception as error:  # a fault of ours: also a result
-        found["error"] = f"FAULT {type(error).__name__}: {error} {getattr(error, '__notes__', '')}"
-    return found
 
 
 def _run() -> None:
@@ -201,7 +55,7 @@ def _run() -> None:
         known = rows.get(name)
         if known and (passes(known) or not _RETRY.value):
             continue
-        found = row(_LIBRARY.value, name)
+        found = torch_parity.row(_LIBRARY.value, name)
         with path.open("a") as file:
             file.write(json.dumps(found) + "\n")
         print(found, flush=True)
@@ -218,7 +72,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _print(rows: dict[str, dict[str, Any]]) -> None:
     good = [row for row in rows.values() if passes(row)]
     print(f"{len(good)} of {len(rows)} models, {100 * len(good) / len(rows):.1f} %")
-    for name in _LIMITS:
+    for name in LIMITS:
         worst = max(good, key=lambda row: row[name])
         print(f"worst {name}: {worst[name]:.1e} ({worst['name']})")
     for what in ("port_seconds", "compile_seconds"):
@@ -227,7 +81,7 @@ def _print(rows: dict[str, dict[str, Any]]) -> None:
     print("| model | why it fails |\n|---|---|")
     for row in sorted(rows.values(), key=lambda row: row["name"]):
         if not passes(row):
-            measured = ", ".join(f"{name} {row[name]:.1e}" for name in _LIMITS if name in row)
+            measured = ", ".join(f"{name} {row[name]:.1e}" for name in LIMITS if name in row)
             print(f"| `{row['name']}` | {row.get('error') or 'differences: ' + measured} |")
 
 

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from benchmarks import torch_coverage, torch_libraries
+from benchmarks import torch_libraries, torch_parity
 from tests.tiers import full
 
 # a member of each family that has BatchNorm2d, the quickest first
@@ -30,10 +30,10 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LARGE]
 
 def _check(library, name):
     try:
-        row = torch_coverage.compare(*torch_libraries.build(library, name))
+        row = torch_parity.compare(*torch_libraries.build(library, name))
     finally:
         jax.clear_caches()
-    assert torch_coverage.passes(row), row
+    assert torch_parity.passes(row), row
 
 
 @pytest.mark.parametrize("name", [*EVERY_RUN, *full(*FULL), *SLOW])
@@ -53,6 +53,6 @@ def test_nearly_all_models_of_a_library(library):
         pytest.importorskip("transformers")
     rows = []
     for name in torch_libraries.with_batch_norm(library):
-        rows.append(torch_coverage.row(library, name))
+        rows.append(torch_parity.row(library, name))
         jax.clear_caches()
-    assert sum(map(torch_coverage.passes, rows)) >= 0.95 * len(rows)
+    assert sum(map(torch_parity.passes, rows)) >= 0.95 * len(rows)
