@@ -186,8 +186,11 @@ def crop(images: Tensor, padding: int) -> Tensor:
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Computes the cross-entropy of two softmaxes at a temperature, as a batch mean, without T²."""
-    return F.cross_entropy(logits / temperature, F.softmax(teacher_logits / temperature, -1))
+    """Computes what `trainer.distillation` computes: a scaled KL divergence, as a batch mean."""
+    targets = F.softmax(teacher_logits / temperature, -1)
+    divergence = F.kl_div(F.log_softmax(logits / temperature, -1), targets, reduction="batchmean")
+    norm = torch.linalg.vector_norm(targets - 1 / targets.shape[-1], dim=-1).mean()
+    return temperature * (1 - 1 / targets.shape[-1]) ** 0.5 / norm.clamp(min=1e-3) * divergence
 
 
 class Weights:

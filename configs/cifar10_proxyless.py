@@ -27,11 +27,12 @@ def get_config(arg=""):
     config.search.space = common.space(
         "proxyless", width=1.0, stem_stride=1, cells=(4, 4, 4, 4, 4, 1), strides=(1, 2, 2, 1, 2, 1)
     )
-    config.search.train.update(steps=20_000, batch_size=256, weight_decay=4e-5, decay_all=True)
+    shared = {"batch_size": 256, "learning_rate": 0.05, "weight_decay": 4e-5}
+    config.search.train.update(steps=20_000, decay_all=True, **shared)
     config.search.proxyless.warmup = 5_000
     config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)
     config.search.hardware.update(cost="macs", reference=100e6)
-    config.student.train.update(steps=60_000, batch_size=256, weight_decay=4e-5, dropout=0.2)
+    config.student.train.update(steps=60_000, dropout=0.2, **shared)
     if quick:
         cifar10.quick_search(config)
         config.search.space.update(width=0.25, cells=(1, 1, 1, 1, 1, 1))

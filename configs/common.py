@@ -15,10 +15,7 @@ def recipe(**changes) -> ConfigDict:
     # type in which layers compute, the teacher's too: "float32" or "bfloat16"; weights, statistics
     # and losses are float32
     config.dtype = "float32"
-    # Peak, after the warm-up. Use about 0.5 with labels="teacher" or "stored", as in the release,
-    # and 0.1 with "hard". (Our distillation loss has no factor T², so its gradients are about 9
-    # times smaller at temperature 3.)
-    config.learning_rate = 0.5
+    config.learning_rate = 0.1  # peak of the learning rate, after the warm-up
     # decay of the learning rate after the peak: "cosine", "linear" or "exponential"
     config.schedule = "cosine"
     config.final_learning_rate = 0.0  # learning rate at the last step
@@ -31,6 +28,10 @@ def recipe(**changes) -> ConfigDict:
     # "teacher": the teacher labels each augmented image; "stored": its logits from the synthetic
     # data set; "hard": class labels
     config.labels = "teacher"
+    # Loss with soft labels. "kl": KL divergence from the teacher, with a factor that makes its
+    # gradients as large as those of hard labels, so that published settings can be used as they
+    # are. "cross_entropy": the release's loss, without a factor.
+    config.distillation = "kl"
     config.temperature = 3.0  # temperature T of both sides of the distillation loss
     config.hard_weight = 0.0  # share of hard labels in a loss with soft labels (the teacher's)
     config.label_smoothing = 0.0  # smoothing of hard labels; 0: none
@@ -148,7 +149,7 @@ def get_config() -> ConfigDict:
     # standard deviation per channel in your code, of pixels in [0, 1]; empty: as published
     config.teacher.std = ()
     # training of the teacher, if there is no checkpoint
-    config.teacher.train = recipe(labels="hard", learning_rate=0.1)
+    config.teacher.train = recipe(labels="hard")
 
     config.synthesis = ConfigDict()
     # images per round, a multiple of batch_size; the images of all rounds are kept

@@ -40,12 +40,12 @@ def get_config():
     )
 
     config.search.space.update(channels=8, cells=1)
-    config.search.train.update(steps=500, learning_rate=1.0, **small)
+    config.search.train.update(steps=500, learning_rate=0.33, weight_decay=1.5e-3, **small)
     # With these bins, more paths have convolutions, which must learn, than ops without weights.
     config.search.spos.update(sampling="binned", bins=(250e3, 740e3, 5))
     config.search.evolution.update(
         population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=400_000
     )
     config.search.calibration_batches = 4
-    config.student.train.update(steps=700, **small)
+    config.student.train.update(steps=700, learning_rate=0.17, weight_decay=1.5e-3, **small)
     return config

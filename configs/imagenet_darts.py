@@ -11,15 +11,13 @@ the same as in configs/imagenet_spos.py.
 The paper searches on CIFAR-10 and uses the cells for ImageNet. Here the search itself is on images
 of ImageNet, with the stems of the paper's final networks, which halve the images three times.
 Training is that of the paper: 48 channels, 14 cells, auxiliary head, 250 epochs of 1.28 M images
-with a learning rate that falls by 3 % each epoch. Learning rates and clipping are adapted to
-gradients that are nine times smaller, see `search.train.learning_rate`. The full size needs
+with a learning rate that falls by 3 % each epoch; labels are the teacher's. The full size needs
 accelerators (docs/results.md says which are large enough) and has not been run yet.
 
 `:quick` does the same as in configs/imagenet_spos.py.
 """
 
 from configs import common, imagenet
-from configs.cifar10_darts import SMALLER
 
 
 def get_config(arg=""):
@@ -30,21 +28,21 @@ def get_config(arg=""):
     config.search.space = common.space(
         "darts", imagenet=True, channels=16, cells=8, network_channels=48, network_cells=14
     )
-    shared = {"nesterov": False, "decay_all": True, "clip": 5 / SMALLER}
+    shared = {"nesterov": False, "decay_all": True, "clip": 5.0}
     config.search.train.update(
         steps=7_800,
         batch_size=256,
-        learning_rate=0.1 * SMALLER,
-        final_learning_rate=0.001 * SMALLER,
+        learning_rate=0.1,
+        final_learning_rate=0.001,
         weight_decay=3e-4,
         **shared,
     )
     config.student.train.update(
         steps=2_500_000,
         batch_size=128,
-        learning_rate=0.1 * SMALLER,
+        learning_rate=0.1,
         schedule="exponential",
-        final_learning_rate=0.1 * 0.97**250 * SMALLER,
+        final_learning_rate=0.1 * 0.97**250,
         weight_decay=3e-5,
         color_jitter=(0.4, 0.4, 0.4, 0.2),
         auxiliary=0.4,

@@ -27,22 +27,15 @@ def get_config(arg=""):
     config.search.strategy = "proxyless"
     config.search.held_out = 0.5
     config.search.space = common.space("proxyless", width=1.0, cells=(4, 4, 4, 4, 4, 1))
+    shared = {"batch_size": 256, "learning_rate": 0.05, "weight_decay": 4e-5}
     config.search.train.update(
-        steps=150_000,
-        batch_size=256,
-        weight_decay=4e-5,
-        decay_all=True,
-        color_jitter=(32 / 255, 0.0, 0.5, 0.0),
+        steps=150_000, decay_all=True, color_jitter=(32 / 255, 0.0, 0.5, 0.0), **shared
     )
     config.search.proxyless.warmup = 37_500
     config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)
     config.search.hardware.update(cost="macs", reference=300e6)
     config.student.train.update(
-        steps=300_000,
-        batch_size=256,
-        weight_decay=4e-5,
-        color_jitter=(0.4, 0.4, 0.4, 0.1),
-        dropout=0.2,
+        steps=300_000, color_jitter=(0.4, 0.4, 0.4, 0.1), dropout=0.2, **shared
     )
     if quick:
         imagenet.quick_search(config)

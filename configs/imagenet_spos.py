@@ -16,10 +16,10 @@ change the batch size, divide `tv_l2` by the square root of the factor. For a Re
 of the release: `--config.teacher.arch=resnet50 --config.synthesis.learning_rate=0.25
 --config.synthesis.batch_norm=0.01 --config.synthesis.tv_l2=1e-4`.
 
-Search and training are those of the release: 150 000 steps of 1024 images on paths from seven bins
-of MACs; evolution below 330 M MACs; 300 000 steps of training, after which BatchNorm's statistics
-are averaged again. The full size needs accelerators (docs/results.md says which are large enough)
-and has not been run yet.
+Search and training are those of the release: its distillation loss; 150 000 steps of 1024 images on
+paths from seven bins of MACs; evolution below 330 M MACs; 300 000 steps of training, after which
+BatchNorm's statistics are averaged again. The full size needs accelerators (docs/results.md says
+which are large enough) and has not been run yet.
 
 `:quick` synthesizes 20 images of 20 classes, with 300 iterations at half size and 200 at full size;
 objects can be recognized in them (14 minutes on one CPU core). The other stages run for a few steps
@@ -35,7 +35,14 @@ def get_config(arg=""):
     config.search.space = common.space(
         "shufflenet", channels=(16, 64, 160, 320, 640, 1024), repeats=(4, 4, 8, 4)
     )
-    shared = {"batch_size": 1024, "schedule": "linear", "nesterov": False, "weight_decay": 4e-5}
+    shared = {
+        "batch_size": 1024,
+        "learning_rate": 0.5,
+        "schedule": "linear",
+        "nesterov": False,
+        "weight_decay": 4e-5,
+        "distillation": "cross_entropy",
+    }
     config.search.train.update(steps=150_000, lighting=0.1, dropout=0.1, **shared)
     config.search.spos.update(sampling="binned", bins=(290e6, 360e6, 7))
     config.search.calibration_batches = 25

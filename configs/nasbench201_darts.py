@@ -18,7 +18,6 @@ on two CPU cores (docs/results.md has its time); its accuracies mean nothing.
 """
 
 from configs import cifar10
-from configs.cifar10_darts import SMALLER
 
 
 def get_config(arg=""):
@@ -31,9 +30,9 @@ def get_config(arg=""):
     config.search.train.update(
         steps=7_800,
         batch_size=64,
-        learning_rate=0.025 * SMALLER,
-        final_learning_rate=0.001 * SMALLER,
-        clip=5 / SMALLER,
+        learning_rate=0.025,
+        final_learning_rate=0.001,
+        clip=5.0,
     )
     config.student.train.update(steps=20_000)
     if quick:

@@ -22,7 +22,7 @@ from configs import cifar10
 def get_config(arg=""):
     """Builds the experiment, sized for one accelerator."""
     config, quick = cifar10.start("nasbench201_spos", arg)
-    config.search.train.update(steps=5000)
+    config.search.train.update(steps=5000, learning_rate=0.17, weight_decay=1.5e-3)
     config.search.spos.update(sampling="binned", bins=(54e6, 209e6, 5))
     config.search.evolution.max_macs = 100_000_000
     config.student.train.update(steps=20_000)

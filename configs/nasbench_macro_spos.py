@@ -23,7 +23,9 @@ def get_config(arg=""):
     config, quick = cifar10.start("nasbench_macro_spos", arg)
     config.search.space = common.space("nasbench_macro", channels=32)
     config.search.spos.update(sampling="binned", bins=(55e6, 107e6, 5))
-    config.search.train.update(steps=10_000, batch_size=256)
+    config.search.train.update(
+        steps=10_000, batch_size=256, learning_rate=0.17, weight_decay=1.5e-3
+    )
     config.student.train.update(steps=10_000, batch_size=256)
     if quick:
         cifar10.quick_search(config)

@@ -30,6 +30,7 @@ from datafree_nas.runtime.values import (
 )
 
 SCHEDULES = ("cosine", "linear", "exponential")
+DISTILLATIONS = ("kl", "cross_entropy")
 _PIXELS = integer(0, 4096)
 # values of the fields of a training block of the config
 FIELDS: dict[str, Values] = {
@@ -46,6 +47,7 @@ FIELDS: dict[str, Values] = {
     "decay_all": boolean(),
     "clip": WEIGHT,
     "labels": one_of(("teacher", "stored", "hard")),
+    "distillation": one_of(DISTILLATIONS),
     "temperature": TEMPERATURE,
     "hard_weight": SHARE,
     "label_smoothing": SHARE_BELOW_1,

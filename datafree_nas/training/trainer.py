@@ -79,6 +79,8 @@ class Outputs(NamedTuple):
 # (params, batch, state with everything else) -> outputs, in train mode
 Forward = Callable[[Any, Batch, TrainState], Outputs]
 BatchSampler = Callable[[Key[Array, ""], TrainData], Batch]
+# Labels of a teacher that knows nothing have a norm of 0, and no factor makes them useful.
+_LEAST_NORM = 1e-3
 
 
 def create_train_state(
@@ -101,14 +103,45 @@ def create_train_state(
 
 
 def distillation(
-    logits: Float[Array, "b k"], teacher_logits: Float[Array, "b k"], temperature: float
+    logits: Float[Array, "b k"],
+    teacher_logits: Float[Array, "b k"],
+    temperature: float,
+    form: str = "kl",
 ) -> Float[Array, ""]:
     """Computes the distillation loss, a mean over the batch.
 
-    It is `−Σ softmax(teacher / T) · log softmax(student / T)`, without a factor T².
+    Args:
+        logits: logits of the network that is trained.
+        teacher_logits: logits of the teacher.
+        temperature: T, by which both are divided.
+        form: `kl` for the KL divergence from the teacher's softmax to the network's, times
+            `gradient_scale`; `cross_entropy` for the release's loss, the cross-entropy of the two,
+            without a factor.
     """
     targets = jax.nn.softmax(teacher_logits / temperature)
-    return jnp.mean(optax.softmax_cross_entropy(logits / temperature, targets))
+    loss = jnp.mean(optax.softmax_cross_entropy(logits / temperature, targets))
+    if form == "cross_entropy":
+        return loss
+    entropy = jnp.mean(optax.softmax_cross_entropy(teacher_logits / temperature, targets))
+    return gradient_scale(targets, temperature) * (loss - entropy)
+
+
+def gradient_scale(targets: Float[Array, "b k"], temperature: float) -> Float[Array, ""]:
+    """Computes the factor that makes gradients of a distillation loss as large as of hard labels.
+
+    The gradient of an image's loss with respect to the logits of a network that knows nothing, and
+    so predicts 1 / k for each class, is `(1 / k − target) / T` for soft targets, and `1 / k − y`
+    for a one-hot label y. The factor is the ratio of the mean norms of both. T alone is too small
+    where the teacher is unsure, T² too large where it is sure.
+
+    Args:
+        targets: softmax of the teacher's logits divided by `temperature`.
+        temperature: temperature T of the loss.
+    """
+    classes = targets.shape[-1]
+    of_hard_labels = (1 - 1 / classes) ** 0.5
+    of_targets = jnp.mean(jnp.linalg.norm(targets - 1 / classes, axis=-1))
+    return temperature * of_hard_labels / jnp.maximum(of_targets, _LEAST_NORM)
 
 
 def check_labels(logits: Any, recipe: Config) -> None:
@@ -199,7 +232,7 @@ def loss_and_accuracy(
     )
     if batch.soft is None:
         return jnp.mean(hard), jnp.mean(jnp.argmax(logits, axis=-1) == batch.labels)
-    loss = distillation(logits, batch.soft, recipe.temperature)
+    loss = distillation(logits, batch.soft, recipe.temperature, recipe.distillation)
     if recipe.hard_weight:
         loss = (1 - recipe.hard_weight) * loss + recipe.hard_weight * jnp.mean(hard)
     return loss, jnp.mean(jnp.argmax(logits, axis=-1) == jnp.argmax(batch.soft, axis=-1))

@@ -73,7 +73,10 @@ def _cross_entropy(targets, logits):
 
 
 HARD = _cross_entropy(jnp.eye(3)[LABELS], LOGITS)
-DISTILLED = _cross_entropy(jax.nn.softmax(SOFT / 3), LOGITS / 3)
+RELEASE = _cross_entropy(jax.nn.softmax(SOFT / 3), LOGITS / 3)
+TARGETS = np.exp(SOFT / 3) / np.sum(np.exp(SOFT / 3), axis=-1, keepdims=True)
+SCALE = 3 * np.sqrt(2 / 3) / np.mean(np.sqrt(np.sum((TARGETS - 1 / 3) ** 2, axis=-1)))
+DISTILLED = SCALE * (RELEASE - _cross_entropy(TARGETS, SOFT / 3))
 
 
 @pytest.mark.parametrize(
@@ -87,11 +90,47 @@ DISTILLED = _cross_entropy(jax.nn.softmax(SOFT / 3), LOGITS / 3)
             0.5,
         ),
         (SOFT, {}, DISTILLED, 0.0),
+        (SOFT, {"distillation": "cross_entropy"}, RELEASE, 0.0),
         (SOFT, {"hard_weight": 0.25}, 0.75 * DISTILLED + 0.25 * HARD, 0.0),
     ],
-    ids=["hard", "smoothed", "soft", "mixed"],
+    ids=["hard", "smoothed", "soft", "release", "mixed"],
 )
 def test_losses(soft, changes, loss, accuracy):
     batch = Batch(jnp.zeros((2, 1, 1, 1)), LABELS, soft, jax.random.key(0))
     found = trainer.loss_and_accuracy(LOGITS, batch, _recipe(**changes))
     np.testing.assert_allclose(found, (loss, accuracy), rtol=1e-5)
+
+
+def _gradient_norm(loss, logits):
+    return float(jnp.mean(jnp.linalg.norm(jax.grad(loss)(logits), axis=-1)))
+
+
+def _confident(key, classes, sure):
+    """Returns a teacher's logits on 200 images, and the classes that it is sure of."""
+    labels = jax.random.randint(key, (200,), 0, classes)
+    noise = jax.random.normal(jax.random.fold_in(key, 1), (200, classes))
+    return noise + sure * jax.nn.one_hot(labels, classes), labels
+
+
+@pytest.mark.parametrize("sure", [5.0, 10.0, 20.0])
+@pytest.mark.parametrize("classes", [10, 1000])
+@pytest.mark.parametrize("temperature", [1.0, 3.0, 8.0])
+def test_gradients_are_as_large_as_those_of_hard_labels(classes, sure, temperature):
+    """Holds for a network that knows nothing, whatever the teacher and the temperature are."""
+    soft, labels = _confident(jax.random.key(0), classes, sure)
+    logits = jnp.zeros_like(soft)
+    hard = _gradient_norm(
+        lambda z: -jnp.mean(jax.nn.log_softmax(z)[jnp.arange(200), labels]), logits
+    )
+    ours = _gradient_norm(lambda z: trainer.distillation(z, soft, temperature), logits)
+    assert ours == pytest.approx(hard, rel=1e-3)
+
+
+def test_equal_logits_have_no_loss():
+    soft, _ = _confident(jax.random.key(0), 10, 8.0)
+    assert float(trainer.distillation(soft, soft, 3.0)) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_teacher_that_knows_nothing_leaves_finite_gradients():
+    gradient = jax.grad(trainer.distillation)(LOGITS, jnp.zeros_like(LOGITS), 3.0)
+    assert float(jnp.abs(gradient).max()) < 1000
