@@ -14,7 +14,7 @@ from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json, write_json
 from datafree_nas.spaces.space import Space
-from datafree_nas.students import rows
+from datafree_nas.students import train
 from datafree_nas.synthesis import store
 from datafree_nas.training import fit
 
@@ -59,7 +59,7 @@ def load(data: str, directory: str, count: int, config: ConfigDict) -> Inputs:
         images = sources.load(request, "train")
     else:
         shape = (count or _NOISE, *teacher.image_size)
-        images = rows.noise(shape, labeller, config.seed)
+        images = train.noise(shape, labeller, config.seed)
     if images.size < count:
         raise UserError(f"--images={count}: there are {images.size}")
     images = images.take(np.arange(count or images.size))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What wants a GPU, in parts that can be asked for alone. `speed` is measured (docs/results.md):
 #
-#   [OUT=DIR] benchmarks/on_gpu.sh [speed] [found]
+#   [OUT=DIR] benchmarks/on_gpu.sh [speed] [found] [paper]
 #
 # speed  Synthesis against PyTorch: ResNet-20, ResNet-50 and EfficientNet-Lite0, the latter two at 224
 #        pixels, batch 128, in bfloat16. Most of the time is torch.compile's: a minute a network.
@@ -9,8 +9,11 @@
 #        DARTS on NAS-Bench-201, its cell at full size. Reads `teachers/cifar10_resnet56*.th` and
 #        `tfds/cifar10_lite` in DATAFREE_NAS_DATA, and wants the project's requirements installed.
 #        RUN names a folder that keeps its progress, build/on_gpu if unset: it can be interrupted.
+# paper  The paper's comparison on CIFAR-10 with ShuffleNetV2 blocks, from the ResNet-20: found on
+#        synthetic images, found on real ones, three random ones, each trained on the real images;
+#        2000 steps each, of 256 images. Reads and keeps files as `found` does, in RUN/paper.
 #
-# Both if none is named. Writes JSON files into OUT (benchmarks/results if unset) and prints the
+# All if none is named. Writes JSON files into OUT (benchmarks/results if unset) and prints the
 # tables. Needs one NVIDIA GPU that both JAX and PyTorch can use, and the packages below.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -57,12 +60,31 @@ found() {
     cp "$run/found/result.json" "$out/student_found.json"
 }
 
-parts="${*:-speed found}"
+paper() {
+    local data=(
+        --config.data.source=tfds:cifar10_lite --config.data.data_dir="$DATAFREE_NAS_DATA/tfds"
+        --config.teacher.checkpoint="$(echo "$DATAFREE_NAS_DATA"/teachers/cifar10_resnet20*.th)"
+    )
+    local sizes=(
+        --config.synthesis.rounds=1 --config.synthesis.images=10000
+        --config.synthesis.batch_size=500 --config.synthesis.dtype=bfloat16
+        --config.search.train.steps=2000 --config.search.train.dtype=bfloat16
+        --config.student.train.steps=2000 --config.student.train.dtype=bfloat16
+        --config.student.real_train.steps=2000 --config.student.real_train.dtype=bfloat16
+    )
+    python3 -m datafree_nas.main --config=configs/cifar10_spos.py:paper --workdir="$run/paper" \
+        "${data[@]}" "${sizes[@]}"
+    cp "$run/paper/report/summary.json" "$out/paper_cifar10.json"
+}
+
+parts="${*:-speed found paper}"
 for part in $parts; do
     case $part in
         speed) ;;
-        found) [[ -d ${DATAFREE_NAS_DATA:-} ]] || stop "found: set DATAFREE_NAS_DATA to its data" ;;
-        *) stop "there is no part $part; there are speed and found" ;;
+        found | paper)
+            [[ -d ${DATAFREE_NAS_DATA:-} ]] || stop "$part: set DATAFREE_NAS_DATA to its data"
+            ;;
+        *) stop "there is no part $part; there are speed, found and paper" ;;
     esac
 done
 missing=$(python3 - <<'PYTHON'

@@ -10,6 +10,7 @@ def start(name, arg):
     config.teacher.arch = "cifar_resnet20"
     config.synthesis.update(
         images=5000,
+        held_out=100,
         batch_size=100,
         rounds=4,
         margin=4,
@@ -40,7 +41,8 @@ def quick_search(config):
     config.search.evolution.update(
         population=8, generations=2, parents=4, mutations=4, crossovers=2, max_macs=0
     )
-    config.student.train.update(
-        steps=100, batch_size=32, warmup=0, log_every=10, calibration_batches=0
-    )
-    config.student.rows = ("synthetic", "random")
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=100, batch_size=32, warmup=0, log_every=10, calibration_batches=0)
+    config.student.random_networks = 1
+    if config.student.rows is None:
+        config.student.rows = ("synthetic", "random")

@@ -36,15 +36,16 @@ def get_config(arg=""):
         final_learning_rate=0.001,
         **shared,
     )
-    config.student.train.update(
-        steps=312_600,
-        batch_size=96,
-        learning_rate=0.025,
-        cutout=16,
-        auxiliary=0.4,
-        drop_path=0.2,
-        **shared,
-    )
+    for block in (config.student.train, config.student.real_train):
+        block.update(
+            steps=312_600,
+            batch_size=96,
+            learning_rate=0.025,
+            cutout=16,
+            auxiliary=0.4,
+            drop_path=0.2,
+            **shared,
+        )
     if quick:
         cifar10.quick_search(config)
         config.search.train.update(steps=30, batch_size=16)

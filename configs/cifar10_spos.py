@@ -33,7 +33,8 @@ def get_config(arg=""):
     }
     config.search.train.update(steps=20_000, **shared)
     config.search.evolution.max_macs = 27_000_000
-    config.student.train.update(steps=40_000, calibration_batches=100, **shared)
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=40_000, calibration_batches=100, **shared)
     if quick:
         cifar10.quick_search(config)
         config.search.space.update(channels=(8, 16, 32, 64, 128), repeats=(2, 2, 2))

@@ -6,6 +6,10 @@ The comment beside or above a field is its meaning in docs/configs.md.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+# Rows of the paper's comparison: architectures found on synthetic and on real images, and random
+# ones of similar cost, all trained on real images; and the result without any real image.
+PAPER = ("synthetic", "real", "random_real", "real_search")
+
 
 def recipe(**changes) -> ConfigDict:
     """Builds a training block, which the teacher, the supernet and the students have."""
@@ -90,8 +94,8 @@ def start(name: str, arg: str) -> tuple[ConfigDict, bool]:
 
     Args:
         name: name of the experiment.
-        arg: options after the file's name and a colon: `quick`, `data=real`, `seed=N`, joined by
-            commas.
+        arg: options after the file's name and a colon: `quick`, `paper`, `data=real`, `seed=N`,
+            joined by commas.
 
     Returns:
         The config, whose name has the options in it, and whether `quick` is one of them.
@@ -103,8 +107,10 @@ def start(name: str, arg: str) -> tuple[ConfigDict, bool]:
             config.seed = int(value)
         elif word == "data=real":
             config.search.data = "real"
+        elif word == "paper":
+            config.student.rows = PAPER
         elif word != "quick":
-            raise ValueError(f"{name}.py:{word} is unknown; known: quick, data=real, seed=N")
+            raise ValueError(f"{name}.py:{word} is unknown; known: quick, paper, data=real, seed=N")
     config.name = "_".join([name, *words]).replace("=", "_")
     return config, "quick" in words
 
@@ -154,6 +160,10 @@ def get_config() -> ConfigDict:
     config.synthesis = ConfigDict()
     # images per round, a multiple of batch_size; the images of all rounds are kept
     config.synthesis.images = 1000
+    # Images per round that nothing is trained on and no search sees, made beside the others:
+    # students are compared with the teacher on them, which needs no real data. As many as whole
+    # batches of synthesis.batch_size have; 0: none.
+    config.synthesis.held_out = 50
     # Images optimized together and written as one shard. tv_l2 is a norm over the batch, and
     # batch_norm compares statistics of the batch: retune both if you change this.
     config.synthesis.batch_size = 50
@@ -263,9 +273,15 @@ def get_config() -> ConfigDict:
     config.search.evolution.max_latency = 0.0
 
     config.student = ConfigDict()
-    # Students in the result table. "synthetic" is the result. For comparison: the same architecture
-    # trained on real images ("real") or on noise ("noise"), and a random architecture trained on
-    # synthetic images ("random").
-    config.student.rows = ("synthetic", "real", "noise", "random")
-    config.student.train = recipe()  # training of every student
+    # Rows of the result table. "synthetic" is the result: the architecture found, trained on
+    # synthetic images. For comparison: the same on noise ("noise"); random architectures of similar
+    # cost ("random"), and the largest that keeps the limits ("largest"), on synthetic images; on
+    # real images with their own labels the architecture found ("real"), random ones
+    # ("random_real"), and what the same search finds on real images ("real_search"). None:
+    # "synthetic", "noise", "random" and, if there is data.source, "real". Rows can be added to a
+    # finished run.
+    config.student.rows = placeholder(object)
+    config.student.random_networks = 3  # random architectures, each in a row of its own folder
+    config.student.train = recipe()  # training on synthetic images and on noise
+    config.student.real_train = recipe(labels="hard")  # training on real images
     return config

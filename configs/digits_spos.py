@@ -25,6 +25,7 @@ def get_config():
 
     config.synthesis.update(
         images=1024,
+        held_out=256,
         batch_size=256,
         rounds=2,
         margin=2,
@@ -48,4 +49,5 @@ def get_config():
     )
     config.search.calibration_batches = 4
     config.student.train.update(steps=700, learning_rate=0.17, weight_decay=1.5e-3, **small)
+    config.student.real_train.update(steps=700, weight_decay=1.5e-3, **small)
     return config

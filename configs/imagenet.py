@@ -10,12 +10,13 @@ def start(name, arg):
     config.teacher.arch = "efficientnet_lite0"
     # the release has batches of 50, which cannot be split over four or eight devices
     config.synthesis.update(batch_size=40, learning_rate=0.1, batch_norm=1e-3, tv_l2=2e-2)
-    config.search.train.update(crop_padding=0, crop_scale=(0.08, 1.0))
-    config.student.train.update(crop_padding=0, crop_scale=(0.08, 1.0))
-    config.student.rows = ("synthetic", "noise", "random")
+    for block in (config.search.train, config.student.train, config.student.real_train):
+        block.update(crop_padding=0, crop_scale=(0.08, 1.0))
+    config.student.real_train.label_smoothing = 0.1
     if quick:
         config.synthesis.update(
             images=20,
+            held_out=20,
             batch_size=20,
             rounds=1,
             tv_l2=3e-2,
@@ -34,5 +35,8 @@ def quick_search(config):
     config.search.evolution.update(
         population=2, generations=2, parents=2, mutations=1, crossovers=1, max_macs=0
     )
-    config.student.train.update(steps=4, batch_size=4, log_every=1, calibration_batches=0)
-    config.student.rows = ("synthetic",)
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=4, batch_size=4, log_every=1, calibration_batches=0)
+    config.student.random_networks = 1
+    if config.student.rows is None:
+        config.student.rows = ("synthetic",)

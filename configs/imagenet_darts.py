@@ -37,17 +37,18 @@ def get_config(arg=""):
         weight_decay=3e-4,
         **shared,
     )
-    config.student.train.update(
-        steps=2_500_000,
-        batch_size=128,
-        learning_rate=0.1,
-        schedule="exponential",
-        final_learning_rate=0.1 * 0.97**250,
-        weight_decay=3e-5,
-        color_jitter=(0.4, 0.4, 0.4, 0.2),
-        auxiliary=0.4,
-        **shared,
-    )
+    for block in (config.student.train, config.student.real_train):
+        block.update(
+            steps=2_500_000,
+            batch_size=128,
+            learning_rate=0.1,
+            schedule="exponential",
+            final_learning_rate=0.1 * 0.97**250,
+            weight_decay=3e-5,
+            color_jitter=(0.4, 0.4, 0.4, 0.2),
+            auxiliary=0.4,
+            **shared,
+        )
     if quick:
         imagenet.quick_search(config)
         config.search.space.update(channels=4, cells=3, network_channels=8, network_cells=3)

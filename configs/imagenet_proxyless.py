@@ -34,9 +34,8 @@ def get_config(arg=""):
     config.search.proxyless.warmup = 37_500
     config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)
     config.search.hardware.update(cost="macs", reference=300e6)
-    config.student.train.update(
-        steps=300_000, color_jitter=(0.4, 0.4, 0.4, 0.1), dropout=0.2, **shared
-    )
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=300_000, color_jitter=(0.4, 0.4, 0.4, 0.1), dropout=0.2, **shared)
     if quick:
         imagenet.quick_search(config)
         config.search.space.update(width=0.25, cells=(1, 1, 1, 1, 1, 1))

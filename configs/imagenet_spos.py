@@ -47,13 +47,14 @@ def get_config(arg=""):
     config.search.spos.update(sampling="binned", bins=(290e6, 360e6, 7))
     config.search.calibration_batches = 25
     config.search.evolution.max_macs = 330_000_000
-    config.student.train.update(
-        steps=300_000,
-        color_jitter=(0.4, 0.4, 0.4, 0.0),
-        dropout=0.1,
-        calibration_batches=1250,
-        **shared,
-    )
+    for block in (config.student.train, config.student.real_train):
+        block.update(
+            steps=300_000,
+            color_jitter=(0.4, 0.4, 0.4, 0.0),
+            dropout=0.1,
+            calibration_batches=1250,
+            **shared,
+        )
     if quick:
         imagenet.quick_search(config)
         config.search.space.update(channels=(8, 16, 32, 64, 128, 256), repeats=(1, 1, 1, 1))

@@ -34,7 +34,8 @@ def get_config(arg=""):
         final_learning_rate=0.001,
         clip=5.0,
     )
-    config.student.train.update(steps=20_000)
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=20_000)
     if quick:
         cifar10.quick_search(config)
         config.search.space.update(channels=8, cells=1)

@@ -25,7 +25,8 @@ def get_config(arg=""):
     config.search.train.update(steps=5000, learning_rate=0.17, weight_decay=1.5e-3)
     config.search.spos.update(sampling="binned", bins=(54e6, 209e6, 5))
     config.search.evolution.max_macs = 100_000_000
-    config.student.train.update(steps=20_000)
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=20_000)
     if quick:
         cifar10.quick_search(config)
         config.search.space.update(channels=8, cells=1)

@@ -27,7 +27,8 @@ def get_config(arg=""):
     config.search.train.update(steps=10_000, batch_size=256)
     config.search.proxyless.warmup = 2_500
     config.search.alphas.update(learning_rate=1e-3, betas=(0.0, 0.999), weight_decay=0.0)
-    config.student.train.update(steps=10_000, batch_size=256)
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=10_000, batch_size=256)
     if quick:
         cifar10.quick_search(config)
         config.search.space.channels = 8

@@ -26,7 +26,8 @@ def get_config(arg=""):
     config.search.train.update(
         steps=10_000, batch_size=256, learning_rate=0.17, weight_decay=1.5e-3
     )
-    config.student.train.update(steps=10_000, batch_size=256)
+    for block in (config.student.train, config.student.real_train):
+        block.update(steps=10_000, batch_size=256)
     if quick:
         cifar10.quick_search(config)
         config.search.space.channels = 8

@@ -5,6 +5,7 @@ fingerprints of what is read, written first) and `done.json` (written last). A d
 skipped; a folder that was begun with other fields or from other inputs is an error.
 """
 
+from collections.abc import Collection
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ _INPUT = "input "  # start of the name under which the fingerprint of an earlier
 
 
 def record(
-    stage: Stage, workdir: Path, made_from: dict[str, Any], defaults: dict[str, Any]
+    stage: Stage,
+    workdir: Path,
+    made_from: dict[str, Any],
+    defaults: dict[str, Any],
+    added: Collection[str] = (),
 ) -> bool:
     """Notes what a stage's artifact is made from, or compares it with what was noted before.
 
@@ -31,6 +36,7 @@ def record(
         workdir: folder of the run.
         made_from: fields and fingerprints, from `made_from`.
         defaults: values of fields that an older version did not have and therefore did not note.
+        added: fields that add to an artifact instead of changing it, which older versions noted.
 
     Returns:
         Whether the artifact has to be made anew: what it reads has changed, and it is quickly made.
@@ -50,7 +56,8 @@ def record(
         )
     before = records.read(file, records.MADE_FROM, "restore it, or choose another --workdir")
     unnoted = {name: defaults[name] for name in made_from if name in defaults}
-    different = differences(unnoted | before, made_from)
+    noted = {name: value for name, value in before.items() if name not in added}
+    different = differences(unnoted | noted, made_from)
     changed_inputs = [line for name, line in different.items() if name.startswith(_INPUT)]
     if stage.rebuilt and len(changed_inputs) == len(different):
         if changed_inputs:

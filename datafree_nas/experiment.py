@@ -168,6 +168,9 @@ def defaults(config: ConfigDict) -> ConfigDict:
         config: experiment, whose space and strategy count.
     """
     default = common.get_config()
+    default.synthesis.held_out = config.synthesis.held_out  # which are added to a finished set
+    for recipe in (default.search.train, default.student.train):
+        recipe.distillation = "cross_entropy"
     default.search.strategy = config.search.strategy
     default.search.space = ConfigDict({"name": config.search.space.name})
     return complete(default)

@@ -23,6 +23,7 @@ from datafree_nas.teachers import stage as teacher
 
 STAGES = (teacher.STAGE, synthesize.STAGE, search.STAGE, train.STAGE, report.STAGE)
 NAMES = [each.name for each in STAGES]
+_ADDED = {field for stage in STAGES for field in stage.added}
 
 
 def run(config: ConfigDict, workdir: Path | str, names: list[str], repair: bool = False) -> None:
@@ -42,7 +43,7 @@ def run(config: ConfigDict, workdir: Path | str, names: list[str], repair: bool 
     checkpoint.check_place(Path(workdir))
     experiment, root = resolve(config, workdir), Path(workdir)
     chosen = [stage for stage in STAGES if stage.name in names]
-    done = processes.from_first([stage.name for stage in chosen if stage.is_done(root)])
+    done = processes.from_first([stage.name for stage in chosen if _is_done(stage, experiment)])
     repaired = _repaired(chosen) if repair else []
     pending = [stage for stage in chosen if stage.name not in done or stage in repaired]
     images = preflight.check(experiment, STAGES, pending)
@@ -130,7 +131,12 @@ def _is_up_to_date(stage: Stage, experiment: Experiment) -> bool:
         outdated = begin_stage(stage, experiment)
 
     processes.once(begin)
-    return processes.from_first(stage.is_done(experiment.workdir.root) and not outdated)
+    return processes.from_first(_is_done(stage, experiment) and not outdated)
+
+
+def _is_done(stage: Stage, experiment: Experiment) -> bool:
+    """Returns whether the artifact of a stage is finished and has all that the config asks for."""
+    return stage.is_done(experiment.workdir.root) and stage.is_complete(experiment)
 
 
 def _enough_memory(stage: Stage) -> AbstractContextManager[None]:
@@ -140,7 +146,8 @@ def _enough_memory(stage: Stage) -> AbstractContextManager[None]:
 def begin_stage(stage: Stage, experiment: Experiment) -> bool:
     """Notes what a stage's artifact is made from, see `artifact.record`."""
     unnoted = schema.flatten(defaults(experiment.config))
-    return artifact.record(stage, experiment.workdir.root, made_from(stage, experiment), unnoted)
+    made, root = made_from(stage, experiment), experiment.workdir.root
+    return artifact.record(stage, root, made, unnoted, _ADDED)
 
 
 def made_from(stage: Stage, experiment: Experiment) -> dict[str, Any]:
@@ -160,5 +167,6 @@ def made_from(stage: Stage, experiment: Experiment) -> dict[str, Any]:
     if teacher.STAGE.reads(config) or (stage is search.STAGE and stage.reads(config)):
         blocks.append("data")
     fields = schema.flatten({block: config[block] for block in blocks})
+    fields = {name: value for name, value in fields.items() if name not in _ADDED}
     inputs = {each.name: each.fingerprint(root) for each in earlier}
     return artifact.made_from(fields, experiment.files(), inputs)

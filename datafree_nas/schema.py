@@ -37,6 +37,7 @@ FIELDS: dict[str, Values] = {
     **_below("search.train", recipe.FIELDS),
     **_below("student", rows.FIELDS),
     **_below("student.train", recipe.FIELDS),
+    **_below("student.real_train", recipe.FIELDS),
 }
 
 

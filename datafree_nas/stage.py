@@ -21,7 +21,8 @@ def _nothing(config: ConfigDict) -> list[str]:
 class Stage:
     """One of the steps from a classifier to a report.
 
-    `run`, `check`, `programs` and `repair` take an `Experiment`, see `datafree_nas/experiment.py`.
+    `run`, `check`, `is_complete`, `programs` and `repair` take an `Experiment`, see
+    `datafree_nas/experiment.py`.
 
     Attributes:
         name: name of the stage in `--stages`.
@@ -34,6 +35,9 @@ class Stage:
             the config and looks at no file.
         check: function that raises `UserError` for whatever else can be known before the stage is
             run; takes what `sources.inspect` says of the natural images as well, or None.
+        added: fields of its blocks that add to a finished artifact instead of changing it.
+        is_complete: function that returns whether a finished artifact holds all that the config
+            asks for.
         reads: function that names the splits of natural images that the stage reads.
         lower_for_memory: fields to lower where the memory does not suffice.
         rebuilt: whether it is quickly made again when what it reads has changed.
@@ -50,6 +54,8 @@ class Stage:
     check_config: Callable[[ConfigDict], None] = lambda config: None
     check: Callable[[Any, dict[str, Any] | None], None] = lambda experiment, images: None
     reads: Callable[[ConfigDict], list[str]] = _nothing
+    added: tuple[str, ...] = ()
+    is_complete: Callable[[Any], bool] = lambda experiment: True
     lower_for_memory: str = "what else runs on this machine"
     rebuilt: bool = False
     programs: Callable[[Any], list[Program]] = lambda experiment: []

@@ -22,8 +22,9 @@ Made from [configs/common.py](../configs/common.py) by `python docs/make_configs
 An experiment is a file with `get_config(arg)`, which starts from these defaults and changes what
 differs. Any field can be set on the command line: `--config.synthesis.rounds=2`. The experiments of
 [configs/](../configs) take options after a colon, joined by commas: `quick` is the same path in
-minutes on two CPU cores, `data=real` searches on real images, `seed=N` sets the seed. A value that
-a field may not have ends the command in one line, before the first stage starts.
+minutes on two CPU cores, `paper` trains the rows of the paper's comparison, `data=real` searches on
+real images, `seed=N` sets the seed. A value that a field may not have ends the command in one line,
+before the first stage starts.
 """
 TITLES = {
     "recipe": "A training block",
@@ -108,7 +109,7 @@ def page(source: str) -> str:
             section = here
         default = f"[a training block](#{TITLES['recipe'].lower().replace(' ', '-')})"
         if field.default == "placeholder(object)":
-            default = "that of the space"
+            default = "that of the space" if field.function == "space" else "`None`"
         elif field.path == ("search", "space", "name"):
             default = "`'nasbench201'`"
         elif not field.default.startswith("recipe("):

@@ -60,14 +60,17 @@ def test_it_ends_with_the_table_and_the_report(finished):
     assert [(row["name"], row["data"]) for row in rows] == [
         ("teacher", "real"),
         ("student", "synthetic"),
-        ("student", "real"),
         ("student", "noise"),
         ("random architecture", "synthetic"),
+        ("student", "real"),
     ]
+    assert [row["networks"] for row in rows] == [1, 1, 1, 2, 1]
     for row in rows:
-        assert set(row) == {"name", "data", "test_accuracy", "macs", "params", "seed"}
         assert 0 <= row["test_accuracy"] <= 1
-        assert f"{row['test_accuracy']:.1%}".rstrip("%") in out
+        for share in (row["test_accuracy"], row["agreement"]):
+            assert f"{share:.2%}".rstrip("%") in out
+    assert rows[0]["agreement"] == 1
+    assert rows[0]["kl"] == pytest.approx(0, abs=1e-5)
     assert rows[0]["test_accuracy"] > 0.3, "even a minute teacher has learned something"
     for folder in STAGES:
         assert (workdir / folder / "done.json").exists()
@@ -98,7 +101,7 @@ def test_students_leave_their_weights_for_pytorch(finished):
 def test_a_student_elsewhere_is_as_good_as_in_the_table(finished):
     workdir, _, _ = finished
     test = sources.load(sources.Request("digits", (8, 8, 1)), "test")
-    for name in ("synthetic", "real", "noise", "random"):
+    for name in ("synthetic", "real", "noise", "random_1", "random_2"):
         folder = workdir / "student" / name
         student = jax.export.deserialize((folder / "student.stablehlo").read_bytes())
         logits = np.asarray(student.call(test.images))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import common
 from datafree_nas import pipeline
 from datafree_nas.runtime.errors import UserError
 from tests import tiny
@@ -24,6 +25,12 @@ def _config():
     config.synthesis.update(images=32, batch_size=32)
     config.search.train.steps = 300
     config.student.rows = ()
+    # settings and the loss of these versions
+    config.search.train.update(learning_rate=1.0, weight_decay=5e-4)
+    config.student.train.update(learning_rate=0.5, weight_decay=5e-4)
+    config.student.real_train = common.recipe(labels="hard")
+    for recipe in (config.search.train, config.student.train):
+        recipe.distillation = "cross_entropy"
     return config
 
 

@@ -8,7 +8,7 @@ def get_config():
     config.name = "tiny"
     config.teacher.train.update(steps=60, log_every=20)
     config.synthesis.update(
-        images=64, batch_size=32, rounds=2, resolutions=((2, 4), (1, 8)), log_every=4
+        images=64, held_out=32, batch_size=32, rounds=2, resolutions=((2, 4), (1, 8)), log_every=4
     )
     config.search.space.update(channels=4)
     config.search.spos.update(sampling="uniform", bins=())
@@ -17,5 +17,7 @@ def get_config():
     config.search.evolution.update(
         population=4, generations=2, parents=2, mutations=2, crossovers=1, max_macs=200_000
     )
+    config.student.random_networks = 2
     config.student.train.update(steps=20, batch_size=32, log_every=10)
+    config.student.real_train.update(steps=20, batch_size=32, log_every=10)
     return config

@@ -60,7 +60,15 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (text.quantity, text.percent, text.number, graph.left_out):
+    for function in (
+        text.quantity,
+        text.percent,
+        text.percent_of,
+        text.row_name,
+        text.row_data,
+        text.number,
+        graph.left_out,
+    ):
         environment.filters[function.__name__] = function
     return environment
 
@@ -75,7 +83,7 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
         ],
         "supernet": [("supernet", [row for row in artifacts.search_metrics if "loss" in row])],
         "students": [
-            (f"{result['name']} · {result['data']}", artifacts.training[folder])
+            (f"{folder}: {result['name']} · {result['data']}", artifacts.training[folder])
             for folder, result in artifacts.results.items()
         ],
     }

@@ -1,12 +1,15 @@
 """The outcome of a run: a few numbers for programs, one sentence for people."""
 
 from collections.abc import Mapping
+from statistics import fmean, stdev
 from typing import Any
 
-from datafree_nas.report.artifacts import Artifacts
+from datafree_nas.report.artifacts import Artifacts, JsonObject
 from datafree_nas.report.text import percent, quantity
 
-COLUMNS = ("name", "data", "test_accuracy", "macs", "params", "seed")
+_SAME = ("name", "row", "data", "labels", "seed")  # fields that networks of a row have in common
+_MEASURED = ("test_accuracy", "agreement", "kl")
+_COSTS = ("macs", "params")
 
 
 def summarize(artifacts: Artifacts, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,27 +20,64 @@ def summarize(artifacts: Artifacts, config: Mapping[str, Any]) -> dict[str, Any]
         config: settings of the run; `name` and `seed` are used.
 
     Returns:
-        `config`, `seed`, `rows` (name, data, test accuracy in [0, 1], MACs, params, seed) and
-        `architecture`, `None` if there was no search.
+        `config`, `seed`, `rows` from `rows_of`, and `architecture`, `None` if there was no search.
     """
     found = artifacts.architecture
     return {
         "config": config["name"],
         "seed": config["seed"],
-        "rows": [
-            {column: result[column] for column in COLUMNS} for result in artifacts.results.values()
-        ],
+        "rows": rows_of(artifacts.results),
         "architecture": found["architecture"] if found else None,
     }
 
 
+def rows_of(results: Mapping[str, JsonObject]) -> list[dict[str, Any]]:
+    """Brings the networks of a row together.
+
+    Args:
+        results: result of each network by its folder, in the order of the rows.
+
+    Returns:
+        For each row its `name`, `row`, `data`, `labels` and `seed`; the number of its `networks`;
+        the means of their `test_accuracy`, `agreement`, `kl`, `macs` and `params`; and in `spread`
+        the standard deviations of the first three. None where nothing was measured, or where there
+        is one network.
+    """
+    rows: dict[str, list[JsonObject]] = {}
+    for folder, result in results.items():
+        rows.setdefault(result.get("row", folder), []).append(result)
+    return [_row(networks) for networks in rows.values()]
+
+
+def _row(networks: list[JsonObject]) -> dict[str, Any]:
+    measured = {name: _known(networks, name) for name in _MEASURED}
+    return {
+        **{name: networks[0].get(name) for name in _SAME},
+        "networks": len(networks),
+        **{name: fmean(values) if values else None for name, values in measured.items()},
+        "spread": {
+            name: stdev(values) if len(values) > 1 else None for name, values in measured.items()
+        },
+        **{name: round(fmean(network[name] for network in networks)) for name in _COSTS},
+    }
+
+
+def _known(networks: list[JsonObject], name: str) -> list[float]:
+    return [network[name] for network in networks if network.get(name) is not None]
+
+
 def headline(artifacts: Artifacts) -> str:
     """Says in one sentence how far the run has come, and its result."""
-    accuracy = {folder: result["test_accuracy"] for folder, result in artifacts.results.items()}
-    if accuracy.get("synthetic") is not None:
-        reached, teacher = percent(accuracy["synthetic"]), accuracy.get("teacher")
-        beside = f" (teacher {percent(teacher)})" if teacher is not None else ""
+    student, teacher = (artifacts.results.get(folder, {}) for folder in ("synthetic", "teacher"))
+    if student.get("test_accuracy") is not None:
+        reached, best = percent(student["test_accuracy"]), teacher.get("test_accuracy")
+        beside = f" (teacher {percent(best)})" if best is not None else ""
         return f"A student trained on synthetic images alone reaches {reached}{beside}."
+    if student.get("agreement") is not None:
+        return (
+            "A student trained on synthetic images alone agrees with the teacher on "
+            f"{percent(student['agreement'])} of {student['held_out']} other synthetic images."
+        )
     if artifacts.architecture:
         found = artifacts.architecture
         cost = f"an architecture of {quantity(found['macs'])} MACs"

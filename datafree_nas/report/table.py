@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from datafree_nas.report.text import percent, quantity
+from datafree_nas.report.text import percent_of, quantity, row_data, row_name
 from datafree_nas.runtime import records
 from datafree_nas.runtime.terminal import printable
 from datafree_nas.runtime.workdir import Workdir
@@ -37,13 +37,14 @@ def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) 
     table = Table()
     for title in ("name", "data"):
         table.add_column(title)
-    for title in ("test accuracy", "MACs", "params"):
+    for title in ("test\naccuracy", "agrees with\nthe teacher", "MACs", "params"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            Text(printable(row["name"])),  # rich would read a string as markup
-            Text(printable(row["data"])),
-            percent(row["test_accuracy"], 2),
+            Text(printable(row_name(row))),  # rich would read a string as markup
+            Text(printable(row_data(row))),
+            percent_of(row, "test_accuracy"),
+            percent_of(row, "agreement"),
             quantity(row["macs"]),
             quantity(row["params"]),
         )

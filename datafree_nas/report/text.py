@@ -30,6 +30,30 @@ def percent(share: float | None, decimals: int = 1) -> str:
     return ABSENT if share is None else f"{100 * share:.{decimals}f} %"
 
 
+def percent_of(row: Mapping[str, Any], name: str, decimals: int = 2) -> str:
+    """Formats a measured share of a row of the table, with its standard deviation if it has one.
+
+    Args:
+        row: row of the summary.
+        name: field of the row.
+        decimals: number of digits after the point.
+    """
+    spread = row["spread"][name]
+    if row[name] is None or spread is None:
+        return percent(row[name], decimals)
+    return f"{100 * row[name]:.{decimals}f} ± {100 * spread:.{decimals}f} %"
+
+
+def row_name(row: Mapping[str, Any]) -> str:
+    """Returns the name of a row of the table: `random architecture, mean of 3`."""
+    return f"{row['name']}, mean of {row['networks']}" if row["networks"] > 1 else row["name"]
+
+
+def row_data(row: Mapping[str, Any]) -> str:
+    """Returns the name of the training images of a row, and where their labels are from."""
+    return f"{row['data']}, own labels" if row["labels"] == "hard" else row["data"]
+
+
 def number(value: Any) -> str:
     """Formats a float with four digits; `None` is a dash, other values stay as they are."""
     if value is None:

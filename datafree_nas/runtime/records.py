@@ -143,7 +143,13 @@ RESULT = Record(
     {
         "name": text(),
         "data": text(),
+        "row": text().or_absent(),
+        "labels": text().or_absent(),
+        "recipe": text().or_absent(),
         "test_accuracy": _SHARE.or_none(),
+        "agreement": _SHARE.or_none().or_absent(),
+        "kl": _MEASURED.or_none().or_absent(),
+        "held_out": _COUNT.or_absent(),
         "macs": _COUNT,
         "params": _COUNT,
         "seed": _COUNT,
@@ -151,8 +157,28 @@ RESULT = Record(
         "architecture": text().or_absent(),
     }
 )
+_SPREAD = number(0, 1e300).or_none()
 # summary.json
-SUMMARY = Record({"rows": _list(object_of({**RESULT.fields, "order": _COUNT.or_absent()}))})
+SUMMARY = Record(
+    {
+        "rows": _list(
+            object_of(
+                {
+                    "name": text(),
+                    "data": text(),
+                    "labels": text().or_none(),
+                    "networks": integer(1, 10**6),
+                    "test_accuracy": _SHARE.or_none(),
+                    "agreement": _SHARE.or_none(),
+                    "kl": _MEASURED,
+                    "spread": mapping_of(_SPREAD),
+                    "macs": _COUNT,
+                    "params": _COUNT,
+                }
+            )
+        )
+    }
+)
 # state.json of a loop's checkpoint
 STATE = Record({"belongs_to": text(), "leaves": _TEXTS})
 # done.json of a stage

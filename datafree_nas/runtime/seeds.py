@@ -20,6 +20,16 @@ def key_for(seed: int, *path: str | int) -> jax.Array:
     return key
 
 
+def seed_for(seed: int, name: str) -> int:
+    """Returns another seed, for all random numbers of one part of a run.
+
+    Args:
+        seed: seed of the run.
+        name: name of the part.
+    """
+    return int(numpy_generator(key_for(seed, name)).integers(1 << 31))
+
+
 def numpy_generator(key: jax.Array) -> np.random.Generator:
     """Makes a NumPy generator out of a JAX key, for random decisions on the host."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))

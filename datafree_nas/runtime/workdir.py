@@ -9,6 +9,7 @@ REPORT = "report"
 # files and folders in them
 CARD, ARCHITECTURE, RESULT = "teacher.json", "architecture.json", "result.json"
 GRID, ROUNDS, UNITS = "grid.png", "rounds.json", "units"
+HELD_OUT = "held_out"
 HISTORY, PROBABILITIES = "history.jsonl", "probabilities.json"
 PAGE, SUMMARY = "report.html", "summary.json"
 
@@ -42,6 +43,11 @@ class Workdir:
     def synthetic(self) -> Path:
         """Folder of the synthetic images, a data set of TFDS."""
         return self.root / SYNTHETIC
+
+    @property
+    def held_out(self) -> Path:
+        """Folder of the synthetic images that nothing is trained on, a data set of TFDS."""
+        return self.synthetic / HELD_OUT
 
     @property
     def grid(self) -> Path:

@@ -1,5 +1,6 @@
 """The search stage: an architecture, found on synthetic images (or, for comparison, real ones)."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from datafree_nas.data.images import Images, ImageSet, fitting
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh, processes, seeds
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.programs import Program, abstract, lower, on_all
 from datafree_nas.runtime.repeat import Repeated
 from datafree_nas.runtime.workdir import SEARCH
@@ -34,12 +36,25 @@ def _reads(config: ConfigDict) -> list[str]:
 def _check_config(config: ConfigDict) -> None:
     block = config.search
     if block.data == "real":
-        if not config.data.source:
-            raise UserError("config.search.data='real' needs real images; set config.data.source")
-        recipe.check_not_stored(block.train, "config.search.data='real'")
+        check_real(config, "config.search.data='real'")
     hardware.check_table(block)
     spaces.find(block.space.name).check(block.train, "search.train")
     recipe.check_unused(block.train, "search.train", _FOR_STUDENTS)
+
+
+def check_real(config: ConfigDict, what: str) -> None:
+    """Checks that a search on real images is possible.
+
+    Args:
+        config: experiment, whose blocks `search` and `data` are read.
+        what: field or row that asks for it, for the message.
+
+    Raises:
+        UserError: there are no real images, or they would need the teacher's stored logits.
+    """
+    if not config.data.source:
+        raise UserError(f"{what} needs real images; set config.data.source")
+    recipe.check_not_stored(config.search.train, what)
 
 
 def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
@@ -77,22 +92,34 @@ def _strategy(experiment: Experiment) -> Strategy:
 
 def _run(experiment: Experiment) -> None:
     config, workdir = experiment.config, experiment.workdir
-    if config.search.data == "real":
-        images = experiment.natural("train")
-    else:
-        images = synthetic_store.load_up_to(workdir.synthetic, config.data.memory_gb)
-    found = search(
-        workdir.search,
-        experiment.space,
-        experiment.labeller(),
-        _at_hand(images, config),
-        config.search,
-        config.seed,
-    )
+    found = run_on(experiment, config.search.data, workdir.search)
     if config.search.strategy == "given":
         processes.say(f"given {found['architecture']}")
     else:
         processes.say(f"found {found['architecture']}  ({found['evaluated']} scored)")
+
+
+def run_on(experiment: Experiment, data: str, directory: Path) -> dict[str, Any]:
+    """Searches on one kind of images.
+
+    Args:
+        experiment: run whose teacher, space and settings are used.
+        data: `synthetic` or `real`.
+        directory: folder for the results, see `run.search`.
+
+    Returns:
+        The content of `architecture.json`.
+    """
+    config = experiment.config
+    if data == "real":
+        images = experiment.natural("train")
+    else:
+        place = experiment.workdir.synthetic
+        images = synthetic_store.load_up_to(place, config.data.memory_gb)
+    block = config.search.copy_and_resolve_references()
+    block.data = data
+    labeller, here = experiment.labeller(), make_directory(directory)
+    return search(here, experiment.space, labeller, _at_hand(images, config), block, config.seed)
 
 
 def _at_hand(images: Images, config: ConfigDict) -> ImageSet:

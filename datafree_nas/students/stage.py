@@ -1,5 +1,7 @@
 """The train stage: the found architecture on its own, and what it is compared with."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,51 +9,95 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from datafree_nas import spaces
+from datafree_nas.data.images import ImageSet
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program
 from datafree_nas.runtime.workdir import RESULT, STUDENTS
-from datafree_nas.search import architecture_file
+from datafree_nas.search import architecture_file, limits
+from datafree_nas.search import stage as search
 from datafree_nas.search.strategies import given
+from datafree_nas.spaces.space import Architecture
 from datafree_nas.stage import Stage
-from datafree_nas.students import rows
+from datafree_nas.students import train
+from datafree_nas.students.rows import ADDED, ROWS, chosen, folders
 from datafree_nas.synthesis import store as synthetic_store
 from datafree_nas.teachers import store as teacher_store
 from datafree_nas.training import programs, recipe
 
 
+def _on_real(config: ConfigDict) -> list[str]:
+    """Lists the chosen rows that need real images."""
+    return [name for name in chosen(config) if ROWS[name].data == "real"]
+
+
+def _recipes(config: ConfigDict) -> list[str]:
+    """Lists the training blocks of `config.student` that the chosen rows use."""
+    return sorted({ROWS[name].recipe for name in chosen(config)}, reverse=True)
+
+
 def _reads(config: ConfigDict) -> list[str]:
-    return ["train"] * ("real" in config.student.rows) + ["test"] * bool(config.data.source)
+    return ["train"] * bool(_on_real(config)) + ["test"] * bool(config.data.source)
 
 
 def _check_config(config: ConfigDict) -> None:
-    block = config.student
-    if "real" in block.rows and not config.data.source:
-        raise UserError("the student row 'real' needs real images; set config.data.source")
-    if {"real", "noise"} & set(block.rows):
-        recipe.check_not_stored(block.train, "the student rows 'real' and 'noise'")
-    spaces.find(config.search.space.name).check(block.train, "student.train")
+    for name in _on_real(config):
+        if not config.data.source:
+            raise UserError(f"the student row {name!r} needs real images; set config.data.source")
+    for name in chosen(config):
+        if ROWS[name].data != "synthetic":
+            recipe.check_not_stored(config.student[ROWS[name].recipe], f"the student row {name!r}")
+    if "real_search" in chosen(config):
+        search.check_real(config, "the student row 'real_search'")
+    for block in _recipes(config):
+        place = f"student.{block}"
+        spaces.find(config.search.space.name).check(config.student[block], place)
 
 
 def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
     size = experiment.teacher.image_size
-    recipe.check(experiment.config.student.train, "student.train", size)
+    for block in _recipes(experiment.config):
+        recipe.check(experiment.config.student[block], f"student.{block}", size)
 
 
 def _run(experiment: Experiment) -> None:
     config, workdir = experiment.config, experiment.workdir
     card = teacher_store.read_card(workdir.teacher)
-    inputs = rows.Inputs(
+    inputs = train.Inputs(
         space=experiment.space,
-        architecture=architecture_file.of_run(workdir.search, experiment.space),
+        found=architecture_file.of_run(workdir.search, experiment.space),
+        found_on_real=_search_on_real(experiment),
+        allowed=limits.make_test(experiment.space, config.search),
         labeller=experiment.labeller(),
         synthetic=synthetic_store.load_up_to(workdir.synthetic, config.data.memory_gb),
         real=lambda: experiment.natural("train"),
+        held_out=_held_out(workdir.held_out),
         test=experiment.natural("test") if config.data.source else None,
     )
     teacher_costs = {"macs": card["macs"], "params": card["params"]}
-    rows.train_rows(workdir.students, inputs, teacher_costs, config.student, config.seed)
+    train.train_all(workdir.students, inputs, teacher_costs, config)
+
+
+def _held_out(directory: Path) -> ImageSet | None:
+    """Loads the synthetic images that nothing is trained on; older versions made none."""
+    return synthetic_store.load(directory) if directory.exists() else None
+
+
+def _search_on_real(experiment: Experiment) -> Callable[[Path], Architecture]:
+    """Builds the function that repeats the search on real images in a folder."""
+
+    def run(directory: Path) -> Architecture:
+        search.run_on(experiment, "real", directory)
+        return architecture_file.of_run(directory, experiment.space)
+
+    return run
+
+
+def _is_complete(experiment: Experiment) -> bool:
+    """Returns whether all networks of the chosen rows are trained."""
+    root = experiment.workdir.students
+    return all((root / folder / RESULT).exists() for folder in folders(experiment.config))
 
 
 def _programs(experiment: Experiment) -> list[Program]:
@@ -80,6 +126,8 @@ STAGE = Stage(
     check_config=_check_config,
     check=_check,
     reads=_reads,
+    added=ADDED,
+    is_complete=_is_complete,
     programs=_programs,
     lower_for_memory="config.student.train.batch_size, or config.data.memory_gb to stream the "
     "images",

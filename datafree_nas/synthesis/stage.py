@@ -1,14 +1,16 @@
 """The synthesize stage: images that the teacher knows, made from noise."""
 
+import math
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from datafree_nas import teachers
 from datafree_nas.experiment import Experiment
-from datafree_nas.runtime import mesh, processes, programs
+from datafree_nas.runtime import checkpoint, mesh, processes, programs, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program, abstract, on_all
@@ -44,11 +46,39 @@ def _check_competitor(experiment: Experiment, teacher: Teacher) -> None:
 
 
 def _run(experiment: Experiment) -> None:
-    config, competitor = experiment.config, _competitor(experiment)
-    directory = experiment.workdir.synthetic
-    synthesize.synthesize(
-        directory, *experiment.load_teacher(), config.synthesis, config.seed, competitor
-    )
+    (teacher, variables), competitor = experiment.load_teacher(), _competitor(experiment)
+    for part in _parts(experiment):
+        synthesize.synthesize(
+            part.directory, teacher, variables, part.block, part.seed, competitor, part.label
+        )
+        processes.once(partial(checkpoint.discard, part.directory / "working"))
+
+
+def _is_complete(experiment: Experiment) -> bool:
+    """Returns whether all sets are there; those of older versions lack the held-out images."""
+    return all((part.directory / store.CHECKSUMS).exists() for part in _parts(experiment))
+
+
+class _Part(NamedTuple):
+    """A set of images: folder, settings (`config.synthesis`), seed, start of progress lines."""
+
+    directory: Path
+    block: Config
+    seed: int
+    label: str
+
+
+def _parts(experiment: Experiment) -> list[_Part]:
+    """Lists the sets of the stage: the images to search and train on, and those held out."""
+    config, workdir = experiment.config, experiment.workdir
+    block = config.synthesis
+    parts = [_Part(workdir.synthetic, block, config.seed, "synthesize")]
+    if block.held_out:
+        smaller = block.copy_and_resolve_references()
+        smaller.images = math.ceil(block.held_out / block.batch_size) * block.batch_size
+        seed = seeds.seed_for(config.seed, "held-out images")
+        parts.append(_Part(workdir.held_out, smaller, seed, "synthesize held-out images,"))
+    return parts
 
 
 def _competitor(experiment: Experiment) -> tuple[Teacher, Any] | None:
@@ -101,8 +131,13 @@ def _abstract_state(teacher: Teacher, block: Config) -> Any:
 
 def _repair(experiment: Experiment) -> list[str]:
     """Removes damaged shards; the stage makes them and missing ones again."""
-    layout = synthesize.layout_of(experiment.workdir.synthetic, experiment.config.synthesis)
-    return store.remove_damaged(layout, experiment.teacher)
+    root, removed = experiment.workdir.synthetic, list[str]()
+    for part in _parts(experiment):
+        if part.directory.exists():
+            layout = synthesize.layout_of(part.directory, part.block)
+            names = store.remove_damaged(layout, experiment.teacher)
+            removed += [(layout.directory / name).relative_to(root).as_posix() for name in names]
+    return removed
 
 
 STAGE = Stage(
@@ -112,6 +147,7 @@ STAGE = Stage(
     results=(store.CHECKSUMS,),
     run=_run,
     check=_check,
+    is_complete=_is_complete,
     lower_for_memory="config.synthesis.batch_size or config.synthesis.margin",
     programs=_programs,
     repair=_repair,

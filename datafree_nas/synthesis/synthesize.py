@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,7 @@ from datafree_nas.teachers import Teacher, apply_with_taps
 # values of the fields of `config.synthesis`
 FIELDS: dict[str, Values] = {
     "images": integer(1, 10**8),
+    "held_out": integer(0, 10**8),
     "batch_size": BATCH_SIZE,
     "rounds": integer(1, 10**4),
     "label_temperature": TEMPERATURE,
@@ -92,6 +93,7 @@ def synthesize(
     config: Config,
     seed: int,
     competitor: tuple[Teacher, Any] | None = None,
+    label: str = "synthesize",
 ) -> ImageSet:
     """Synthesizes what is missing, then writes the data set's metadata, numbers and picture.
 
@@ -103,6 +105,7 @@ def synthesize(
         seed: seed of the run.
         competitor: student of the adaptive term with its weights and statistics; needed if
             `config.competition` is not 0.
+        label: text that progress lines begin with.
 
     Returns:
         The images of all rounds.
@@ -114,8 +117,9 @@ def synthesize(
     batches = check(teacher, variables, config, competitor is not None)
     layout = layout_of(directory, config)
     mine = range(processes.index(), batches, processes.count())
+    task = _Task(teacher, variables, config, seed, competitor, label)
     with _metrics(layout) as metrics, processes.alone():
-        _make_units(layout, mine, teacher, variables, config, seed, competitor, metrics)
+        _make_units(layout, mine, task, metrics)
     processes.check_stop()  # waits for the others
     mirror.exchange(directory)
     processes.once(lambda: _finish_set(layout, teacher, variables, config))
@@ -146,26 +150,31 @@ def _metrics(layout: store.Layout) -> Iterator[MetricsWriter | None]:
         yield writer
 
 
+class _Task(NamedTuple):
+    """The arguments of `synthesize`, without the folder."""
+
+    teacher: Teacher
+    variables: Any
+    config: Config
+    seed: int
+    competitor: tuple[Teacher, Any] | None
+    label: str
+
+
 def _make_units(
-    layout: store.Layout,
-    mine: range,
-    teacher: Teacher,
-    variables: Any,
-    config: Config,
-    seed: int,
-    competitor: tuple[Teacher, Any] | None,
-    metrics: MetricsWriter | None,
+    layout: store.Layout, mine: range, task: _Task, metrics: MetricsWriter | None
 ) -> None:
     """Makes the missing units of the batches `mine`."""
+    teacher, config = task.teacher, task.config
     mesh.check_divisible(config.batch_size, "config.synthesis.batch_size")
     batches = config.images // config.batch_size
     first_labels = labels.balanced(
-        seeds.numpy_generator(seeds.key_for(seed, "labels")), config.images, teacher.num_classes
+        seeds.numpy_generator(seeds.key_for(task.seed, "labels")),
+        config.images,
+        teacher.num_classes,
     ).reshape(batches, config.batch_size)
     with Behind() as behind:
-        unit = _UnitMaker(
-            layout.root, teacher, variables, config, seed, competitor, metrics, behind
-        )
+        unit = _UnitMaker(layout.root, task, metrics, behind)
         for round_, batch in itertools.product(range(config.rounds), mine):
             path = layout.shard(round_ * batches + batch)
             if not path.exists():
@@ -277,17 +286,13 @@ class _UnitMaker:
     def __init__(
         self,
         directory: Path,
-        teacher: Teacher,
-        variables: Any,
-        config: Config,
-        seed: int,
-        competitor: tuple[Teacher, Any] | None,
+        task: _Task,
         metrics: MetricsWriter | None,
         behind: Behind,
     ):
-        self._directory, self._teacher, self._config, self._seed = directory, teacher, config, seed
-        self._metrics, self._behind = metrics, behind
-        student = competitor if config.competition else None
+        teacher, variables, config = task.teacher, task.variables, task.config
+        self._directory, self._task, self._metrics, self._behind = directory, task, metrics, behind
+        student = task.competitor if config.competition else None
         self._frozen = mesh.put(
             synthesizer.Frozen(variables, student[1] if student else None), mesh.replicated()
         )
@@ -317,17 +322,18 @@ class _UnitMaker:
         self, path: Path, round_: int, batch: int, made_for: np.ndarray, targets: np.ndarray
     ) -> None:
         """Synthesizes one unit. Its files are written in a thread while the next unit begins."""
+        task = self._task
         name = f"round-{round_:02d}-batch-{batch:03d}"
-        key = seeds.key_for(self._seed, "synthesize", round_, batch)
+        key = seeds.key_for(task.seed, "synthesize", round_, batch)
         state = synthesizer.create_synthesis_state(
-            key, jnp.asarray(targets), self._teacher, self._config
+            key, jnp.asarray(targets), task.teacher, task.config
         )
         working = self._directory / "working" / name
         state = loop.run_phases(
             self._phases,
             state,
             self._frozen,
-            label=f"synthesize round {round_}, batch {batch}",
+            label=f"{task.label} round {round_}, batch {batch}",
             directory=working,
             writer=lambda start: MetricsWriter(working / "log", start, events=False),
         )
@@ -340,14 +346,15 @@ class _UnitMaker:
         """Writes curves and metrics of a unit, then its shard, which marks the unit as finished."""
         curves = read_jsonl(working / "log" / "metrics.jsonl")
         self._record(working.name, round_, batch, curves)
-        store.write_shard(path, made, batch, self._teacher)
+        store.write_shard(path, made, batch, self._task.teacher)
         checkpoint.discard(working)
 
     def _record(self, name: str, round_: int, batch: int, curves: list[dict[str, Any]]) -> None:
         units = make_directory(self._directory / UNITS)
         write_json(units / f"{name}.json", {"round": round_, "batch": batch, "curves": curves})
         if self._metrics:
-            index = round_ * (self._config.images // self._config.batch_size) + batch
+            config = self._task.config
+            index = round_ * (config.images // config.batch_size) + batch
             self._metrics.write(index + 1, _last(curves), round=round_, batch=batch)
 
 

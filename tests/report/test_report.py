@@ -172,8 +172,8 @@ def test_page_says_what_was_found(run):
     assert "(none): input → node 2, node 1 → output." in html
     assert "search.max_macs = None\nsearch.space.cells = (1, 2)\n" in html
     assert base64.b64encode(PIXEL).decode() in html
-    assert html.count("student · synthetic") == 1
-    assert html.count("student · real") == 1
+    assert html.count("synthetic: student · synthetic") == 1
+    assert html.count("real: student · real") == 1
 
 
 def test_page_says_which_folder_is_which_class(run):
@@ -207,19 +207,48 @@ def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run):
 
 
 def test_summary_is_exact(run):
-    cost = {"macs": 7_780_000, "params": 254_000, "seed": 3}
+    same = {"macs": 7_780_000, "params": 254_000, "seed": 3, "networks": 1}
+    same |= dict.fromkeys(("row", "labels", "agreement", "kl"))
+    same["spread"] = dict.fromkeys(("test_accuracy", "agreement", "kl"))
     expected = {
         "config": "digits",
         "seed": 3,
         "rows": [
-            {"name": "teacher", "data": "real", "test_accuracy": 0.99, **cost},
-            {"name": "student", "data": "synthetic", "test_accuracy": 0.9519, **cost},
-            {"name": "student", "data": "real", "test_accuracy": 0.97, **cost},
+            {"name": "teacher", "data": "real", "test_accuracy": 0.99, **same},
+            {"name": "student", "data": "synthetic", "test_accuracy": 0.9519, **same},
+            {"name": "student", "data": "real", "test_accuracy": 0.97, **same},
         ],
         "architecture": GENOTYPE,
     }
     assert write_report(run, CONFIG) == expected
     assert json.loads((run / "report" / "summary.json").read_text()) == expected
+
+
+def test_networks_of_a_row_are_shown_by_mean_and_deviation(run):
+    row = {"name": "random architecture", "row": "random", "data": "synthetic", "labels": "teacher"}
+    row |= {"macs": 100, "params": 10, "seed": 3, "order": 3, "kl": 0.5, "held_out": 64}
+    for number, accuracy in enumerate((0.8, 0.9, 1.0), start=1):
+        directory = make_directory(run / "student" / f"random_{number}")
+        one = {**row, "test_accuracy": accuracy, "agreement": 0.9, "macs": 100 * number}
+        write_json(directory / "result.json", one)
+    (found,) = [row for row in write_report(run, CONFIG)["rows"] if row["row"] == "random"]
+    assert (found["networks"], found["macs"], found["kl"]) == (3, 200, 0.5)
+    assert found["test_accuracy"] == pytest.approx(0.9)
+    assert found["spread"] == pytest.approx({"test_accuracy": 0.1, "agreement": 0, "kl": 0})
+    html = _page(run)
+    assert "random architecture, mean of 3" in html
+    assert "90.00 ± 10.00 %" in html
+
+
+def test_without_test_images_the_headline_says_how_far_the_student_agrees(run):
+    file = run / "student" / "synthetic" / "result.json"
+    result = json.loads(file.read_text())
+    write_json(file, result | {"test_accuracy": None, "agreement": 0.93, "held_out": 512})
+    write_report(run, CONFIG)
+    assert (
+        "A student trained on synthetic images alone agrees with the teacher on 93.0 % of 512 "
+        "other synthetic images." in _page(run)
+    )
 
 
 def test_nothing_was_run(tmp_path):
@@ -338,11 +367,14 @@ def test_tradeoff_shows_the_front_up_to_the_costliest():
 
 def test_table_prints_every_row():
     out = io.StringIO()
-    row = {"name": "student [red]", "data": "synthetic", "test_accuracy": 0.9519}
-    teacher = {"name": "teacher", "data": "real", "test_accuracy": None}
-    rows = [row | {"macs": 7_780_000, "params": 254_000}, teacher | {"macs": 999_999, "params": 12}]
-    print_table(rows, Console(file=out, width=100))
-    for cell in ("student [red]", "synthetic", "95.19 %", "7.78 M", "254 k", "1.00 M", "12", "—"):
+    alone = {"networks": 1, "spread": {"test_accuracy": None, "agreement": None}}
+    row = {"name": "student [red]", "data": "real", "labels": "hard", "test_accuracy": 0.9519}
+    teacher = {"name": "teacher", "data": "real", "labels": None, "test_accuracy": None}
+    costs = {"macs": 7_780_000, "params": 254_000}, {"macs": 999_999, "params": 12}
+    rows = [row | costs[0] | {"agreement": 0.5}, teacher | costs[1] | {"agreement": None}]
+    print_table([row | alone for row in rows], Console(file=out, width=100))
+    cells = ("student [red]", "real, own labels", "95.19 %", "50.00 %", "7.78 M", "254 k", "1.00 M")
+    for cell in (*cells, "12", "—"):
         assert cell in out.getvalue()
 
 

@@ -1,7 +1,12 @@
-import numpy as np
+import functools
+import itertools
 
+import numpy as np
+import pytest
+
+from configs import common
 from datafree_nas import spaces
-from datafree_nas.students import rows
+from datafree_nas.students import rivals, rows
 
 
 def test_a_rival_is_connected_similar_and_another():
@@ -9,18 +14,62 @@ def test_a_rival_is_connected_similar_and_another():
     found = space.decode(
         "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|avg_pool_3x3~0|nor_conv_3x3~1|skip_connect~2|"
     )
-    rivals = [rows.random_rival(space, found, seed) for seed in range(5)]
-    for rival in rivals:
+    drawn = rivals.random_rivals(space, found, 5, seed=0)
+    for rival in drawn:
         assert space.connected(rival)
         assert not np.array_equal(rival, found)
         assert abs(space.macs(rival) / space.macs(found) - 1) <= 0.1
-    assert len({space.encode(rival) for rival in rivals}) > 1
-    np.testing.assert_array_equal(rivals[0], rows.random_rival(space, found, 0))
+    assert len({space.encode(rival) for rival in drawn}) == 5
+    np.testing.assert_array_equal(drawn[:2], rivals.random_rivals(space, found, 2, seed=0))
+    assert not np.array_equal(drawn[0], rivals.random_rivals(space, found, 1, seed=1)[0])
 
 
 def test_where_nothing_is_similar_the_nearest_is_taken():
     space = spaces.create_space("nasbench201", channels=16, cells=1)
     largest = np.full(6, 3)
-    rival = rows.random_rival(space, largest, 0)
+    (rival,) = rivals.random_rivals(space, largest, 1, seed=0)
     assert space.macs(rival) < space.macs(largest)
     assert space.connected(rival)
+
+
+SMALL = spaces.create_space("nasbench201", channels=4, cells=1)
+
+
+@functools.cache
+def _all_macs():
+    return [SMALL.macs(np.array(a)) for a in itertools.product(*map(range, SMALL.choices))]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 1.0])
+def test_the_largest_network_keeps_the_limit(share):
+    space = SMALL
+    most = share * space.macs(np.full(6, 3))
+
+    def allowed(architecture):
+        return space.connected(architecture) and space.macs(architecture) <= most
+
+    small = np.array([1, 1, 1, 1, 1, 1])
+    found = rivals.largest(space, small, allowed, seed=0)
+    assert space.connected(found)
+    assert 0.95 * max(m for m in _all_macs() if m <= most) <= space.macs(found) <= most
+
+
+def test_where_the_limits_leave_little_the_found_one_is_the_start():
+    space = spaces.create_space("proxyless")
+    small = np.zeros(21, np.int32)
+    most = space.macs(small) + 1
+    found = rivals.largest(space, small, lambda a: space.macs(a) <= most, seed=0)
+    np.testing.assert_array_equal(found, small)
+
+
+def test_rows_that_can_be_trained():
+    config = common.get_config()
+    assert rows.chosen(config) == ("synthetic", "noise", "random")
+    config.data.source = "digits"
+    assert rows.chosen(config) == ("synthetic", "noise", "random", "real")
+    config.student.update(rows=("random_real", "synthetic"), random_networks=2)
+    assert rows.folders(config) == {
+        "synthetic": "synthetic",
+        "random_real_1": "random_real",
+        "random_real_2": "random_real",
+    }
