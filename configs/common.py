@@ -172,6 +172,9 @@ def get_config() -> ConfigDict:
     config.synthesis.label_temperature = 1.0
     # pixels by which the canvas is larger than the teacher's image; 0: no regional update
     config.synthesis.margin = 32
+    # largest number of pixels by which images are rolled in each iteration, DeepInversion's jitter
+    # instead of regional update (30 there, with margin=0); 0: none
+    config.synthesis.roll = 0
     # (pooling, iterations) of each resolution, in order; pooling 2: half the height and width
     config.synthesis.resolutions = ((2, 2000), (1, 3000))
     # noise that a canvas begins with: "white", or "pink", like natural images

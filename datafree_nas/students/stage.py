@@ -12,6 +12,7 @@ from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.experiment import Experiment
 from datafree_nas.runtime import mesh
+from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program
 from datafree_nas.runtime.workdir import RESULT, STUDENTS
@@ -101,20 +102,35 @@ def _is_complete(experiment: Experiment) -> bool:
 
 
 def _programs(experiment: Experiment) -> list[Program]:
-    """Lowers the training of the given architecture, or of a random one."""
-    config, teacher, space = experiment.config, experiment.teacher, experiment.space
-    block, size, labeller = config.student.train, teacher.image_size, experiment.labeller_shapes
+    """Lowers the training of the given architecture, or of a random one, by each recipe."""
+    config, space = experiment.config, experiment.space
     if config.search.strategy == "given":
         architecture = given.architecture(space, config.search)
     else:
         architecture = np.asarray(space.sample(jax.random.key(0)))
-    model = space.regularized(block).network(architecture)
-    count = config.synthesis.images * config.synthesis.rounds
+    synthetic = config.synthesis.images * config.synthesis.rounds
+    names = {"train": ("student", synthetic), "real_train": ("student on real images", 1)}
+    return [
+        program
+        for recipe_name in _recipes(config)
+        for program in _lowered(
+            experiment, config.student[recipe_name], architecture, *names[recipe_name]
+        )
+    ]
+
+
+def _lowered(
+    experiment: Experiment, block: Config, architecture: Architecture, name: str, count: int
+) -> list[Program]:
+    """Lowers a training; `count` is the number of images, as far as it is known."""
+    config, teacher, labeller = experiment.config, experiment.teacher, experiment.labeller_shapes
+    size = teacher.image_size
+    model = experiment.space.regularized(block).network(architecture)
     with mesh.for_batches(block.batch_size, size):
         images = programs.train_data(
             count, size, teacher.num_classes, labeller.variables, block, config.data.memory_gb
         )
-        return programs.of_training("student", model, labeller, block, size, images)
+        return programs.of_training(name, model, labeller, block, size, images)
 
 
 STAGE = Stage(

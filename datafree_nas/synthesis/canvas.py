@@ -16,11 +16,13 @@ class Canvas(nn.Module):
             height h and the width w of the teacher's images.
         margin: difference H − h = W − w, in pixels.
         noise: name of the noise that the pixels start from, one of `noise.NOISES`.
+        roll: largest number of pixels by which images are rolled, DeepInversion's jitter; 0: none.
     """
 
     shape: tuple[int, int, int, int]
     margin: int
     noise: str = "white"
+    roll: int = 0
 
     @nn.compact
     def __call__(
@@ -30,7 +32,8 @@ class Canvas(nn.Module):
 
         Args:
             offset: row and column of the window's upper left corner, in pooled pixels, each in
-                `[0, margin // pool]`.
+                `[0, margin // pool]`; or, with `roll`, the pixels by which rows and columns are
+                rolled.
             flip: whether the window is mirrored.
             pool: side of the average pooling before the cut, in pixels; 1 for full resolution.
 
@@ -41,7 +44,10 @@ class Canvas(nn.Module):
         pooled = nn.avg_pool(pixels, (pool, pool), (pool, pool)) if pool > 1 else pixels
         height, width = ((side - self.margin) // pool for side in self.shape[1:3])
         size = (self.shape[0], height, width, self.shape[3])
-        window = jax.lax.dynamic_slice(pooled, (0, offset[0], offset[1], 0), size)
+        if self.roll:
+            window = jnp.roll(pooled, offset, (1, 2))
+        else:
+            window = jax.lax.dynamic_slice(pooled, (0, offset[0], offset[1], 0), size)
         return jnp.where(flip, window[:, :, ::-1], window)
 
 

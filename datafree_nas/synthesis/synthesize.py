@@ -63,6 +63,7 @@ FIELDS: dict[str, Values] = {
     "rounds": integer(1, 10**4),
     "label_temperature": TEMPERATURE,
     "margin": integer(0, 1024),
+    "roll": integer(0, 1024),
     "resolutions": list_of(
         list_of(COUNT, (2,), "(pooling, iterations)"), range(1, 17), "one to 16 pairs"
     ),
@@ -239,6 +240,11 @@ def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool
         raise UserError(
             f"config.synthesis.batch_size={config.batch_size} is not a multiple of "
             f"config.synthesis.batch_norm_group={config.batch_norm_group}"
+        )
+    if config.margin and config.roll:
+        raise UserError(
+            f"config.synthesis.margin={config.margin} and roll={config.roll}: a canvas is moved "
+            "below a window or rolled, not both; set one of them to 0"
         )
     sides = (*teacher.image_size[:2], config.margin)
     for pool, _ in config.resolutions:

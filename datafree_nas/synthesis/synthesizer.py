@@ -53,7 +53,8 @@ def canvas(teacher: Teacher, batch: int, config: Config) -> Canvas:
     """Builds the synthesizer of a batch."""
     height, width, channels = teacher.image_size
     margin = config.margin
-    return Canvas((batch, height + margin, width + margin, channels), margin, config.noise)
+    shape = (batch, height + margin, width + margin, channels)
+    return Canvas(shape, margin, config.noise, config.roll)
 
 
 def create_synthesis_state(
@@ -162,7 +163,8 @@ def make_synthesis_step(
 
 def _view(key: Array, pool: int, config: Config) -> tuple[Array, Array, int]:
     offset_key, flip_key = jax.random.split(key)
-    offset = jax.random.randint(offset_key, (2,), 0, config.margin // pool + 1)
+    least, most = (-config.roll, config.roll) if config.roll else (0, config.margin)
+    offset = jax.random.randint(offset_key, (2,), -(-least // pool), most // pool + 1)
     flip = jax.random.bernoulli(flip_key) if config.flip else jnp.array(False)
     return offset, flip, pool
 

@@ -56,6 +56,21 @@ def test_offsets_cover_their_range_and_the_coin_is_real(config):
     assert 20 < sum(coins) < 60
 
 
+def test_rolled_images_keep_every_pixel():
+    pixels = jnp.arange(64.0).reshape(1, 8, 8, 1)
+    canvas = Canvas(pixels.shape, 0, roll=3)
+    view = jnp.array((-2, 3)), jnp.array(False), 1
+    rolled = canvas.apply({"params": {"pixels": pixels}}, *view)
+    np.testing.assert_array_equal(rolled, np.roll(pixels, (-2, 3), (1, 2)))
+
+
+@pytest.mark.parametrize(("pool", "most"), [(1, 3), (2, 1)])
+def test_rolls_go_both_ways(config, pool, most):
+    config.update(margin=0, roll=3)
+    views = [synthesizer._view(jax.random.key(i), pool, config) for i in range(80)]
+    assert {int(o) for view in views for o in view[0]} == set(range(-most, most + 1))
+
+
 def test_learning_rate_warms_up_and_ends_at_zero(config):
     config.update(learning_rate=0.5, warmup=10)
     rate = synthesizer.learning_rate(config, 100)
