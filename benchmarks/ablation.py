@@ -63,6 +63,7 @@ VARIANTS = {
     **{f"rounds_{n}": Variant(rounds=n) for n in (2, 4, 10)},
     "white_noise": Variant({"synthesis.noise": "white"}),
     "no_regional_update": Variant({"synthesis.margin": "0"}),
+    "rolls": Variant({"synthesis.margin": "0", "synthesis.roll": "2"}),  # DeepInversion's
     "no_batch_norm": Variant({"synthesis.batch_norm": "0"}),
     "no_total_variation": Variant({"synthesis.tv_l2": "0"}),
     "no_ladder": Variant({"synthesis.resolutions": "((1,65),)"}),
