@@ -5,7 +5,7 @@ fingerprints of what is read, written first) and `done.json` (written last). A d
 skipped; a folder that was begun with other fields or from other inputs is an error.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ def record(
     made_from: dict[str, Any],
     defaults: dict[str, Any],
     added: Collection[str] = (),
+    removed: Mapping[str, Any] | None = None,
 ) -> bool:
     """Notes what a stage's artifact is made from, or compares it with what was noted before.
 
@@ -37,6 +38,7 @@ def record(
         made_from: fields and fingerprints, from `made_from`.
         defaults: values of fields that an older version did not have and therefore did not note.
         added: fields that add to an artifact instead of changing it, which older versions noted.
+        removed: values of fields of older versions with which these did what is always done now.
 
     Returns:
         Whether the artifact has to be made anew: what it reads has changed, and it is quickly made.
@@ -56,7 +58,8 @@ def record(
         )
     before = records.read(file, records.MADE_FROM, "restore it, or choose another --workdir")
     unnoted = {name: defaults[name] for name in made_from if name in defaults}
-    noted = {name: value for name, value in before.items() if name not in added}
+    past = (*added, *(name for name, value in (removed or {}).items() if before.get(name) == value))
+    noted = {name: value for name, value in before.items() if name not in past}
     different = differences(unnoted | noted, made_from)
     changed_inputs = [line for name, line in different.items() if name.startswith(_INPUT)]
     if stage.rebuilt and len(changed_inputs) == len(different):

@@ -30,6 +30,10 @@ _PATHS = (
 )
 
 
+# fields of earlier versions, with the values with which these did what is always done now
+REMOVED = {"synthesis.label_temperature": 1.0}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One run: a config, whose fields are complete, and the folder of its artifacts.

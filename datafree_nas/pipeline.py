@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from datafree_nas import artifact, class_order, preflight, schema
 from datafree_nas.data import sources
-from datafree_nas.experiment import Experiment, defaults, resolve
+from datafree_nas.experiment import REMOVED, Experiment, defaults, resolve
 from datafree_nas.report import stage as report
 from datafree_nas.runtime import checkpoint, compiled, lock, memory, mirror, processes
 from datafree_nas.runtime.errors import UserError
@@ -147,7 +147,7 @@ def begin_stage(stage: Stage, experiment: Experiment) -> bool:
     """Notes what a stage's artifact is made from, see `artifact.record`."""
     unnoted = schema.flatten(defaults(experiment.config))
     made, root = made_from(stage, experiment), experiment.workdir.root
-    return artifact.record(stage, root, made, unnoted, _ADDED)
+    return artifact.record(stage, root, made, unnoted, _ADDED, REMOVED)
 
 
 def made_from(stage: Stage, experiment: Experiment) -> dict[str, Any]:
