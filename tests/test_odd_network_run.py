@@ -14,7 +14,7 @@ from tests.tiers import full
 RUN = (
     "--config=tests/tiny.py",
     "--config.data.source=",
-    '--config.student.rows=("synthetic",)',
+    '--config.student.rows=("synthetic","noise")',
     "--config.search.evolution.max_macs=0",
 )
 
@@ -64,7 +64,15 @@ def test_one_command_from_the_teacher_to_the_report(make, name, tmp_path):
     said = _succeeds(_main(copy, workdir))
     assert f"teacher: {name}, 10 classes, images of " in said
     summary = json.loads((workdir / "report" / "summary.json").read_text())
-    assert [row["name"] for row in summary["rows"]] == ["teacher", "student"]
+    assert [row["name"] for row in summary["rows"]] == ["teacher", "student", "student"]
+    for row in summary["rows"]:  # numbers, though there is no real image
+        assert row["test_accuracy"] is None
+        assert 0 <= row["agreement"] <= 1
+        assert row["kl"] >= -1e-6
+        assert f"{row['agreement']:.2%}".rstrip("%") in said
+    assert "agrees with the teacher on" in summary["headline"]
+    assert summary["headline"] in said
+    assert summary["note"] in said
     assert summary["architecture"]
     page = (workdir / "report" / "report.html").read_text()
     assert f"<dt>architecture</dt><dd>{name}</dd>" in page

@@ -9,7 +9,7 @@ import jinja2
 from datafree_nas.report import colours, figures, graph, text
 from datafree_nas.report.artifacts import Artifacts, read
 from datafree_nas.report.probabilities import probabilities
-from datafree_nas.report.summary import headline, summarize
+from datafree_nas.report.summary import summarize
 from datafree_nas.runtime.files import make_directory, write_bytes, write_json
 from datafree_nas.runtime.workdir import Workdir
 
@@ -22,7 +22,7 @@ def write_report(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
         config: settings of the run, nested; `name` and `seed` are the page's heading.
 
     Returns:
-        The summary: `config`, `seed`, `rows` and `architecture`, equal for equal results.
+        The summary, from `summary.summarize`; equal for equal results.
 
     Raises:
         UserError: a file of a stage is damaged, see `artifacts.read`.
@@ -34,7 +34,6 @@ def write_report(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
         .get_template("template.html")
         .render(
             summary=summary,
-            headline=headline(artifacts),
             found=artifacts.architecture,
             teacher=artifacts.teacher,
             images=artifacts.images,

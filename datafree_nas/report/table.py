@@ -23,7 +23,11 @@ def show_result(workdir: Path, place: str) -> None:
     """
     paths = Workdir(workdir)
     if paths.page.exists():
-        print_table(records.read(paths.summary, records.SUMMARY)["rows"])
+        summary = records.read(paths.summary, records.SUMMARY)
+        print_table(summary["rows"])
+        for sentence in (summary.get("headline", ""), summary.get("note", "")):
+            if sentence:
+                print(sentence)
         print(f"report: {place.rstrip('/')}/report/report.html", flush=True)
 
 

@@ -161,6 +161,8 @@ _SPREAD = number(0, 1e300).or_none()
 # summary.json
 SUMMARY = Record(
     {
+        "headline": text().or_absent(),
+        "note": text().or_absent(),
         "rows": _list(
             object_of(
                 {
@@ -176,7 +178,7 @@ SUMMARY = Record(
                     "params": _COUNT,
                 }
             )
-        )
+        ),
     }
 )
 # state.json of a loop's checkpoint

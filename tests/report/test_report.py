@@ -213,6 +213,8 @@ def test_summary_is_exact(run):
     expected = {
         "config": "digits",
         "seed": 3,
+        "headline": "A student trained on synthetic images alone reaches 95.2 % (teacher 99.0 %).",
+        "note": "",
         "rows": [
             {"name": "teacher", "data": "real", "test_accuracy": 0.99, **same},
             {"name": "student", "data": "synthetic", "test_accuracy": 0.9519, **same},
@@ -247,13 +249,15 @@ def test_without_test_images_the_headline_says_how_far_the_student_agrees(run):
     write_report(run, CONFIG)
     assert (
         "A student trained on synthetic images alone agrees with the teacher on 93.0 % of 512 "
-        "other synthetic images." in _page(run)
+        "other synthetic images (95 % interval: 90.4 % to 94.9 %)." in _page(run)
     )
+    assert "This is not its accuracy on real images, which is unknown" in _page(run)
 
 
 def test_nothing_was_run(tmp_path):
     summary = write_report(tmp_path, CONFIG)
-    assert summary == {"config": "digits", "seed": 3, "rows": [], "architecture": None}
+    nothing = {"headline": "Nothing was run yet.", "note": "", "rows": [], "architecture": None}
+    assert summary == {"config": "digits", "seed": 3, **nothing}
     html = _page(tmp_path)
     assert Page(html).open == []
     assert "Nothing was run yet." in html
