@@ -152,6 +152,53 @@ def test_the_same_command_again_does_nothing(finished):
     assert (workdir / "report" / "report.html").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    ("row", "network"),
+    [("largest", "largest architecture"), *full(("real_search", "searched on real images"))],
+)
+def test_a_row_is_added_to_a_finished_run(finished, tmp_path, row, network):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    kept = workdir / "student" / "synthetic" / "result.json"
+    before = kept.stat().st_mtime_ns
+    out, err = _run(workdir, f'--config.student.rows=("synthetic","{row}")')
+    assert out.count("done before") == 3
+    assert f"train {row}" in err
+    assert "train synthetic" not in err
+    assert kept.stat().st_mtime_ns == before
+    rows = json.loads((workdir / "report" / "summary.json").read_text())["rows"]
+    assert len(rows) == 6, "with those that were there"
+    (added,) = [each for each in rows if each["row"] == row]
+    assert added["name"] == network
+    assert added["macs"] <= 200_000, "the limit of the search"
+
+
+def test_held_out_images_are_added_to_a_set_of_an_earlier_version(finished, tmp_path):
+    workdir = tmp_path / "run"
+    for folder in ("teacher", "synthetic"):
+        shutil.copytree(finished[0] / folder, workdir / folder)
+    held_out = workdir / "synthetic" / "held_out"
+    shard = next(held_out.glob("*/*array_record*"))
+    made = shard.read_bytes()
+    shutil.rmtree(held_out)
+    _forget(workdir, "synthesis.held_out")
+    out, err = _run(workdir, "--stages=teacher,synthesize")
+    assert out.count("done before") == 1
+    assert "synthesize held-out images, round 1" in err
+    assert "synthesize round" not in err
+    assert shard.read_bytes() == made
+
+
+def _forget(workdir, field):
+    """Removes a field from what the synthesis is made from, and held-out images from its seal."""
+    made_from = json.loads((workdir / "synthetic" / "config.json").read_text())
+    del made_from[field]
+    write_json(workdir / "synthetic" / "config.json", made_from)
+    done = json.loads((workdir / "synthetic" / "done.json").read_text())
+    done["files"] = {name: v for name, v in done["files"].items() if "held_out" not in name}
+    write_json(workdir / "synthetic" / "done.json", done)
+
+
 def test_another_config_is_refused_and_nothing_is_lost(finished):
     workdir, _, _ = finished
     process = _start(workdir, "--config.synthesis.rounds=3")
@@ -193,17 +240,21 @@ def test_a_latency_table_of_another_space_is_refused_before_the_synthesis(finish
 @pytest.mark.full
 def test_repair_makes_a_missing_and_a_damaged_shard_again(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    shards = sorted((tmp_path / "run" / "synthetic").glob("*/*array_record*"))
+    root = tmp_path / "run" / "synthetic"
+    shards = sorted(root.glob("*/*array_record*")) + sorted(root.glob("held_out/*/*array_record*"))
+    assert len(shards) == 6, "two units and one of held-out images in each of two rounds"
     before = [shard.read_bytes() for shard in shards]
     shards[1].unlink()
     shards[2].write_bytes(before[3])
+    shards[4].write_bytes(before[3])
     (tmp_path / "run" / "search" / "done.json").unlink()
     with pytest.raises(UserError, match=r"00001-of-00004 is damaged \(it is missing\); add --rep"):
         pipeline.run(tiny.get_config(), tmp_path / "run", ["search"])
     out, _ = _run(tmp_path / "run", "--stages=synthesize", "--repair")
     assert [shard.read_bytes() for shard in shards] == before
     said = [line for line in out.splitlines() if "--repair" in line]
-    assert said == [f"--repair: {shard.name} is made again" for shard in shards[1:3]]
+    broken = [shards[i].relative_to(root) for i in (1, 2, 4)]
+    assert said == [f"--repair: {shard} is made again" for shard in broken]
     with pytest.raises(UserError, match="has no synthetic images; leave --repair out"):
         pipeline.run(tiny.get_config(), tmp_path / "none", ["teacher", "synthesize"], repair=True)
 
