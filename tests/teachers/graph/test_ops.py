@@ -33,6 +33,7 @@ def case(name, *args, **kwargs):
 X = r(2, 6, 7, 9)  # images
 Y = r(2, 6, 7, 9)
 S = r(2, 6, 11)  # sequences
+D = r(2, 3, 5, 6, 4)  # volumes
 M = r(3, 4)
 V = r(2, 3, 4)
 ONES = r(1, 3, 1, 4, 1)
@@ -406,11 +407,13 @@ LAYERS = [
     case("conv2d", X, r(6, 1, 2, 3), None, [1, 2], [0, 0], [2, 1], 6),
     case("conv2d", X, r(12, 1, 3, 3), r(12), [1, 1], [1, 1], [1, 1], 6),
     case("conv2d", X[:, :1], r(1, 1, 3, 3), r(1)),
+    case("conv3d", D, r(4, 3, 3, 2, 1), r(4), [1, 2, 1], [1, 0, 1]),
     case("conv2d.padding", X, r(4, 6, 3, 2), r(4), [1, 1], "same", [2, 3]),
     case("conv2d.padding", X, r(6, 1, 4, 3), None, [1, 1], "same", [1, 1], 6),
     case("conv2d.padding", X, r(4, 6, 3, 2), None, [2, 1], "valid"),
     case("convolution", X, r(4, 3, 3, 2), r(4), [2, 1], [1, 0], [1, 2], False, [0, 0], 2),
     case("convolution", S, r(4, 6, 3), None, [2], [1], [1], False, [0], 1),
+    case("convolution", D, r(4, 3, 1, 3, 3), None, [1] * 3, [0, 1, 1], [1] * 3, False, [0] * 3, 1),
     case("convolution", X, r(6, 2, 3, 2), r(4), [2, 3], [1, 0], [1, 2], True, [1, 2], 2),
     case("conv_transpose2d.input", X, r(6, 4, 3, 2), r(4)),
     case("conv_transpose2d.input", X, r(6, 4, 3, 2), None, [2, 3], [1, 1], [1, 2]),

@@ -20,10 +20,10 @@ from datafree_nas.teachers.graph.tensor import (
 )
 
 _Sizes = int | Sequence[int]
-_PIXELS = {1: "W", 2: "HW"}  # by the number of an image's axes
+_PIXELS = {1: "W", 2: "HW", 3: "DHW"}  # by the number of an image's axes
 
 
-@op("conv1d", "conv2d")
+@op("conv1d", "conv2d", "conv3d")
 def conv(
     x: Tensor,
     weight: Tensor,
