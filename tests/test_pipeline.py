@@ -166,6 +166,7 @@ def test_a_row_is_added_to_a_finished_run(finished, tmp_path, row, network):
     assert f"train {row}" in err
     assert "train synthetic" not in err
     assert kept.stat().st_mtime_ns == before
+    assert not list((workdir / "student").glob("**/working/*"))
     rows = json.loads((workdir / "report" / "summary.json").read_text())["rows"]
     assert len(rows) == 6, "with those that were there"
     (added,) = [each for each in rows if each["row"] == row]

@@ -1,6 +1,7 @@
 """The train stage: the found architecture on its own, and what it is compared with."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from datafree_nas import spaces
 from datafree_nas.data.images import ImageSet
 from datafree_nas.experiment import Experiment
-from datafree_nas.runtime import mesh
+from datafree_nas.runtime import checkpoint, mesh, mirror, processes
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program
@@ -89,7 +90,10 @@ def _search_on_real(experiment: Experiment) -> Callable[[Path], Architecture]:
     """Builds the function that repeats the search on real images in a folder."""
 
     def run(directory: Path) -> Architecture:
-        search.run_on(experiment, "real", directory)
+        if not processes.from_first((directory / architecture_file.FILE).exists()):
+            search.run_on(experiment, "real", directory)
+            mirror.exchange(directory)
+        processes.once(partial(checkpoint.discard, directory / "working"))
         return architecture_file.of_run(directory, experiment.space)
 
     return run
