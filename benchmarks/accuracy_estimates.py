@@ -106,7 +106,7 @@ def _probes(experiment: Experiment, labeller: Labeller) -> dict[str, np.ndarray]
     workdir = experiment.workdir
     generator = np.random.default_rng(experiment.config.seed)
     held_out = np.asarray(store.load(workdir.held_out).images)
-    height, width = held_out.shape[1:3]
+    reach = np.array(held_out.shape[1:3]) // 8
     found = {
         "held_out": held_out,
         "train": np.asarray(store.load(workdir.synthetic).images)[:_PROBES],
@@ -114,12 +114,7 @@ def _probes(experiment: Experiment, labeller: Labeller) -> dict[str, np.ndarray]
         "blurred": _bytes(scipy.ndimage.uniform_filter(held_out.astype(float), (0, 3, 3, 0))),
         "noisy": _bytes(held_out + generator.normal(0, 25, held_out.shape)),
         "moved": np.stack(
-            [
-                np.roll(
-                    image, generator.integers((-height // 8, -width // 8), 1 + height // 8), (0, 1)
-                )
-                for image in held_out
-            ]
+            [np.roll(image, generator.integers(-reach, reach + 1), (0, 1)) for image in held_out]
         ),
         "noise": np.asarray(noise((_PROBES, *held_out.shape[1:]), labeller, 1).images),
     }

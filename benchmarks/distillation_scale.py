@@ -36,6 +36,7 @@ from ml_collections import config_flags
 from benchmarks import results
 from datafree_nas.data.images import ImageSet
 from datafree_nas.experiment import Experiment, resolve
+from datafree_nas.layers import initial
 from datafree_nas.runtime import seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import exit_cleanly
@@ -115,8 +116,7 @@ def _row(
     experiment: Experiment, images: ImageSet, architecture: Architecture, steps: int
 ) -> dict[str, Any]:
     recipe = experiment.config.student.train.copy_and_resolve_references()
-    recipe.update(steps=max(steps, 1), learning_rate=recipe.learning_rate if steps else 1e-9)
-    recipe.calibration_batches = 0
+    recipe.update(steps=steps, calibration_batches=0)
     variables = _trained(experiment, images, architecture, recipe)
     labeller, model = experiment.labeller(), experiment.space.network(architecture)
     recipe.batch_size = _IMAGES
@@ -130,16 +130,21 @@ def _row(
 def _trained(
     experiment: Experiment, images: ImageSet, architecture: Architecture, recipe: Config
 ) -> Any:
+    model, rule = experiment.space.network(architecture), experiment.space.initial
+    key = seeds.key_for(experiment.config.seed, "student")
+    if not recipe.steps:
+        image = jax.ShapeDtypeStruct((1, *images.image_size), jnp.float32)
+        return initial.variables(model, key, image, rule=rule)
     with tempfile.TemporaryDirectory() as directory:
         return fit.fit(
-            experiment.space.network(architecture),
+            model,
             images,
             experiment.labeller(),
             recipe,
-            seeds.key_for(experiment.config.seed, "student"),
+            key,
             label=f"train {recipe.steps} steps",
             directory=Path(directory),
-            rule=experiment.space.initial,
+            rule=rule,
         )
 
 

@@ -3,7 +3,7 @@
     python -m datafree_nas.main
 
 A ResNet-8 teacher is trained on 1297 of scikit-learn's digits. After that, no real images are used
-until the final test on the other 500. This takes three to six minutes on two CPU cores. A student
+until the final test on the other 500. This takes about three minutes on two CPU cores. A student
 that is trained only on synthetic images gets about 97 % of the test images right
 (docs/results.md).
 """

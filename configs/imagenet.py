@@ -13,6 +13,9 @@ def start(name, arg):
     for block in (config.search.train, config.student.train, config.student.real_train):
         block.update(crop_padding=0, crop_scale=(0.08, 1.0))
     config.student.real_train.label_smoothing = 0.1
+    config.student.random_networks = 1
+    if config.student.rows is None:  # training on real images takes as long as all others together
+        config.student.rows = ("synthetic", "noise", "random")
     if quick:
         config.synthesis.update(
             images=20,
@@ -37,6 +40,5 @@ def quick_search(config):
     )
     for block in (config.student.train, config.student.real_train):
         block.update(steps=4, batch_size=4, log_every=1, calibration_batches=0)
-    config.student.random_networks = 1
-    if config.student.rows is None:
+    if config.student.rows != common.PAPER:
         config.student.rows = ("synthetic",)

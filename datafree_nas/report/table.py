@@ -27,7 +27,7 @@ def show_result(workdir: Path, place: str) -> None:
         print_table(summary["rows"])
         for sentence in (summary.get("headline", ""), summary.get("note", "")):
             if sentence:
-                print(sentence)
+                print(printable(sentence))
         print(f"report: {place.rstrip('/')}/report/report.html", flush=True)
 
 
@@ -39,8 +39,10 @@ def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) 
         console: console to print to; standard output if it is `None`.
     """
     table = Table()
-    for title in ("name", "data"):
-        table.add_column(title)
+    rows = list(rows)
+    for title, text_of in (("name", row_name), ("data", row_data)):
+        words = [word for row in rows for word in printable(text_of(row)).split()]
+        table.add_column(title, min_width=max(map(len, words), default=0))  # no word is cut
     for title in ("test\naccuracy", "agrees with\nthe teacher", "MACs", "params"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:

@@ -157,7 +157,6 @@ RESULT = Record(
         "architecture": text().or_absent(),
     }
 )
-_SPREAD = number(0, 1e300).or_none()
 # summary.json
 SUMMARY = Record(
     {
@@ -173,7 +172,7 @@ SUMMARY = Record(
                     "test_accuracy": _SHARE.or_none(),
                     "agreement": _SHARE.or_none(),
                     "kl": _MEASURED,
-                    "spread": mapping_of(_SPREAD),
+                    "spread": mapping_of(_MEASURED),
                     "macs": _COUNT,
                     "params": _COUNT,
                 }

@@ -1,5 +1,6 @@
 """The train stage: the found architecture on its own, and what it is compared with."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from datafree_nas.runtime.workdir import RESULT, STUDENTS
 from datafree_nas.search import architecture_file, limits
 from datafree_nas.search import stage as search
 from datafree_nas.search.strategies import given
-from datafree_nas.spaces.space import Architecture
+from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.stage import Stage
 from datafree_nas.students import train
 from datafree_nas.students.rows import ADDED, ROWS, chosen, folders
@@ -58,9 +59,21 @@ def _check_config(config: ConfigDict) -> None:
 
 
 def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
-    size = experiment.teacher.image_size
-    for block in _recipes(experiment.config):
-        recipe.check(experiment.config.student[block], f"student.{block}", size)
+    config, size = experiment.config, experiment.teacher.image_size
+    for block in _recipes(config):
+        recipe.check(config.student[block], f"student.{block}", size)
+    _check_enough(experiment.space, config)
+
+
+def _check_enough(space: Space, config: ConfigDict) -> None:
+    """Checks that the space has as many random architectures, besides the one found, as wanted."""
+    wanted, others = config.student.random_networks, math.prod(space.choices) - 1
+    names = [name for name in chosen(config) if ROWS[name].network == "random"]
+    if names and others < wanted:
+        raise UserError(
+            f"config.student.random_networks={wanted}, but {space.name} has only {others} other "
+            f"architectures; lower it, or leave out the row {names[0]!r}"
+        )
 
 
 def _run(experiment: Experiment) -> None:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from datafree_nas.data.images import Images, ImageSet
 from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime import checkpoint, processes, seeds
+from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
 from datafree_nas.runtime.workdir import RESULT
 from datafree_nas.spaces.space import Architecture, Space
@@ -124,7 +125,13 @@ def _architecture(directory: Path, name: str, inputs: Inputs, config: ConfigDict
     match ROWS[name].network:
         case "random":
             number = int(directory.name.rpartition("_")[2])
-            return rivals.random_rivals(inputs.space, inputs.found, number, config.seed)[-1]
+            drawn = rivals.random_rivals(inputs.space, inputs.found, number, config.seed)
+            if len(drawn) < number:
+                raise UserError(
+                    f"{inputs.space.name} has only {len(drawn)} other architectures; set "
+                    f"config.student.random_networks={len(drawn)}, or leave out the row {name!r}"
+                )
+            return drawn[-1]
         case "largest":
             return rivals.largest(inputs.space, inputs.found, inputs.allowed, config.seed)
         case "found_on_real":

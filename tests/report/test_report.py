@@ -13,7 +13,7 @@ from rich.console import Console
 
 from datafree_nas.report import colours, figures, text
 from datafree_nas.report.build import write_report
-from datafree_nas.report.table import print_table
+from datafree_nas.report.table import print_table, show_result
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import (
     make_directory,
@@ -242,6 +242,25 @@ def test_networks_of_a_row_are_shown_by_mean_and_deviation(run):
     assert "90.00 ± 10.00 %" in html
 
 
+def test_networks_that_compute_no_numbers_are_shown(run, capsys):
+    row = {"name": "random architecture", "row": "random", "data": "synthetic", "labels": "teacher"}
+    row |= {"macs": 100, "params": 10, "seed": 3, "order": 3, "test_accuracy": 0.1}
+    for number, kl in enumerate((float("nan"), float("inf")), start=1):
+        directory = make_directory(run / "student" / f"random_{number}")
+        write_json(directory / "result.json", row | {"agreement": 0.1, "kl": kl, "held_out": 64})
+    write_report(run, CONFIG)
+    show_result(run, str(run))
+    assert "10.00 ± 0.00 %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", [{"held_out": 0}, {}])
+def test_an_agreement_on_no_images_is_no_headline(run, missing):
+    file = run / "student" / "synthetic" / "result.json"
+    result = json.loads(file.read_text()) | {"test_accuracy": None, "agreement": 0.9}
+    write_json(file, result | missing)
+    assert "no student was tested yet" in write_report(run, CONFIG)["headline"]
+
+
 def test_without_test_images_the_headline_says_how_far_the_student_agrees(run):
     file = run / "student" / "synthetic" / "result.json"
     result = json.loads(file.read_text())
@@ -380,6 +399,17 @@ def test_table_prints_every_row():
     cells = ("student [red]", "real, own labels", "95.19 %", "50.00 %", "7.78 M", "254 k", "1.00 M")
     for cell in (*cells, "12", "—"):
         assert cell in out.getvalue()
+
+
+def test_no_word_of_the_table_is_cut_at_80_columns():
+    out = io.StringIO()
+    row = {"name": "random architecture", "data": "synthetic", "labels": "teacher", "networks": 3}
+    row |= {"test_accuracy": 0.9673, "agreement": 0.9811, "macs": 238_000, "params": 31_800}
+    row["spread"] = {"test_accuracy": 0.005, "agreement": 0.003}
+    print_table([row], Console(file=out, width=80))
+    for word in ("random", "architecture,", "mean of 3", "96.73 ± 0.50 %", "98.11 ± 0.30 %"):
+        assert word in out.getvalue()
+    assert "…" not in out.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 
 from configs import common
 from datafree_nas import spaces
-from datafree_nas.students import rivals, rows
+from datafree_nas.runtime.errors import UserError
+from datafree_nas.students import rivals, rows, stage
 
 
 def test_a_rival_is_connected_similar_and_another():
@@ -73,3 +74,14 @@ def test_rows_that_can_be_trained():
         "random_real_1": "random_real",
         "random_real_2": "random_real",
     }
+
+
+def test_more_random_networks_than_the_space_has():
+    space = spaces.create_space("shufflenet", channels=(4, 8, 16), repeats=(1,), stem_stride=1)
+    config = common.get_config()
+    stage._check_enough(space, config)
+    config.student.random_networks = 4
+    with pytest.raises(UserError, match="random_networks=4, but shufflenet has only 3 other"):
+        stage._check_enough(space, config)
+    config.student.rows = ("synthetic",)
+    stage._check_enough(space, config)
