@@ -32,7 +32,7 @@ IMAGES = 1024  # number of random images
 
 
 def experiment(name: str, cells: int, batch: int) -> ConfigDict:
-    """Builds an experiment's config, with stored labels.
+    """Builds an experiment's config, with stored labels; DARTS is the plain one, of first order.
 
     Args:
         name: one of `EXPERIMENTS`.
@@ -41,6 +41,7 @@ def experiment(name: str, cells: int, batch: int) -> ConfigDict:
     """
     config = EXPERIMENTS[name]()
     config.search.space.cells, config.search.calibration_batches = cells, CALIBRATION
+    config.search.darts.beta_darts = 0.0
     config.search.spos.sampling = "uniform"  # this sampling works with any number of cells
     config.search.train.update(labels="stored", batch_size=batch, decay_all=True)
     return config

@@ -32,6 +32,7 @@ def synthesis_config(side: int = 32, dtype: str = "float32") -> Settings:
     """Returns `config.synthesis` as in configs/common.py, for images of the given side."""
     return Settings(
         margin=side // 7,  # 4 for CIFAR, 32 for ImageNet
+        roll=0,
         noise="white",
         flip=True,
         dtype=dtype,

@@ -115,9 +115,10 @@ def test_training_adds_up_gradients_and_statistics(plan, config):
 def test_the_plan_says_what_a_device_takes(plan, config):
     assert (plan["devices"], plan["processes"]) == (8, 1)
     assert [row["name"] for row in plan["rows"]] == [
-        *("teacher", "synthesis 1/2", "synthesis 1/1", "search", "student")
+        *("teacher", "synthesis 1/2", "synthesis 1/1", "search", "student"),
+        "student on real images",
     ]
-    assert [row["images"] for row in plan["rows"]] == [64 // 8, *[32 // 8] * 4]
+    assert [row["images"] for row in plan["rows"]] == [64 // 8, *[32 // 8] * 5]
     for row in plan["rows"]:
         parts = row["arguments_GB"] + row["temporaries_GB"]
         assert min(row["arguments_GB"], row["temporaries_GB"]) > 0

@@ -154,7 +154,7 @@ def test_four_devices_stop_and_one_or_eight_go_on(tmp_path):
         workdir = tmp_path / str(devices)
         shutil.copytree(tmp_path / "four", workdir)
         (output,) = processes.run(workdir, *flags, devices=devices)
-        first = "round 0, batch 0 · resolution 1/2"
+        first = "synthesize round 0, batch 0 · resolution 1/2"
         assert "resumed" in output or first not in output, "or it stopped between the resolutions"
         images = store.load(workdir / "synthetic").images.astype(int)
         assert np.mean(images != whole) < 1e-3

@@ -119,11 +119,12 @@ def distillation(
             without a factor.
     """
     targets = jax.nn.softmax(teacher_logits / temperature)
-    loss = jnp.mean(optax.softmax_cross_entropy(logits / temperature, targets))
     if form == "cross_entropy":
-        return loss
-    entropy = jnp.mean(optax.softmax_cross_entropy(teacher_logits / temperature, targets))
-    return gradient_scale(targets, temperature) * (loss - entropy)
+        return jnp.mean(optax.softmax_cross_entropy(logits / temperature, targets))
+    divergence = optax.losses.kl_divergence_with_log_targets(
+        jax.nn.log_softmax(logits / temperature), jax.nn.log_softmax(teacher_logits / temperature)
+    )
+    return gradient_scale(targets, temperature) * jnp.mean(divergence)
 
 
 def gradient_scale(targets: Float[Array, "b k"], temperature: float) -> Float[Array, ""]:

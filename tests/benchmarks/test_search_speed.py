@@ -101,7 +101,7 @@ def test_steps_of_spos_are_the_same():
     theirs = torch_supernet.Weights(model, sampler(train, space, config), config.train)
     for path in ours.paths(STEPS):
         expected = theirs.step(path).item()
-        np.testing.assert_allclose(ours.advance(1)["loss"], expected, rtol=1e-5)
+        np.testing.assert_allclose(ours.advance(1)["loss"], expected, rtol=1e-4)
     check_weights(ours, model)
 
 

@@ -200,7 +200,7 @@ def test_a_run_in_a_bucket_stops_and_goes_on_on_another_machine(monkeypatch):
     with mirror.workdir("gs://b/run") as folder:
         pipeline.run(config, folder, ["teacher", "synthesize"])
     first = {n: c for n, c in _files().items() if "array_record" in n}
-    assert len(first) == 4
+    assert len(first) == 6
     removed = next(iter(first))
     epath.Path(f"gs://b/run/{removed}").unlink()
     epath.Path("gs://b/run/synthetic/done.json").unlink()
