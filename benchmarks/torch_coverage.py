@@ -14,8 +14,9 @@ PyTorch's own float32 is off: rounding grows over the layers of a network with r
 value that it moves over a kink, such as ReLU's, changes the gradient.
 
 FILE gets a line for each model; models that it has already are skipped, so an interrupted run goes
-on. `--retry` repeats those that failed. `--table` only prints the summary of FILE, and each failure
-with its reason.
+on. `--retry` repeats those that failed. `--plain` computes the layers as on accelerators: networks
+with many depthwise convolutions compile much faster so, and their rows say it. `--table` only
+prints the summary of FILE, and each failure with its reason.
 """
 
 from datafree_nas.runtime import terminal
@@ -25,6 +26,7 @@ if __name__ == "__main__":
 
 import gc
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from absl import app, flags
 
 from benchmarks import torch_libraries, torch_parity, with_torch
 from benchmarks.torch_parity import LIMITS, passes
+from datafree_nas.runtime import lowering
 from datafree_nas.runtime.errors import exit_cleanly
 from datafree_nas.runtime.flags import parse
 
@@ -41,6 +44,7 @@ _OUT = flags.DEFINE_string("out", None, "file of results, a line for each model"
 _PART = flags.DEFINE_string("part", "0/1", "e.g. 0/2: every second model, from the first on")
 _MODELS = flags.DEFINE_list("models", [], "names; none: all with BatchNorm2d")
 _RETRY = flags.DEFINE_bool("retry", False, "repeat models that failed")
+_PLAIN = flags.DEFINE_bool("plain", False, "layers as on accelerators, see above")
 _TABLE = flags.DEFINE_bool("table", False, "only print the summary of FILE")
 
 
@@ -56,7 +60,10 @@ def _run() -> None:
         known = rows.get(name)
         if known and (passes(known) or not _RETRY.value):
             continue
-        found = torch_parity.row(_LIBRARY.value, name)
+        with lowering.plain() if _PLAIN.value else nullcontext():
+            found = torch_parity.row(_LIBRARY.value, name)
+        if _PLAIN.value:
+            found["plain"] = True
         with path.open("a") as file:
             file.write(json.dumps(found) + "\n")
         print(found, flush=True)

@@ -6,12 +6,11 @@ from configs import digits_spos
 def get_config():
     config = digits_spos.get_config()
     config.name = "tiny"
-    config.teacher.train.update(steps=60, log_every=20)
+    config.teacher.train.update(steps=60, crop_padding=1, log_every=20)
     config.synthesis.update(
-        images=64, held_out=32, batch_size=32, rounds=2, resolutions=((2, 4), (1, 8)), log_every=4
+        images=64, held_out=32, batch_size=32, resolutions=((2, 4), (1, 8)), margin=2, log_every=4
     )
     config.search.space.update(channels=4)
-    config.search.spos.update(sampling="uniform", bins=())
     config.search.train.update(steps=10, batch_size=32, log_every=5)
     config.search.calibration_batches = 2
     config.search.evolution.update(
