@@ -45,7 +45,7 @@ def get_config():
 
     config.search.space.update(channels=8, cells=1)
     config.search.train.update(steps=500, learning_rate=0.33, weight_decay=1.5e-3, **small)
-    # So few MACs leave one or two small convolutions in a cell, so that it matters where they are.
+    # So few MACs leave one or two 1x1 convolutions in a cell, and no larger one.
     config.search.evolution.update(
         population=20, generations=5, parents=5, mutations=10, crossovers=10, max_macs=150_000
     )
