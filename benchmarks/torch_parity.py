@@ -61,7 +61,11 @@ def compare(module: Any, image_size: tuple[int, int, int]) -> dict[str, Any]:
 
 
 def _step(network: GraphNetwork, mix: np.ndarray, variables: Any, x: np.ndarray) -> Any:
-    """Compiles `(variables, images) -> logits, statistics and gradient`, for their types."""
+    """Compiles `(variables, images) -> logits, statistics and gradient`, for their types.
+
+    It runs once, so XLA does not optimize it, but for float64: there convolutions without its
+    optimizations take up to a hundred times longer.
+    """
 
     def loss(x: jax.Array, variables: Any) -> Any:
         logits, taps = apply_with_taps(network, variables, x)
@@ -71,7 +75,9 @@ def _step(network: GraphNetwork, mix: np.ndarray, variables: Any, x: np.ndarray)
         (_, (logits, taps)), gradient = jax.value_and_grad(loss, has_aux=True)(x, variables)
         return logits, taps, gradient
 
-    return jax.jit(step).lower(variables, x).compile()
+    level = 0 if x.dtype == np.float32 else 3
+    options: dict[str, Any] = {"xla_backend_optimization_level": level}
+    return jax.jit(step).lower(variables, x).compile(compiler_options=options)
 
 
 def _differences(found: Any, wanted: "Wanted") -> dict[str, float]:

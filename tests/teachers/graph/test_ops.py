@@ -368,6 +368,9 @@ WINDOWS = [
     case("avg_pool2d", X, [3, 2], [2, 2], [1, 1], False, False),
     case("avg_pool2d", X, [3, 2], [3, 2], [1, 1], True, False),
     case("avg_pool2d", X, [3, 2], [3, 2], [1, 1], True, True, 5),
+    case("max_pool2d", X, [2560, 900], [2560, 900], [0, 0], [1, 1], True),
+    case("avg_pool2d", X, [2560, 3], [2560, 3], [0, 1], True),
+    case("avg_pool2d", X, [2560, 8], [4, 8], [1278, 3], False, False),
     case("adaptive_avg_pool1d", S, [4]),
     *(case("adaptive_avg_pool2d", X, sizes) for sizes in ([1, 1], [3, 4], [7, 1], [10, 9])),
     case("_adaptive_avg_pool2d", X, [5, 2]),
@@ -598,6 +601,15 @@ def test_batches_normalize_themselves(affine):
         eps=1e-3,
     )
     close(found.plain(), expected)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_a_window_beyond_the_image_is_no_work(name):
+    """transformers' EfficientNet pools with windows as wide as it has channels, 1280 and more."""
+    sizes = ([1280, 1280], [1280, 1280], [0, 0])
+    call, arrays, _ = function_of(name, (X, *sizes), {"ceil_mode": True})
+    operations = jax.jit(call).lower(arrays).compile().cost_analysis()["flops"]
+    assert operations < 3 * X.numel()
 
 
 def test_random_numbers_are_refused():

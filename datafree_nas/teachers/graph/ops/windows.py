@@ -58,13 +58,20 @@ class _Windows:
 
     def reduce(self, x: jax.Array, start: float, function: Any) -> jax.Array:
         """Combines the pixels of each window, without gaps, of images with channels last."""
+        size, padding = list(self.size), list(self.padding)
+        for axis, (before, after) in enumerate(self.padding):
+            side = x.shape[1 + axis]
+            # A single window may be far larger than the image: "global" pooling in some networks.
+            if before + side + after - size[axis] < self.stride[axis]:
+                size[axis], padding[axis] = min(side, size[axis] - before), (0, 0)
+                x = lax.slice_in_dim(x, 0, size[axis], axis=1 + axis)
         return lax.reduce_window(
             x,
             np.asarray(start, x.dtype),  # no traced value: XLA has to recognize the function
             function,
-            (1, *self.size, 1),
+            (1, *size, 1),
             (1, *self.stride, 1),
-            [(0, 0), *self.padding, (0, 0)],
+            [(0, 0), *padding, (0, 0)],
         )
 
     def spread_maximum(self, x: jax.Array) -> jax.Array:
