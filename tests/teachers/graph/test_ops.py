@@ -386,8 +386,11 @@ WINDOWS = [
     case("upsample_nearest2d.vec", X, None, [1.3, 0.6]),
     case("upsample_nearest2d.vec", X, [5, 20], None),
     *(
-        case(f"upsample_{kind}2d{overload}", X, sizes, corners, *factors)
-        for kind in ("bilinear", "bicubic")
+        case(f"{kind}{overload}", X, sizes, corners, *factors)
+        for kind in (
+            *("upsample_bilinear2d", "upsample_bicubic2d"),
+            *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
+        )
         for corners in (False, True)
         for overload, sizes, *factors in (
             ("", [14, 18]),
@@ -458,7 +461,14 @@ LAYERS = [
 CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *WINDOWS, *LAYERS]
 WITH_GRADIENTS = {  # that JAX or XLA derives by rules of its own, or that have kinks and borders
     *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "clamp"),
-    *("upsample_bilinear2d", "upsample_nearest2d", "conv2d", "conv_transpose2d", "group_norm"),
+    *(
+        "upsample_bilinear2d",
+        "_upsample_bicubic2d_aa",
+        "upsample_nearest2d",
+        "conv2d",
+        "conv_transpose2d",
+        "group_norm",
+    ),
     *("scaled_dot_product_attention", "hardswish", "softplus", "col2im"),
 }
 

@@ -190,11 +190,11 @@ def attention(
 
 
 def _normalized(x: jax.Array, axes: Sequence[int], epsilon: float) -> jax.Array:
-    """Brings mean and variance over axes to 0 and 1, in float32."""
-    x32 = x.astype(jnp.float32)
-    mean = jnp.mean(x32, axes, keepdims=True)
-    var = jnp.mean(jnp.square(x32 - mean), axes, keepdims=True)
-    return ((x32 - mean) * lax.rsqrt(var + epsilon)).astype(x.dtype)
+    """Brings mean and variance over axes to 0 and 1, in float32 at least."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = jnp.mean(wide, axes, keepdims=True)
+    var = jnp.mean(jnp.square(wide - mean), axes, keepdims=True)
+    return ((wide - mean) * lax.rsqrt(var + epsilon)).astype(x.dtype)
 
 
 def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

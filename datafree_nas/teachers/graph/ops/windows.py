@@ -1,7 +1,6 @@
-"""Pooling and resizing of images."""
+"""Pooling of images."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -165,7 +164,7 @@ def adaptive_avg_pool(x: Tensor, output_size: _Sizes) -> Tensor:
     if targets == (1,) * count:
         return mean(x, range(2, x.ndim), keepdim=True)
     for dim, target in enumerate(targets, start=2):
-        x = _mixed(x, dim, _averages(x.shape[dim], target))
+        x = mixed(x, dim, _averages(x.shape[dim], target))
     return x
 
 
@@ -179,20 +178,20 @@ def _windows_of(side: int, target: int) -> list[tuple[int, int]]:
 
 
 def _averages(side: int, target: int) -> np.ndarray:
-    weights = np.zeros((target, side), np.float32)
+    weights = np.zeros((target, side))
     for row, (start, end) in enumerate(_windows_of(side, target)):
         weights[row, start:end] = 1 / (end - start)
     return weights
 
 
-def _mixed(x: Tensor, dim: int, weights: np.ndarray) -> Tensor:
+def mixed(x: Tensor, dim: int, weights: np.ndarray) -> Tensor:
     """Multiplies a dimension by a matrix `[new, old]`."""
     if weights.shape[0] == weights.shape[1] and np.array_equal(weights, np.eye(len(weights))):
         return x
     axis = x.axis(dim)
     matrix = jnp.asarray(weights, x.array.dtype)
-    mixed = jnp.tensordot(x.array, matrix, ((axis,), (1,)), precision="highest")
-    return x.with_array(jnp.moveaxis(mixed, -1, axis))
+    product = jnp.tensordot(x.array, matrix, ((axis,), (1,)), precision="highest")
+    return x.with_array(jnp.moveaxis(product, -1, axis))
 
 
 @op("adaptive_max_pool1d", "adaptive_max_pool2d")
@@ -206,104 +205,3 @@ def adaptive_max_pool(x: Tensor, output_size: _Sizes) -> tuple[Tensor, None]:
         ]
         x = x.with_array(jnp.concatenate(rows, axis))
     return x, None
-
-
-@op("upsample_nearest1d", "upsample_nearest2d")
-def upsample_nearest(
-    x: Tensor,
-    output_size: Sequence[int] | None = None,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-    scales: float | None = None,
-) -> Tensor:
-    """Resizes by taking the pixel that lies before; with one axis, the factor is `scales`."""
-    factors = (scales,) if x.ndim == 3 else (scales_h, scales_w)
-    for dim, (target, scale) in enumerate(
-        _resized(x, output_size, scale_factors, *factors), start=2
-    ):
-        # in float32, as PyTorch rounds: other numbers fall into other pixels
-        places = np.floor(np.arange(target, dtype=np.float32) * np.float32(scale)).astype(int)
-        x = x.with_array(jnp.take(x.array, np.minimum(places, x.shape[dim] - 1), x.axis(dim)))
-    return x
-
-
-@op("upsample_bilinear2d")
-def upsample_bilinear(
-    x: Tensor,
-    output_size: Sequence[int] | None,
-    align_corners: bool,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-) -> Tensor:
-    """Resizes by linear interpolation along each axis."""
-    steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    return _interpolated(x, steps, align_corners, _linear)
-
-
-@op("upsample_bicubic2d")
-def upsample_bicubic(
-    x: Tensor,
-    output_size: Sequence[int] | None,
-    align_corners: bool,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-) -> Tensor:
-    """Resizes by cubic interpolation along each axis."""
-    steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    return _interpolated(x, steps, align_corners, _cubic)
-
-
-def _resized(
-    x: Tensor,
-    sizes: Sequence[int] | None,
-    factors: Sequence[float] | None,
-    *scales: float | None,
-) -> list[tuple[int, float]]:
-    """Returns the new side of each axis, and how many old pixels a new one is wide."""
-    given = tuple(factors) if factors else scales[-(x.ndim - 2) :]
-    steps = []
-    for side, factor, index in zip(x.shape[2:], given, range(x.ndim - 2), strict=True):
-        target = sizes[index] if sizes is not None else math.floor(side * float(factor or 1))
-        steps.append((target, 1 / factor if factor else side / target))
-    return steps
-
-
-def _interpolated(
-    x: Tensor, steps: Sequence[tuple[int, float]], align_corners: bool, kernel: Any
-) -> Tensor:
-    for dim, (target, scale) in enumerate(steps, start=2):
-        x = _mixed(x, dim, _interpolation(x.shape[dim], target, scale, align_corners, kernel))
-    return x
-
-
-def _linear(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - np.abs(distance), 0)
-
-
-def _cubic(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
-    """Computes the kernel of Keys (1981), with PyTorch's constant."""
-    d = np.abs(distance)
-    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-    far = a * (d**3 - 5 * d**2 + 8 * d - 4)
-    return np.where(d <= 1, near, np.where(d < 2, far, 0))
-
-
-def _interpolation(
-    side: int, target: int, scale: float, align_corners: bool, kernel: Any
-) -> np.ndarray:
-    """Returns the matrix `[target, side]` that resizes an axis; pixels at the border repeat."""
-    if align_corners:
-        centres = np.arange(target) * ((side - 1) / max(target - 1, 1))
-    else:
-        centres = (np.arange(target) + 0.5) * scale - 0.5
-        if kernel is _linear:
-            centres = np.maximum(centres, 0)
-    weights = np.zeros((target, side), np.float32)
-    for offset in range(-1, 3):
-        places = np.floor(centres).astype(int) + offset
-        share = kernel(centres - places)
-        np.add.at(weights, (np.arange(target), np.clip(places, 0, side - 1)), share)
-    return weights
