@@ -41,7 +41,7 @@ def torchvision() -> ModuleType:
 def with_batch_norm(library: str) -> list[str]:
     """Lists the models of a library that contain BatchNorm2d, the smallest first.
 
-    Each is built once, without memory for its weights where that can be.
+    Each is built once, without memory for its weights if the model allows that.
     """
     import torch
 

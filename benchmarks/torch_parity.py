@@ -63,8 +63,8 @@ def compare(module: Any, image_size: tuple[int, int, int]) -> dict[str, Any]:
 def _step(network: GraphNetwork, mix: np.ndarray, variables: Any, x: np.ndarray) -> Any:
     """Compiles `(variables, images) -> logits, statistics and gradient`, for their types.
 
-    It runs once, so XLA does not optimize it, but for float64: there convolutions without its
-    optimizations take up to a hundred times longer.
+    It runs once, so XLA does not optimize it, except in float64: convolutions there would take up
+    to a hundred times longer.
     """
 
     def loss(x: jax.Array, variables: Any) -> Any:

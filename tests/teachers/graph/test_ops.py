@@ -461,15 +461,9 @@ LAYERS = [
 CASES = [*ELEMENTWISE, *SHAPES, *REDUCTIONS, *WINDOWS, *LAYERS]
 WITH_GRADIENTS = {  # that JAX or XLA derives by rules of its own, or that have kinks and borders
     *("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "clamp"),
-    *(
-        "upsample_bilinear2d",
-        "_upsample_bicubic2d_aa",
-        "upsample_nearest2d",
-        "conv2d",
-        "conv_transpose2d",
-        "group_norm",
-    ),
-    *("scaled_dot_product_attention", "hardswish", "softplus", "col2im"),
+    *("upsample_bilinear2d", "_upsample_bicubic2d_aa", "upsample_nearest2d", "conv2d"),
+    *("conv_transpose2d", "group_norm", "scaled_dot_product_attention", "hardswish"),
+    *("softplus", "col2im"),
 }
 
 
