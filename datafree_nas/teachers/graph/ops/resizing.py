@@ -10,6 +10,7 @@ from datafree_nas.teachers.graph.ops.table import op
 from datafree_nas.teachers.graph.ops.windows import mixed
 from datafree_nas.teachers.graph.tensor import Tensor
 
+_Kernel = Callable[[np.ndarray], np.ndarray]  # weights at distances
 _Matrix = Callable[[int, int, float, bool], np.ndarray]  # of side, target, scale, align_corners
 
 
@@ -33,62 +34,6 @@ def upsample_nearest(
     return x
 
 
-@op("upsample_bilinear2d")
-def upsample_bilinear(
-    x: Tensor,
-    output_size: Sequence[int] | None,
-    align_corners: bool,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-) -> Tensor:
-    """Resizes by linear interpolation along each axis."""
-    steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    return _interpolated(x, steps, align_corners, _linear_matrix)
-
-
-@op("upsample_bicubic2d")
-def upsample_bicubic(
-    x: Tensor,
-    output_size: Sequence[int] | None,
-    align_corners: bool,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-) -> Tensor:
-    """Resizes by cubic interpolation along each axis."""
-    steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    return _interpolated(x, steps, align_corners, _cubic_matrix)
-
-
-@op("_upsample_bilinear2d_aa")
-def upsample_bilinear_antialiased(
-    x: Tensor,
-    output_size: Sequence[int] | None,
-    align_corners: bool,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-) -> Tensor:
-    """Resizes by a triangle that widens with the step, as Pillow does."""
-    steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    return _interpolated(x, steps, align_corners, _wide_linear_matrix)
-
-
-@op("_upsample_bicubic2d_aa")
-def upsample_bicubic_antialiased(
-    x: Tensor,
-    output_size: Sequence[int] | None,
-    align_corners: bool,
-    scale_factors: Sequence[float] | None = None,
-    scales_h: float | None = None,
-    scales_w: float | None = None,
-) -> Tensor:
-    """Resizes by a cubic kernel that widens with the step, as Pillow does."""
-    steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
-    return _interpolated(x, steps, align_corners, _wide_cubic_matrix)
-
-
 def _resized(
     x: Tensor,
     sizes: Sequence[int] | None,
@@ -104,15 +49,26 @@ def _resized(
     return steps
 
 
-def _interpolated(
-    x: Tensor, steps: Sequence[tuple[int, float]], align_corners: bool, matrix: _Matrix
-) -> Tensor:
-    for dim, (target, scale) in enumerate(steps, start=2):
-        side = x.shape[dim]
-        if align_corners:
-            scale = (side - 1) / (target - 1) if target > 1 else 0.0
-        x = mixed(x, dim, matrix(side, target, scale, align_corners))
-    return x
+def _interpolation(matrix: _Matrix) -> Callable[..., Tensor]:
+    """Makes the operation that multiplies each axis of an image by a matrix."""
+
+    def resize(
+        x: Tensor,
+        output_size: Sequence[int] | None,
+        align_corners: bool,
+        scale_factors: Sequence[float] | None = None,
+        scales_h: float | None = None,
+        scales_w: float | None = None,
+    ) -> Tensor:
+        steps = _resized(x, output_size, scale_factors, scales_h, scales_w)
+        for dim, (target, scale) in enumerate(steps, start=2):
+            side = x.shape[dim]
+            if align_corners:
+                scale = (side - 1) / (target - 1) if target > 1 else 0.0
+            x = mixed(x, dim, matrix(side, target, scale, align_corners))
+        return x
+
+    return resize
 
 
 def _linear(distance: np.ndarray) -> np.ndarray:
@@ -149,7 +105,7 @@ def _centres(target: int, scale: float, align_corners: bool) -> np.ndarray:
     return np.arange(target) * scale if align_corners else (np.arange(target) + 0.5) * scale - 0.5
 
 
-def _near(side: int, centres: np.ndarray, kernel: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _near(side: int, centres: np.ndarray, kernel: _Kernel) -> np.ndarray:
     """Returns the matrix `[target, side]` that mixes up to four pixels; those at borders repeat."""
     weights = np.zeros((len(centres), side))
     for offset in range(-1, 3):
@@ -159,14 +115,10 @@ def _near(side: int, centres: np.ndarray, kernel: Callable[[np.ndarray], np.ndar
     return weights
 
 
-def _wide(
-    side: int,
-    target: int,
-    scale: float,
-    reach: int,
-    kernel: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
+def _wide(side: int, target: int, scale: float, reach: int, kernel: _Kernel) -> np.ndarray:
     """Returns the matrix `[target, side]` of a kernel that widens with the size of a new pixel.
+
+    Pillow resizes so, too: no old pixel is skipped when an image shrinks ("antialiasing").
 
     Args:
         side: number of old pixels.
@@ -182,3 +134,9 @@ def _wide(
     places = np.arange(side)[None]
     weights = kernel((places - centres + 0.5) / width) * ((places >= first) & (places < last))
     return weights / weights.sum(1, keepdims=True)
+
+
+op("upsample_bilinear2d")(_interpolation(_linear_matrix))
+op("upsample_bicubic2d")(_interpolation(_cubic_matrix))
+op("_upsample_bilinear2d_aa")(_interpolation(_wide_linear_matrix))
+op("_upsample_bicubic2d_aa")(_interpolation(_wide_cubic_matrix))
