@@ -58,13 +58,14 @@ def report(
     """
     console = console or Console()
     caption = ", ".join([device(), *(f"{_words(k)} {v}" for k, v in settings.items())])
-    table = Table("name", box=box.SIMPLE_HEAD, caption=caption)
+    table = Table("name", box=box.SIMPLE_HEAD)
     for field in list(rows[0])[1:]:
         table.add_column(_words(field), justify="right", overflow="fold")
     table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*map(_shown, row.values()))
     console.print(table)
+    console.print(caption, style="italic", highlight=False)
     if path:
         write_json(path, {**origin(), "rows": [{**row, **settings} for row in rows]})
         console.print(f"written to {path}", highlight=False, soft_wrap=True)
