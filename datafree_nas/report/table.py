@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -38,7 +39,8 @@ def print_table(rows: Iterable[dict[str, Any]], console: Console | None = None) 
         rows: trained networks, the `rows` of the summary.
         console: console to print to; standard output if it is `None`.
     """
-    table = Table()
+    # narrow enough for 80 columns
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     rows = list(rows)
     for title, text_of in (("name", row_name), ("data", row_data)):
         words = [word for row in rows for word in printable(text_of(row)).split()]
