@@ -6,8 +6,10 @@ DIR is that of a run whose stages teacher and synthesize are done, with held-out
 different kinds are trained: random architectures, on many or few synthetic images, on noise or on
 real images, with the teacher's labels, for few or many steps. Of each, FILE gets a line with the
 true accuracy on the test images of `config.data.source`, and, for each of several kinds of probes,
-the agreement of its top class with the teacher's, its mean confidence, and the KL divergence.
-Students that FILE has already are not trained again. Probes:
+the agreement of its top class with the teacher's, its mean confidence, the share of images on which
+it is surer than a threshold, and the KL divergence. The threshold is that of average thresholded
+confidence (Garg et al. 2022): on the held-out images the share above it is the agreement. Students
+that FILE has already are not trained again. Probes:
 
 - `held_out`: the synthetic images that nothing was trained on
 - `train`: synthetic images that some of the students were trained on
@@ -79,16 +81,18 @@ def _run() -> None:
     known = {row["student"] for row in read_jsonl(path)} if path.exists() else set()
     for number in sorted(set(range(_STUDENTS.value)) - known):
         kind, network = _student(experiment, labeller, number)
+        logits = {name: fit.logits_of(network, images) for name, images in probes.items()}
+        threshold = _threshold(logits["held_out"], answers["held_out"])
+        real = np.asarray(test.images)
         row = {
             "student": number,
             **kind,
             "accuracy": fit.accuracy(network, test),
             "teacher_accuracy": fit.accuracy(labeller, test),
-            "agreement_on_real": _compare(network, labeller, np.asarray(test.images))["agreement"],
-            "probes": {
-                name: _compared(fit.logits_of(network, images), answers[name])
-                for name, images in probes.items()
-            },
+            "agreement_on_real": _agreement(
+                fit.logits_of(network, real), fit.logits_of(labeller, real)
+            ),
+            "probes": {name: _compared(logits[name], answers[name], threshold) for name in probes},
         }
         with path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -128,15 +132,25 @@ def _bytes(images: np.ndarray) -> np.ndarray:
     return np.clip(np.round(images), 0, 255).astype(np.uint8)
 
 
-def _compare(network: Labeller, teacher: Labeller, images: np.ndarray) -> dict[str, float]:
-    return _compared(fit.logits_of(network, images), fit.logits_of(teacher, images))
+def _agreement(logits: np.ndarray, teacher: np.ndarray) -> float:
+    return float(np.mean(logits.argmax(-1) == teacher.argmax(-1)))
 
 
-def _compared(logits: np.ndarray, teacher: np.ndarray) -> dict[str, float]:
-    sure = scipy.special.softmax(logits, axis=-1).max(-1)
+def _confidence(logits: np.ndarray) -> np.ndarray:
+    return scipy.special.softmax(logits, axis=-1).max(-1)
+
+
+def _threshold(logits: np.ndarray, teacher: np.ndarray) -> float:
+    """Finds the confidence that is exceeded on as many images as agree with the teacher."""
+    return float(np.quantile(_confidence(logits), 1 - _agreement(logits, teacher)))
+
+
+def _compared(logits: np.ndarray, teacher: np.ndarray, threshold: float) -> dict[str, float]:
+    confidence = _confidence(logits)
     return {
-        "agreement": float(np.mean(logits.argmax(-1) == teacher.argmax(-1))),
-        "confidence": float(sure.mean()),
+        "agreement": _agreement(logits, teacher),
+        "confidence": float(confidence.mean()),
+        "above_threshold": float(np.mean(confidence >= threshold)),
         "kl": divergence(teacher, logits),
     }
 

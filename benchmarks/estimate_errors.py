@@ -2,12 +2,19 @@ r"""Finds which estimate of a student's accuracy without real images is nearest 
 
     python -m benchmarks.estimate_errors FILE FILE [--plot=FILE.svg]
 
-Each FILE is of benchmarks.accuracy_estimates, with the students of one teacher. A candidate is a
-probe, or several joined by `+`, whose agreements are averaged. `identity` takes the agreement,
-times the teacher's accuracy, as the estimate. `fitted` changes its log odds by a line with two
-coefficients, which are fitted on the students of all other files. Columns: the mean absolute error
-of both in points, for the students of each file, and Kendall's tau with the true accuracy; at the
-end the 90 % quantile of the error of `fitted` over all students.
+Each FILE is of benchmarks.accuracy_estimates, with the students of one teacher. A candidate is one
+of these, as a share of the images:
+
+- `PROBE` or `PROBE+PROBE`: the agreement with the teacher on the images of probes, averaged
+- `atc:PROBE`: average thresholded confidence (Garg et al. 2022); the threshold is set on the
+  held-out images with the teacher's labels
+- `doc:PROBE`: agreement on the held-out images, less the difference of confidences between them and
+  the probe (Guillory et al. 2021)
+
+`identity` takes this share, times the teacher's accuracy, as the estimate. `fitted` changes its log
+odds by a line with two coefficients, which are fitted on the students of all other files. Columns:
+the mean absolute error of both in points, for the students of each file, and Kendall's tau with the
+true accuracy; at the end the 90 % quantile of the error of `fitted` over all students.
 """
 
 from datafree_nas.runtime import terminal
@@ -36,11 +43,35 @@ _CANDIDATE = flags.DEFINE_string("candidate", "held_out", "candidate of the pict
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _MOST = 2  # probes in a candidate
 
+Probes = dict[str, dict[str, float]]  # measures of a student by the name of the probe
 
-def agreement(rows: list[dict[str, Any]], candidate: str) -> Float[np.ndarray, "n"]:
-    """Averages the agreement with the teacher over the probes of a candidate, for each student."""
-    probes = candidate.split("+")
-    return np.array([np.mean([row["probes"][p]["agreement"] for p in probes]) for row in rows])
+
+def estimate(rows: list[dict[str, Any]], candidate: str) -> Float[np.ndarray, "n"]:
+    """Estimates the accuracy of each student as a share of the teacher's, by a candidate."""
+    method, _, probes = candidate.rpartition(":")
+    return np.array([_ESTIMATES[method](row["probes"], probes.split("+")) for row in rows])
+
+
+def _agreement(probes: Probes, names: list[str]) -> float:
+    return float(np.mean([probes[name]["agreement"] for name in names]))
+
+
+def _thresholded_confidence(probes: Probes, names: list[str]) -> float:
+    (name,) = names
+    return probes[name]["above_threshold"]
+
+
+def _difference_of_confidences(probes: Probes, names: list[str]) -> float:
+    (name,) = names
+    known = probes["held_out"]
+    return known["agreement"] - (known["confidence"] - probes[name]["confidence"])
+
+
+_ESTIMATES = {
+    "": _agreement,
+    "atc": _thresholded_confidence,
+    "doc": _difference_of_confidences,
+}
 
 
 def relative(rows: list[dict[str, Any]]) -> Float[np.ndarray, "n"]:
@@ -66,6 +97,7 @@ def _rows(files: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         for count in range(1, _MOST + 1)
         for chosen in itertools.combinations(probes, count)
     ]
+    candidates += [f"{m}:{p}" for m in ("atc", "doc") for p in probes if p != "held_out"]
     return [_errors(files, candidate) for candidate in candidates]
 
 
@@ -73,11 +105,11 @@ def _errors(files: dict[str, list[dict[str, Any]]], candidate: str) -> dict[str,
     row: dict[str, Any] = {"name": candidate}
     every = []
     for name, students in files.items():
-        x, y = agreement(students, candidate), relative(students)
+        x, y = estimate(students, candidate), relative(students)
         others = [row for other, rows in files.items() if other != name for row in rows]
         row[f"{name} identity"] = 100 * np.abs(x - y).mean()
         if others:
-            a, b = line(agreement(others, candidate), relative(others))
+            a, b = line(estimate(others, candidate), relative(others))
             errors = 100 * np.abs(scipy.special.expit(a + b * odds(x)) - y)
             row[f"{name} fitted"] = errors.mean()
             every.append(errors)
@@ -91,9 +123,9 @@ def _draw(files: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     for name, students in files.items():
-        axes.plot(agreement(students, _CANDIDATE.value), relative(students), ".", label=name)
+        axes.plot(estimate(students, _CANDIDATE.value), relative(students), ".", label=name)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.7)
-    axes.set(xlabel=f"agreement with the teacher: {_CANDIDATE.value}")
+    axes.set(xlabel=f"estimate: {_CANDIDATE.value}")
     axes.set(ylabel="true accuracy / teacher's accuracy")
     axes.legend()
     figure.savefig(path)
