@@ -168,9 +168,6 @@ def get_config() -> ConfigDict:
     # batch_norm compares statistics of the batch: retune both if you change this.
     config.synthesis.batch_size = 50
     config.synthesis.rounds = 10  # rounds of recursive label calibration
-    # mean entropy of the targets from the second round on, in nats: a temperature brings the
-    # teacher's predictions to it; 0: temperature 1, as in the paper
-    config.synthesis.label_entropy = 0.0
     # pixels by which the canvas is larger than the teacher's image; 0: no regional update
     config.synthesis.margin = 32
     # largest number of pixels by which images are rolled in each iteration, DeepInversion's jitter

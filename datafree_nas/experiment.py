@@ -31,7 +31,7 @@ _PATHS = (
 
 
 # fields of earlier versions, with the values with which these did what is always done now
-REMOVED = {"synthesis.label_temperature": 1.0}
+REMOVED = {"synthesis.label_temperature": 1.0, "synthesis.label_entropy": 0.0}
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,6 @@ def test_every_field_has_its_values_and_defaults_are_among_them():
         ({"search.train.ema": 0.9}, r"search\.train\.ema is for students alone"),
         ({"teacher.train.dropout": 0.1}, r"teacher\.train\.dropout is for students alone"),
         ({"teacher.train.labels": "teacher"}, r"a teacher is trained on the labels of its data"),
-        ({"synthesis.label_entropy": 3}, r"label_entropy=3 must be below ln 10 = 2\.3"),
         ({"synthesis.roll": 2}, r"margin=2 and roll=2: .* set one of them to 0"),
         ({"student.train.labels": "stored"}, r"row 'noise' cannot have labels='stored'"),
         ({"student.real_train.labels": "stored"}, r"row 'real' cannot have labels='stored'"),

@@ -82,6 +82,16 @@ def test_a_field_that_an_older_version_did_not_have_counts_as_its_default(workdi
         _begin("search", workdir, search__pool=2)
 
 
+def test_a_field_that_is_gone_matters_only_if_it_was_used(workdir):
+    file = workdir / "synthetic" / "config.json"
+    fields = json.loads(file.read_text())
+    file.write_text(json.dumps(fields | {"synthesis.label_entropy": 0.0}))
+    assert not _begin("synthesize", workdir)
+    file.write_text(json.dumps(fields | {"synthesis.label_entropy": 0.6}))
+    with pytest.raises(UserError, match=r"synthesis\.label_entropy was 0\.6"):
+        _begin("synthesize", workdir)
+
+
 @pytest.mark.parametrize(
     ("changed", "reader"),
     [

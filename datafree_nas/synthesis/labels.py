@@ -2,7 +2,6 @@
 
 import numpy as np
 import scipy.special
-import scipy.stats
 from jaxtyping import Float, Int
 
 
@@ -16,36 +15,20 @@ def balanced(generator: np.random.Generator, count: int, num_classes: int) -> In
 
 
 def recalibrated(
-    labels: Int[np.ndarray, "n"], logits: Float[np.ndarray, "n k"], entropy: float
+    labels: Int[np.ndarray, "n"], logits: Float[np.ndarray, "n k"]
 ) -> Float[np.ndarray, "n k"]:
     """Returns the targets of the next round, given the teacher's logits on the images of this one.
 
-    The target of an image is the teacher's softmax. Where the teacher's top class is not the class
-    that the image was made for, the two classes change places: otherwise images would drift to
-    other classes over the rounds, and the classes would lose their balance.
+    The target of an image is the teacher's softmax at temperature 1, as in the paper. Where the
+    teacher's top class is not the class that the image was made for, the two classes change places:
+    otherwise images would drift to other classes over the rounds, and the classes would lose their
+    balance.
 
     Args:
         labels: class that each image was made for.
         logits: the teacher's logits on the images as they are stored.
-        entropy: mean entropy of the targets, in nats, to which a common temperature brings them, at
-            most ln k; 0 for the paper's temperature of 1. With a fixed temperature above 1, targets
-            would become flatter from round to round.
     """
     logits = np.array(logits, np.float64)
     rows, top = np.arange(len(labels)), logits.argmax(axis=-1)
     logits[rows, top], logits[rows, labels] = logits[rows, labels], logits[rows, top].copy()
-    return scipy.special.softmax(logits / _temperature(logits, entropy), axis=-1).astype(np.float32)
-
-
-def _temperature(logits: Float[np.ndarray, "n k"], entropy: float) -> float:
-    """Finds the temperature at which the softmax of the logits has a mean entropy, by bisection."""
-    if not entropy:
-        return 1.0
-    low, high = np.log(1e-3), np.log(1e3)
-    for _ in range(50):
-        middle = (low + high) / 2
-        of_targets = scipy.stats.entropy(
-            scipy.special.softmax(logits / np.exp(middle), -1), axis=-1
-        )
-        low, high = (middle, high) if of_targets.mean() < entropy else (low, middle)
-    return float(np.exp(middle))
+    return scipy.special.softmax(logits, axis=-1).astype(np.float32)

@@ -7,7 +7,6 @@ the end.
 """
 
 import itertools
-import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -47,7 +46,6 @@ from datafree_nas.runtime.values import (
     boolean,
     integer,
     list_of,
-    number,
     one_of,
     text,
 )
@@ -63,7 +61,6 @@ FIELDS: dict[str, Values] = {
     "held_out": integer(0, 10**8),
     "batch_size": BATCH_SIZE,
     "rounds": integer(1, 10**4),
-    "label_entropy": number(0, 20),
     "margin": integer(0, 1024),
     "roll": integer(0, 1024),
     "resolutions": list_of(
@@ -186,9 +183,7 @@ def _make_units(
                     behind.wait()  # with one batch, the shard read next may still be being written
                     before = store.read_shard(layout.shard((round_ - 1) * batches + batch), teacher)
                     assert before.logits is not None
-                    targets = labels.recalibrated(
-                        made_for, np.asarray(before.logits), config.label_entropy
-                    )
+                    targets = labels.recalibrated(made_for, np.asarray(before.logits))
                 unit.make(path, round_, batch, made_for, targets)
             processes.check_stop()
 
@@ -247,12 +242,6 @@ def check(teacher: Teacher, variables: Any, config: Config, has_competitor: bool
         raise UserError(
             f"config.synthesis.margin={config.margin} and roll={config.roll}: a canvas is moved "
             "below a window or rolled, not both; set one of them to 0"
-        )
-    if config.label_entropy >= math.log(teacher.num_classes):
-        raise UserError(
-            f"config.synthesis.label_entropy={config.label_entropy:g} must be below ln "
-            f"{teacher.num_classes} = {math.log(teacher.num_classes):.3g}, where all classes are "
-            "equally likely"
         )
     sides = (*teacher.image_size[:2], config.margin)
     for pool, _ in config.resolutions:
