@@ -138,7 +138,7 @@ def main(argv: list[str]) -> None:
         if len(argv) < 2:
             raise UserError("name at least one file of benchmarks.accuracy_estimates")
         path = results.destination(_JSON.value)
-        files = {Path(name).with_suffix("").as_posix(): read_jsonl(Path(name)) for name in argv[1:]}
+        files = {Path(name).stem: read_jsonl(Path(name)) for name in argv[1:]}
         results.report(_rows(files), {}, path)
         if _PLOT.value:
             _draw(files, Path(_PLOT.value))
