@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, boolean, integer
-from datafree_nas.spaces import genotype
+from datafree_nas.spaces import genotype, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.darts_network import (
     EDGES,
@@ -258,6 +258,20 @@ class Darts(Space):
         two of a node in the order of their inputs, which is the order of `encode`.
         """
         return module.removesuffix(".norm")
+
+    def torch_source(self, architecture: Architecture) -> str:
+        """Implements `Space.torch_source`."""
+        normal, reduce = (tuple(map(tuple, nodes)) for nodes in self._kept(architecture))
+        return torch_source.fill(
+            "darts",
+            COLOURS=self.image_size[2],
+            CLASSES=self.num_classes,
+            CHANNELS=self.network_channels,
+            CELLS=self.network_cells,
+            IMAGENET=self.imagenet,
+            NORMAL=normal,
+            REDUCE=reduce,
+        )
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
         """Implements `Space.graph`: normal cell, then reduction cell, named as in the release."""

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer
-from datafree_nas.spaces import notation, ops
+from datafree_nas.spaces import notation, ops, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.space import Architecture, Space
 
@@ -302,6 +302,22 @@ class NasBench201(Space):
         assert found, module
         cell = int(found[1]) * (self.cells + 1) + int(found[2])
         return f"cells.{cell}.layers.{found[3]}.op.{1 if found[4] == 'conv' else 2}"
+
+    def torch_source(self, architecture: Architecture) -> str:
+        """Implements `Space.torch_source`."""
+        edges = {
+            position: (*ends, OPS[op])
+            for position, (ends, op) in enumerate(zip(EDGES, architecture, strict=True))
+            if OPS[op] != "none"
+        }
+        return torch_source.fill(
+            "nasbench201",
+            COLOURS=self.image_size[2],
+            CLASSES=self.num_classes,
+            CHANNELS=self.channels,
+            CELLS=self.cells,
+            EDGES=edges,
+        )
 
     def graph(self, architecture: Architecture) -> dict[str, Any]:
         """Implements `Space.graph`."""

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from datafree_nas.runtime.values import Values, integer
-from datafree_nas.spaces import mbconv, ops
+from datafree_nas.spaces import mbconv, ops, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.mbconv import BlockSpec, MBConv
 from datafree_nas.spaces.space import Architecture, Space
@@ -217,3 +217,17 @@ class NasBenchMacro(Space):
         found = re.fullmatch(r"layer(\d)\.(.+)", module)
         assert found, module
         return f"features.{found[1]}.{_TORCH_LAYERS[found[2]]}"
+
+    def torch_source(self, architecture: Architecture) -> str:
+        """Implements `Space.torch_source`."""
+        layers = [
+            (*_BLOCKS.get(OPS[op], (0, 0)), place.inputs, place.features, place.stride)
+            for place, op in zip(self._places, architecture, strict=True)
+        ]
+        return torch_source.fill(
+            "nasbench_macro",
+            COLOURS=self.image_size[2],
+            CLASSES=self.num_classes,
+            LAYERS=tuple(layers),
+            LAST=LAST,
+        )

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from datafree_nas.layers.width import scaled
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, list_of, number
-from datafree_nas.spaces import mbconv, notation, ops
+from datafree_nas.spaces import mbconv, notation, ops, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.mbconv import BlockSpec, MBConv
 from datafree_nas.spaces.space import Architecture, Space
@@ -291,3 +291,23 @@ class Proxyless(Space):
         found = re.fullmatch(r"block(\d+)\.(.+)", module)
         assert found, module
         return f"blocks.{found[1]}.mobile_inverted_conv.{_TORCH_LAYERS[found[2]]}"
+
+    def torch_source(self, architecture: Architecture) -> str:
+        """Implements `Space.torch_source`."""
+        shapes = [FIRST_BLOCK, *(_BLOCKS.get(OPS[op]) for op in architecture)]
+        blocks = {
+            number: (
+                *(*shape, place.inputs, place.features, place.stride),
+                place.has_shortcut and number > 0,
+            )
+            for number, (shape, place) in enumerate(zip(shapes, self._places, strict=True))
+            if shape  # else it is removed
+        }
+        return torch_source.fill(
+            "proxyless",
+            COLOURS=self.image_size[2],
+            CLASSES=self.num_classes,
+            STEM_STRIDE=self.stem_stride,
+            BLOCKS=blocks,
+            LAST=self._last,
+        )

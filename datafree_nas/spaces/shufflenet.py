@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, list_of, number
-from datafree_nas.spaces import ops
+from datafree_nas.spaces import ops, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.space import Architecture, Space
 
@@ -324,3 +324,16 @@ class ShuffleNet(Space):
         found = re.fullmatch(r"block(\d+)\.(main|proj)(\d+)(\.norm)?", module)
         assert found, module
         return f"features.{found[1]}.branch_{found[2]}.{found[3]}"
+
+    def torch_source(self, architecture: Architecture) -> str:
+        """Implements `Space.torch_source`."""
+        places = _places(self.channels, self.repeats)
+        return torch_source.fill(
+            "shufflenet",
+            COLOURS=self.image_size[2],
+            CLASSES=self.num_classes,
+            STEM=self.channels[0],
+            STEM_STRIDE=self.stem_stride,
+            BLOCKS=tuple((OPS[op], *p) for op, p in zip(architecture, places, strict=True)),
+            LAST=self.channels[-1],
+        )

@@ -179,6 +179,13 @@ class Space(ABC):
         """
         return module
 
+    def torch_source(self, architecture: Architecture) -> str | None:
+        """Returns the PyTorch source of a class `Network`, or None where a space has none.
+
+        Its tensors have the names of `torch_name`. docs/students.md shows how it is used.
+        """
+        return None
+
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
         """Returns mean and standard deviation of the initial values, see `layers.initial.Rule`."""
         return initial.fan_in(name, shape)

@@ -13,13 +13,16 @@ from datafree_nas.interop import torch_file
 from datafree_nas.interop.torch_names import state_dict
 from datafree_nas.runtime import lowering
 from datafree_nas.runtime.files import as_path, write_bytes, write_json
+from datafree_nas.students import torch_source
 from datafree_nas.students.student import CARD, Student, card
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def write(directory: str | Path, student: Student) -> None:
-    """Writes `student.json`, `student.safetensors` and `student.stablehlo`.
+    """Writes `student.json`, `student.safetensors`, `student.py` and `student.stablehlo`.
+
+    A space of one's own that has no PyTorch source leaves no `student.py`.
 
     Args:
         directory: existing directory for the files.
@@ -30,6 +33,8 @@ def write(directory: str | Path, student: Student) -> None:
     student = student._replace(variables=here)
     write_json(directory / CARD, card(student))
     _write_safetensors(directory / "student.safetensors", student)
+    if source := torch_source.source(student):
+        write_bytes(directory / "student.py", source.encode())
     write_bytes(directory / "student.stablehlo", bytes(exported(student).serialize()))
 
 

@@ -1,5 +1,6 @@
 """What a student leaves for others says the same as the student."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -9,10 +10,14 @@ import jax.export
 import numpy as np
 import pytest
 import safetensors
+import torch
 
+from datafree_nas import spaces
+from datafree_nas.data.preprocessing import Preprocessing
 from datafree_nas.runtime import backend, checkpoint
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json
+from datafree_nas.spaces.genotype import DARTS_V2
 from datafree_nas.students import export, student
 
 # neither this package nor Flax is there, however it is installed
@@ -38,6 +43,36 @@ def test_stablehlo_runs_without_this_package(one_student, example, images, logit
     subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True)
     found = np.load(tmp_path / "logits.npy")
     np.testing.assert_allclose(found, logits(one_student), rtol=0, atol=1e-5)
+
+
+def test_pytorch_runs_without_this_package(any_student, example, images, logits, tmp_path):
+    export.write(tmp_path, any_student)
+    np.save(tmp_path / "images.npy", images)
+    alone = f"{ALONE}\nsys.path.insert(0, '.')\nsys.modules['jax'] = None"
+    code = f"{alone}\n{example('student.safetensors')}\nnp.save('logits.npy', logits)"
+    subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True)
+    found, expected = np.load(tmp_path / "logits.npy"), logits(any_student)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("setting", ["imagenet", "auxiliary"])
+def test_pytorch_of_other_networks_of_darts(setting, random_variables, tmp_path):
+    sizes = {"network_channels": 4, "network_cells": 3, setting: True}
+    space = spaces.create_space("darts", num_classes=7, image_size=(32, 32, 3), **sizes)
+    network = space.network(space.decode(DARTS_V2))
+    variables = random_variables(network, jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32))
+    preprocessing = Preprocessing((0.3, 0.4, 0.5), (0.2, 0.3, 0.4))
+    one = student.Student(space, space.decode(DARTS_V2), preprocessing, variables)
+    export.write(tmp_path, one)
+    spec = importlib.util.spec_from_file_location("student", tmp_path / "student.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    with torch.no_grad():
+        found = module.Student.load(tmp_path / "student.safetensors")(torch.from_numpy(images))
+    expected = np.asarray(one.logits(jax.numpy.asarray(images)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
 def test_stablehlo_of_every_space(any_student, images, logits):
