@@ -42,6 +42,7 @@ _PLOT = flags.DEFINE_string("plot", "", "picture to write; none: only the table"
 _CANDIDATE = flags.DEFINE_string("candidate", "held_out", "candidate of the picture")
 _JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _MOST = 2  # probes in a candidate
+_MARKERS = {"synthetic": ".", "noise": "x", "real": "^"}  # by the images of the training
 
 Probes = dict[str, dict[str, float]]  # measures of a student by the name of the probe
 
@@ -122,8 +123,11 @@ def _errors(files: dict[str, list[dict[str, Any]]], candidate: str) -> dict[str,
 def _draw(files: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
-    for name, students in files.items():
-        axes.plot(estimate(students, _CANDIDATE.value), relative(students), ".", label=name)
+    for colour, (name, students) in enumerate(files.items()):
+        for data, marker in _MARKERS.items():
+            rows = [row for row in students if row["data"] == data]
+            points = estimate(rows, _CANDIDATE.value), relative(rows)
+            axes.plot(*points, marker, color=f"C{colour}", label=f"{name}, {data}")
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.7)
     axes.set(xlabel=f"estimate: {_CANDIDATE.value}")
     axes.set(ylabel="true accuracy / teacher's accuracy")
