@@ -33,6 +33,7 @@ def small(name, batch=4):
     config = search_step.experiment(name, cells=1, batch=batch)
     config.teacher.update(image_size=(16, 16, 1), mean=(0.5,), std=(0.25,))
     config.search.space.channels = 4
+    config.search.evolution.max_macs = 0  # that of the digits is for images of 8x8
     config.search.train.update(crop_padding=0, flip=False, steps=8)
     space = plan.experiment_of(config).space
     images = search_step.random_images(space).take(np.arange(2))
