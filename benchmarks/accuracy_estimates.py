@@ -78,20 +78,19 @@ def _run() -> None:
     assert isinstance(test, ImageSet)
     probes = _probes(experiment, labeller)
     answers = {name: fit.logits_of(labeller, images) for name, images in probes.items()}
+    real, teacher_accuracy = np.asarray(test.images), fit.accuracy(labeller, test)
+    on_real = fit.logits_of(labeller, real)
     known = {row["student"] for row in read_jsonl(path)} if path.exists() else set()
     for number in sorted(set(range(_STUDENTS.value)) - known):
         kind, network = _student(experiment, labeller, number)
         logits = {name: fit.logits_of(network, images) for name, images in probes.items()}
         threshold = _threshold(logits["held_out"], answers["held_out"])
-        real = np.asarray(test.images)
         row = {
             "student": number,
             **kind,
             "accuracy": fit.accuracy(network, test),
-            "teacher_accuracy": fit.accuracy(labeller, test),
-            "agreement_on_real": _agreement(
-                fit.logits_of(network, real), fit.logits_of(labeller, real)
-            ),
+            "teacher_accuracy": teacher_accuracy,
+            "agreement_on_real": _agreement(fit.logits_of(network, real), on_real),
             "probes": {name: _compared(logits[name], answers[name], threshold) for name in probes},
         }
         with path.open("a") as file:

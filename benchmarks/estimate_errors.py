@@ -34,7 +34,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from benchmarks import results
-from datafree_nas.runtime.errors import UserError, exit_cleanly
+from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.runtime.flags import parse
 
@@ -91,15 +91,15 @@ def odds(share: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     return scipy.special.logit(np.clip(share, 0.005, 0.995))
 
 
-def _rows(files: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _candidates(files: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Lists the candidates that every student of all files has the probes of."""
     probes = sorted(set.intersection(*(set(row["probes"]) for f in files.values() for row in f)))
     candidates = [
         "+".join(chosen)
         for count in range(1, _MOST + 1)
         for chosen in itertools.combinations(probes, count)
     ]
-    candidates += [f"{m}:{p}" for m in ("atc", "doc") for p in probes if p != "held_out"]
-    return [_errors(files, candidate) for candidate in candidates]
+    return candidates + [f"{m}:{p}" for m in ("atc", "doc") for p in probes if p != "held_out"]
 
 
 def _errors(files: dict[str, list[dict[str, Any]]], candidate: str) -> dict[str, Any]:
@@ -135,17 +135,33 @@ def _draw(files: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure.savefig(path)
 
 
+def _read(names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Reads the students of each file, by the file's name without its ending."""
+    if not names:
+        raise UserError("name at least one file of benchmarks.accuracy_estimates")
+    files: dict[str, list[dict[str, Any]]] = {}
+    for path in map(Path, names):
+        if path.stem in files:
+            raise UserError(f"two files are called {path.stem}; copy one to another name")
+        files[path.stem] = read_jsonl(path)
+        if not files[path.stem]:
+            raise UserError(f"{path} has no student; name a file of benchmarks.accuracy_estimates")
+    return files
+
+
 def main(argv: list[str]) -> None:
     """Compares the candidates on the files."""
 
     def run() -> None:
-        if len(argv) < 2:
-            raise UserError("name at least one file of benchmarks.accuracy_estimates")
-        path = results.destination(_JSON.value)
-        files = {Path(name).stem: read_jsonl(Path(name)) for name in argv[1:]}
-        results.report(_rows(files), {}, path)
-        if _PLOT.value:
-            _draw(files, Path(_PLOT.value))
+        path, plot = results.destination(_JSON.value), results.destination(_PLOT.value, "plot")
+        files = _read(argv[1:])
+        candidates = _candidates(files)
+        if _CANDIDATE.value not in candidates:
+            hint = did_you_mean(_CANDIDATE.value, candidates)
+            raise UserError(f"--candidate: no {_CANDIDATE.value!r}{hint}")
+        results.report([_errors(files, candidate) for candidate in candidates], {}, path)
+        if plot:
+            _draw(files, plot)
 
     exit_cleanly(run)
 

@@ -1,7 +1,6 @@
 """`student.py`: the PyTorch source of one student, which needs nothing but PyTorch."""
 
 import ast
-from pathlib import Path
 
 from datafree_nas.spaces import torch_source
 from datafree_nas.students.student import Student
@@ -26,9 +25,8 @@ def source(student: Student) -> str | None:
     network = student.space.torch_source(student.architecture)
     if network is None:
         return None
-    here = Path(__file__).parent / "torch_student.py"
-    constants = {"MEAN": student.preprocessing.mean, "STD": student.preprocessing.std}
-    around = torch_source.fill(here, **constants)
+    mean, std = student.preprocessing
+    around = torch_source.fill("student", MEAN=mean, STD=std)
     height, width, channels = student.space.image_size
     head = _HEAD.format(
         space=student.space.name,

@@ -1,7 +1,8 @@
 """PyTorch source code of the networks of the search spaces.
 
-Each other file here is a template: the source of a network that imports nothing but PyTorch, with
-the constants of an example. Nothing in this package imports them, so PyTorch is not needed.
+Each other file here is a template: source that needs nothing but PyTorch, with the constants of an
+example. `student.py` is the class around a network, the others are the networks of a space each.
+This package reads the templates and does not import them, so it does not need PyTorch.
 """
 
 import ast
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 
-def fill(template: str | Path, **constants: Any) -> str:
+def fill(template: str, **constants: Any) -> str:
     """Returns the source of a template with other constants.
 
     Args:
-        template: name of a file in this folder, without its ending; or the path of another file.
+        template: name of a file in this folder, without its ending.
         **constants: values of the constants at the top of the file, by name; all of them.
     """
-    text = (Path(__file__).parent / template).with_suffix(".py").read_text()
+    text = (Path(__file__).parent / f"{template}.py").read_text()
     lines = text.splitlines(keepends=True)
     for node in reversed(ast.parse(text).body):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):

@@ -6,12 +6,13 @@ from torch import nn
 # channels of the images
 COLOURS = 3
 CLASSES = 10
-# of a node of the first cell
+# channels of each node of the first cell
 CHANNELS = 36
 CELLS = 20
 # whether the stem has three convolutions of stride 2
 IMAGENET = False
-# two edges (input, op) of each node; inputs 0 and 1 are the two cells before, 2 is the first node
+# the two edges (input, op) of each node; inputs 0 and 1 are the two cells before this one, input 2
+# is its first node
 NORMAL = (((0, "sep_conv_3x3"), (1, "sep_conv_3x3")),)
 REDUCE = (((0, "max_pool_3x3"), (1, "skip_connect")),)
 

@@ -6,11 +6,11 @@ from torch import nn
 # channels of the images
 COLOURS = 3
 CLASSES = 10
-# of the first stage; each later one has twice as many
+# channels of the first stage; each later stage has twice as many
 CHANNELS = 16
-# in a stage
+# number of cells in each stage
 CELLS = 5
-# of a cell: from, to, op
+# edges of a cell, by their number: (from node, to node, op)
 EDGES = {0: (0, 1, "nor_conv_3x3"), 5: (1, 3, "skip_connect")}
 
 

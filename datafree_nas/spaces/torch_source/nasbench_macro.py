@@ -9,7 +9,7 @@ CLASSES = 10
 LAYERS = (
     (0, 0, 32, 64, 2),
     (6, 5, 64, 64, 1),
-)  # expansion (0: no block), kernel, inputs, outputs, stride
+)  # layers: (expansion, kernel, inputs, outputs, stride); an expansion of 0 is no block
 # channels before the classifier
 LAST = 1280
 

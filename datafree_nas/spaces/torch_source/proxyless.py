@@ -9,7 +9,7 @@ from torch import nn
 COLOURS = 3
 CLASSES = 1000
 STEM_STRIDE = 2
-# expansion, kernel, inputs, outputs, stride, shortcut
+# blocks, by their number: (expansion, kernel, inputs, outputs, stride, whether there is a shortcut)
 BLOCKS = {0: (1, 3, 32, 16, 1, False), 1: (6, 5, 16, 24, 2, False)}
 # channels before the classifier
 LAST = 1280

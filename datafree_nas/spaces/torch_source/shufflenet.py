@@ -6,13 +6,13 @@ from torch import nn
 # channels of the images
 COLOURS = 3
 CLASSES = 1000
-# channels of the first convolution
+# output channels of the first convolution
 STEM = 16
 STEM_STRIDE = 2
 BLOCKS = (
     ("shuffle_5x5", 16, 64, 2),
     ("xception", 32, 64, 1),
-)  # op, inputs of a branch, outputs, stride
+)  # blocks: (op, inputs of each branch, outputs, stride)
 # channels before the classifier
 LAST = 1024
 

@@ -1,4 +1,4 @@
-"""The class around a network in `student.py`; a template, which this package does not import."""
+"""The class around a network: weights from a file, and images as bytes."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-# per channel, of pixels in [0, 1]
+# mean and standard deviation per channel, of pixels in [0, 1]
 MEAN = (0.5,)
 STD = (0.25,)
 
 
 class Network(nn.Module):
-    """Stands for the network, whose source is here in `student.py`."""
+    """Stands for the network of a space, whose source takes the place of this class."""
 
 
 class Student(Network):
