@@ -34,6 +34,7 @@ from jaxtyping import Array, Float
 from ml_collections import config_flags
 
 from benchmarks import results
+from benchmarks.json_flag import JSON
 from datafree_nas.data.images import ImageSet
 from datafree_nas.experiment import Experiment, resolve
 from datafree_nas.layers import initial
@@ -53,7 +54,6 @@ _IMAGES = 512
 _CONFIG = config_flags.DEFINE_config_file("config", None, "default: configs/digits_spos.py")
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 _STEPS = flags.DEFINE_list("steps", ["0", "100", "1000"], "numbers of training steps")
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 
 
 def scales(
@@ -101,7 +101,7 @@ def _norm(gradient: Float[Array, "b k"]) -> Float[Array, ""]:
 
 def _run() -> None:
     keep_memory()
-    path = results.destination(_JSON.value)
+    path = results.destination(JSON.value)
     experiment = resolve(_CONFIG.value, _WORKDIR.value)
     images = store.load(experiment.workdir.synthetic)
     space, key = experiment.space, seeds.key_for(experiment.config.seed, "scale")

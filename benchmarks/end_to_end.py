@@ -22,17 +22,17 @@ from pathlib import Path
 from absl import app, flags
 
 from benchmarks import results, watching
+from benchmarks.json_flag import JSON
 from datafree_nas.runtime.errors import UserError, exit_cleanly
 from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.interrupt import raised_signals
 
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _WORKDIR = flags.DEFINE_string("workdir", "", "that does not exist yet; default: a temporary one")
 
 
 def _run(arguments: Sequence[str]) -> None:
-    file = results.destination(_JSON.value)
+    file = results.destination(JSON.value)
     if _WORKDIR.value and Path(_WORKDIR.value).exists():
         raise UserError(f"--workdir={_WORKDIR.value} is there already; name a new directory")
     with raised_signals(), tempfile.TemporaryDirectory() as temporary:

@@ -34,13 +34,13 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from benchmarks import results
+from benchmarks.json_flag import JSON
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.files import read_jsonl
 from datafree_nas.runtime.flags import parse
 
 _PLOT = flags.DEFINE_string("plot", "", "picture to write; none: only the table")
 _CANDIDATE = flags.DEFINE_string("candidate", "held_out", "candidate of the picture")
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _MOST = 2  # probes in a candidate
 _MARKERS = {"synthetic": ".", "noise": "x", "real": "^"}  # by the images of the training
 
@@ -153,7 +153,7 @@ def main(argv: list[str]) -> None:
     """Compares the candidates on the files."""
 
     def run() -> None:
-        path, plot = results.destination(_JSON.value), results.destination(_PLOT.value, "plot")
+        path, plot = results.destination(JSON.value), results.destination(_PLOT.value, "plot")
         files = _read(argv[1:])
         candidates = _candidates(files)
         if _CANDIDATE.value not in candidates:

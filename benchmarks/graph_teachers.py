@@ -19,6 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import results, with_torch
+from benchmarks.json_flag import JSON
 from benchmarks.synthesis_side import ours, synthesis_config
 from benchmarks.synthesis_side import port as port_module
 from benchmarks.turns import take_turns
@@ -29,7 +30,6 @@ from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.teachers import port
 from datafree_nas.teachers.graph import sources
 
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _ARCH = flags.DEFINE_string("arch", "cifar_resnet20", "of torch_models.py")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "its weights in PyTorch; none: random ones")
 _BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
@@ -40,7 +40,7 @@ _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "side; 0: the teacher's own"
 
 def _run() -> None:
     keep_memory()
-    path = results.destination(_JSON.value)
+    path = results.destination(JSON.value)
     with_torch.check()
     from benchmarks import torch_models
 

@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import gap, results
+from benchmarks.json_flag import JSON
 from datafree_nas import teachers
 from datafree_nas.data import sources
 from datafree_nas.data.images import ImageSet
@@ -35,7 +36,6 @@ _TEACHER = flags.DEFINE_string("teacher", None, "directory of the teacher", requ
 _VERIFIER = flags.DEFINE_string("verifier", "", "directory of a classifier that took no part")
 _REAL = flags.DEFINE_string("real", "", "natural images, as config.data.source names them")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "where TFDS finds its data sets")
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 
 
 def rows(
@@ -82,7 +82,7 @@ def _natural(like: ImageSet) -> ImageSet:
 
 def _run() -> None:
     keep_memory()
-    path = results.destination(_JSON.value)
+    path = results.destination(JSON.value)
     images = store.load(Path(_DATASET.value))
     real = _natural(images) if _REAL.value else None
     found = rows(images, "teacher", Path(_TEACHER.value), real)

@@ -19,6 +19,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from benchmarks import results, search_step
+from benchmarks.json_flag import JSON
 from benchmarks.turns import take_turns
 from datafree_nas import plan
 from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
@@ -39,7 +40,6 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "an experiment, FILE.p
 _SIDES = flags.DEFINE_list("sides", ",".join(SIDES), "which of them")
 _ITERATIONS = flags.DEFINE_integer("iterations", 5, "of a side's turn", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "turns of each side", lower_bound=1)
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 
 
 def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) -> list[results.Row]:
@@ -74,7 +74,7 @@ def rows(config: ConfigDict, names: list[str], iterations: int, repeats: int) ->
 
 def _run() -> None:
     keep_memory()
-    path = results.destination(_JSON.value)
+    path = results.destination(JSON.value)
     if _CONFIG.value is None:
         raise UserError("give --config=FILE.py, whose space and recipe are timed")
     for name in _SIDES.value:

@@ -40,6 +40,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from benchmarks import results, search_step, with_torch
+from benchmarks.json_flag import JSON
 from benchmarks.search_step import CALIBRATION, EXPERIMENTS, Search, experiment
 from benchmarks.turns import take_turns
 from datafree_nas import plan
@@ -50,7 +51,6 @@ from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.search import scoring
 from datafree_nas.spaces.space import Space
 
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _EXPERIMENTS = flags.DEFINE_list("experiments", ",".join(EXPERIMENTS), "which of them")
 _CELLS = flags.DEFINE_integer("cells", 1, "of a stage", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
@@ -138,7 +138,7 @@ def _settings() -> results.Row:
 
 def _run() -> None:
     keep_memory()
-    path = results.destination(_JSON.value)
+    path = results.destination(JSON.value)
     for name in _EXPERIMENTS.value:
         if name not in EXPERIMENTS:
             raise UserError(f"--experiments: no {name!r}{did_you_mean(name, EXPERIMENTS)}")

@@ -38,6 +38,7 @@ from absl import app, flags
 
 from benchmarks import floors, results, with_torch
 from benchmarks.floors import Rates, Work
+from benchmarks.json_flag import JSON
 from benchmarks.synthesis_side import SCHEDULE, ours, port, synthesis_config
 from benchmarks.turns import Advance, take_turns
 from datafree_nas import teachers
@@ -49,7 +50,6 @@ from datafree_nas.runtime.memory import keep_memory
 from datafree_nas.runtime.precision import DTYPES
 from datafree_nas.teachers import Teacher
 
-_JSON = flags.DEFINE_string("json", "", "file to write; none: only the table")
 _ARCH = flags.DEFINE_list("arch", "cifar_resnet20,cifar_resnet56", "of torch_models.py")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 0, "side; 0: the teacher's own", lower_bound=0)
 _BATCH = flags.DEFINE_integer("batch", 64, "images", lower_bound=1)
@@ -177,7 +177,7 @@ def _settings() -> results.Row:
 
 def _run() -> None:
     keep_memory()
-    path = results.destination(_JSON.value)
+    path = results.destination(JSON.value)
     _check()
     settings = _settings()
     rows = []
