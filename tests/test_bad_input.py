@@ -106,11 +106,6 @@ def test_port_torch_needs_its_flags():
     assert re.search("--checkpoint", _fails("port_torch", "--out=x"))
 
 
-def test_a_student_that_is_not_there(tmp_path):
-    line = _fails("export_onnx", f"--workdir={tmp_path}", "--row=real", f"--out={tmp_path}/a.onnx")
-    assert f"{tmp_path}/student/real/student.json does not exist" in line
-
-
 @pytest.mark.parametrize(
     ("flag", "message"),
     [

@@ -46,7 +46,8 @@ MAY_IMPORT = {
     "plan": {"runtime", "report", "preflight", "experiment", "pipeline"},
     "main": {"runtime", "report", "schema", "pipeline", "plan"},
     "port_torch": {"runtime", "data", "interop", "teachers"},
-    "export_onnx": {"runtime", "students"},
+    "exports": {"runtime", "data", "stage", "teachers", "synthesis", "students"},
+    "export": {"runtime", "exports"},
 }
 
 

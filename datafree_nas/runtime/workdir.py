@@ -6,6 +6,7 @@ from pathlib import Path
 # folders of the stages
 TEACHER, SYNTHETIC, SEARCH, STUDENTS = "teacher", "synthetic", "search", "student"
 REPORT = "report"
+EXPORTS = "export"  # of datafree_nas.export
 # files and folders in them
 CARD, ARCHITECTURE, RESULT = "teacher.json", "architecture.json", "result.json"
 GRID, ROUNDS, UNITS = "grid.png", "rounds.json", "units"

@@ -1,6 +1,6 @@
 """Files of a trained student that can be used without this package."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +35,8 @@ def write(directory: str | Path, student: Student) -> None:
     _write_safetensors(directory / "student.safetensors", student)
     if source := torch_source.source(student):
         write_bytes(directory / "student.py", source.encode())
-    write_bytes(directory / "student.stablehlo", bytes(exported(student).serialize()))
+    program = exported(student.logits, image_batch(student))
+    write_bytes(directory / "student.stablehlo", bytes(program.serialize()))
 
 
 def _write_safetensors(path: Path, student: Student) -> None:
@@ -49,14 +50,12 @@ def _write_safetensors(path: Path, student: Student) -> None:
     torch_file.write(path, state_dict(student.variables, student.space.torch_name), metadata)
 
 
-def exported(student: Student) -> jax.export.Exported:
-    """Exports the student as StableHLO for all platforms, with its weights and normalization.
+def exported(logits: Callable[[Array], Array], images: jax.ShapeDtypeStruct) -> jax.export.Exported:
+    """Exports a network as StableHLO for all platforms, with its weights inside.
 
     Args:
-        student: student whose variables are on one device.
-
-    Returns:
-        A function `images [b h w c] -> logits [b k]`, from bytes to float32, for any b.
+        logits: function `images [b h w c] -> logits [b k]` whose weights are on one device.
+        images: shape and type of a batch, of any number of images.
     """
 
     # The file has two forms of the network, because XLA:CPU runs plain depthwise convolutions up to
@@ -64,15 +63,15 @@ def exported(student: Student) -> jax.export.Exported:
     # should get them. The weights are in the file once, and compiling keeps one of the two forms.
     def lowered_for(cpu: bool, images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
         with lowering.target(cpu):
-            return student.logits(images)
+            return logits(images)
 
-    def logits(images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
+    def on_any(images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
         return jax.lax.platform_dependent(
             images, cpu=lambda x: lowered_for(True, x), default=lambda x: lowered_for(False, x)
         )
 
     with _no_source_locations():
-        return jax.export.export(jax.jit(logits), platforms=PLATFORMS)(image_batch(student))
+        return jax.export.export(jax.jit(on_any), platforms=PLATFORMS)(images)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Files of trained networks for other runtimes: PyTorch, ONNX, TFLite and StableHLO."""
