@@ -58,13 +58,18 @@ def _run(folder: Path, images: Images) -> Logits:
 
 def _quantize(folder: Path, images: Images) -> None:
     with quiet():
-        from ai_edge_quantizer import quantizer, recipe
+        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
 
         path = folder / _FILE
         ((signature, described),) = _interpreter(path).get_signature_list().items()
         (name,) = described["inputs"]
         samples = [{name: image[None]} for image in images]
         quantized = quantizer.Quantizer(str(path), recipe.static_wi8_ai8())
+        quantized.update_quantization_recipe(  # logits stay float32
+            regex=".*",
+            operation_name=qtyping.TFLOperationName.OUTPUT,
+            algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+        )
         found = quantized.quantize(quantized.calibrate({signature: samples}))
         write_bytes(path, bytes(found.quantized_model))
 
