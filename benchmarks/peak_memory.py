@@ -74,9 +74,9 @@ def measure(space: Space, architecture: Architecture) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.tflite"
-        _convert(space, architecture, file)
-        steps, arena = _run(file, OpResolverType.BUILTIN_REF)
-        _, optimized = _run(file, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        convert(space, architecture, file)
+        steps, arena = run(file, OpResolverType.BUILTIN_REF)
+        _, optimized = run(file, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     predicted = space.peak_memory(architecture)
     return {
         "predicted": predicted,
@@ -87,7 +87,7 @@ def measure(space: Space, architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def _convert(space: Space, architecture: Architecture, file: Path) -> None:
+def convert(space: Space, architecture: Architecture, file: Path) -> None:
     """Converts a network with random weights and random statistics of BatchNorm."""
     import litert_torch
     import torch
@@ -108,7 +108,7 @@ def _convert(space: Space, architecture: Architecture, file: Path) -> None:
         litert_torch.convert(network, (torch.zeros(1, channels, height, width),)).export(str(file))
 
 
-def _run(file: Path, kernels: Any) -> tuple[list[Step], int]:
+def run(file: Path, kernels: Any) -> tuple[list[Step], int]:
     """Runs a converted network once.
 
     Args:
@@ -144,10 +144,10 @@ def _run(file: Path, kernels: Any) -> tuple[list[Step], int]:
 
 def _run_all() -> None:
     path = results.destination(JSON.value)
+    chosen = {name: spaces.create_space(name) for name in _SPACE.value}
     check()
     rows = []
-    for name in _SPACE.value:
-        space = spaces.create_space(name)
+    for name, space in chosen.items():
         generator = seeds.numpy_generator(seeds.key_for(_SEED.value, name))
         for number in range(1, _COUNT.value + 1):
             drawn = np.asarray(generator.integers(np.asarray(space.choices)), np.int32)

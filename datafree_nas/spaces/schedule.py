@@ -4,7 +4,7 @@ LiteRT gets a network from litert-torch, which converts the source of `Space.tor
 keep their order, with these changes:
 
 - BatchNorm becomes a part of the convolution before it. ReLU becomes a part of the op before it,
-  unless something else reads that op's output.
+  unless something else reads that op's output; the op then runs where the ReLU stood.
 - What has no weights and is computed twice from the same input is computed once. What does not
   reach the logits is left out.
 - A convolution or max pooling of stride 2 over an even side reads a padded copy: PyTorch pads both
@@ -155,19 +155,20 @@ class Recorder:
             if number in used:
                 used.update(self._ops[number].inputs)
         readers = Counter(source for op in used for source in set(self._ops[op].inputs))
+        joined = {  # number of each ReLU that is a part of an op -> number of that op
+            number: self._ops[number].inputs[0]
+            for number in used
+            if self._ops[number].kind == "relu"
+            and readers[self._ops[number].inputs[0]] == 1
+            and self._ops[self._ops[number].inputs[0]].kind in _WITH_RELU
+        }
         steps: list[Step] = []
         place: dict[int, int] = {}  # of the output of each op among those of the steps
-        for number in sorted(used):
-            kind, inputs, size = self._ops[number]
-            if kind == "relu" and readers[inputs[0]] == 1 and self._kind(inputs[0]) in _WITH_RELU:
-                place[number] = place[inputs[0]]
-                continue
+        for number in sorted(used - set(joined.values())):
+            kind, inputs, size = self._ops[joined.get(number, number)]
             place[number] = len(steps)
             steps.append(Step(tuple(place[i] for i in inputs), size, kind in _IN_PLACE))
         return steps
-
-    def _kind(self, op: int) -> str:
-        return self._ops[op].kind
 
 
 def _strided(x: Tensor, stride: int) -> tuple[int, int]:

@@ -31,6 +31,15 @@ def test_a_relu_of_what_something_else_reads_is_an_op_and_is_computed_once(recor
     assert steps[:-3] == [*START, Step((1,), 256), relu, *convs, *adds]
 
 
+def test_an_op_with_a_relu_runs_where_the_relu_stood(recorder):
+    x = recorder.conv(recorder.image, 4, 3)
+    total = recorder.add(recorder.conv(x, 4), recorder.conv(x, 4))
+    other = recorder.conv(x, 4)
+    steps = recorder.head(recorder.add(other, recorder.relu(total)), 5)
+    convs = [Step((1,), 256), *[Step((2,), 256)] * 3]
+    assert steps[:-3] == [*START, *convs, Step((3, 4), 256, True), Step((5, 6), 256, True)]
+
+
 def test_a_padded_copy_is_needed_for_stride_2_on_even_sides_alone(recorder):
     def sizes(x, **conv):
         recorder.conv(x, 2, **conv)
@@ -65,6 +74,10 @@ def test_two_parts_of_one_shape_are_two_tensors(recorder):
 
 
 CELL = "|{}~0|+|skip_connect~0|none~1|+|skip_connect~0|{}~1|{}~2|"
+WAITING = (
+    "|skip_connect~0|+|nor_conv_1x1~0|nor_conv_1x1~1|"
+    "+|nor_conv_3x3~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+)
 TINY = {
     "nasbench201": {"channels": 4, "cells": 1},
     "nasbench_macro": {"channels": 4},
@@ -83,6 +96,9 @@ BY_HAND = [
         CELL.format("avg_pool_3x3", "nor_conv_3x3", "avg_pool_3x3"),
         IMAGE + 4 * 256,
     ),
+    # node 2 is added up where its ReLU stood, so its two terms are there with the input, the
+    # input's ReLU and the first term of node 3
+    ("nasbench201", WAITING, IMAGE + 5 * 256),
     # identities: at the end 1280 channels of one pixel, and their transposed copy
     ("nasbench_macro", "00000000", IMAGE + 1280 + 1280),
     # a first block of 24 channels at 8x8, padded by 2 before its depthwise convolution
