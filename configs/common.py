@@ -270,6 +270,9 @@ def get_config() -> ConfigDict:
     config.search.evolution.max_macs = 0  # most MACs that an architecture may have; 0: no limit
     # most parameters that an architecture may have; 0: no limit
     config.search.evolution.max_params = 0
+    # most memory that the activations of one image may take at once, in bytes at one byte a value,
+    # as in int8 (float32 takes four times as much); 0: no limit
+    config.search.evolution.max_memory = 0
     # longest latency by the latency table, in ms; 0: no limit
     config.search.evolution.max_latency = 0.0
 

@@ -11,6 +11,7 @@ import pytest
 from datafree_nas import pipeline
 from datafree_nas.experiment import resolve
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.search import limits, scoring
 from datafree_nas.students import student
 from tests import tiny
 
@@ -75,6 +76,17 @@ def test_defaults_and_checks_come_with_the_file(package, monkeypatch):
     config.search.space.layers = 0
     with pytest.raises(UserError, match=r"space\.layers=0 must be an integer from 1"):
         resolve(config)
+
+
+def test_a_space_that_does_not_list_its_ops_has_no_memory(package):
+    config = _config()
+    space = resolve(config).space
+    row = scoring.costs(space, space.decode("0000"))
+    assert row["memory"] is None
+    assert row["macs"] > 0
+    config.search.evolution.update(max_macs=0, max_memory=10_000)
+    with pytest.raises(UserError, match=r"plain does not list the ops .* define its method sched"):
+        limits.check(space, config.search)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_every_field_has_its_values_and_defaults_are_among_them():
         ({"data.memory_gb": 0.0}, r"memory_gb=0 has room for no image, .* search .*; raise it"),
         ({"search.held_out": 1e-9}, r"held_out=1e-09 of 128 images leaves nothing"),
         ({"search.evolution.max_macs": 10}, r"max_macs=10: the smallest network .* has \d+; raise"),
+        ({"search.evolution.max_memory": 10}, r"max_memory=10: a search .* less than \d+; raise"),
         ({"search.spos.sampling": "binned"}, r"spos\.bins=\(\) must be"),
         ({"synthesis.batch_size": 30}, r"images=64 is not a multiple of .*batch_size=30"),
         ({"synthesis.resolutions": ((3, 4),)}, r"pools by 3, which does not divide"),

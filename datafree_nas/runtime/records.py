@@ -40,6 +40,7 @@ class Record(NamedTuple):
 _ANY_LENGTH = range(10**9)
 _COUNT = integer(0, 10**18)
 _NUMBER = number(-1e300, 1e300)
+_MEMORY = _COUNT.or_none().or_absent()  # elements; earlier versions did not count them
 _SHARE = number(0, 1)
 _MEASURED = Values(  # not finite for a network through which no signal passes
     "a number, which may be NaN or infinite",
@@ -105,7 +106,7 @@ IMAGES = Record(
     }
 )
 # a line of history.jsonl
-SCORED = Record({"architecture": name(), "macs": _COUNT, "score": _MEASURED})
+SCORED = Record({"architecture": name(), "macs": _COUNT, "memory": _MEMORY, "score": _MEASURED})
 # architecture.json
 FOUND = Record(
     {
@@ -152,6 +153,7 @@ RESULT = Record(
         "held_out": _COUNT.or_absent(),
         "macs": _COUNT,
         "params": _COUNT,
+        "memory": _MEMORY,
         "seed": _COUNT,
         "order": _COUNT,
         "architecture": text().or_absent(),

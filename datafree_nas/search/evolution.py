@@ -85,6 +85,6 @@ def propose(
     if not children and not len(seen):
         raise UserError(
             "no architecture of the space keeps the limits of config.search.evolution; raise "
-            "max_macs, max_params or max_latency"
+            "max_macs, max_params, max_memory or max_latency"
         )
     return np.array(children, np.int32).reshape(-1, count)

@@ -8,7 +8,7 @@ from datafree_nas.runtime import seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, number
-from datafree_nas.search import hardware
+from datafree_nas.search import hardware, least_memory
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.space import Architecture, Space
 
@@ -16,6 +16,7 @@ from datafree_nas.spaces.space import Architecture, Space
 FIELDS: dict[str, Values] = {
     "max_macs": integer(0, 10**18),
     "max_params": integer(0, 10**18),
+    "max_memory": integer(0, 10**18),
     "max_latency": number(0, 1e9),
 }
 TRIES = 1000  # random architectures for each one wanted, before a search gives up
@@ -55,6 +56,7 @@ def exceeded(space: Space, architecture: Architecture, latency: Cost | None, con
     costs: dict[str, Callable[[], float]] = {
         "max_macs": lambda: space.macs(architecture),
         "max_params": lambda: space.params(architecture),
+        "max_memory": lambda: space.peak_memory(architecture),
         "max_latency": lambda: space.latency(architecture, latency) if latency else 0.0,
     }
     for name, cost in costs.items():
@@ -71,18 +73,22 @@ def check(space: Space, config: Config) -> None:
         config: block `config.search`.
 
     Raises:
-        UserError: no architecture keeps a limit, or none of many random ones keeps all of them.
+        UserError: no architecture keeps a limit, or none of many random ones keeps all of them; or
+            the memory is limited, and that of the space's networks is unknown.
     """
     chosen, latency = config.evolution, hardware.latency(space, config)
     tables = {"max_macs": space.macs_cost, "max_params": space.params_cost, "max_latency": latency}
-    limited = {name: table for name, table in tables.items() if chosen[name] and table is not None}
-    for name, table in limited.items():
+    of_table = {name: table for name, table in tables.items() if chosen[name] and table is not None}
+    for name, table in of_table.items():
         least, _ = table.bounds(space.has)
         if chosen[name] < least:
             raise UserError(
                 f"config.search.evolution.{name}={chosen[name]}: the smallest network of "
                 f"{space.name} has {least:g}; raise the limit"
             )
+    if chosen.max_memory:
+        least_memory.check(space, chosen.max_memory)
+    limited = [*of_table, *(["max_memory"] if chosen.max_memory else [])]
     allowed, generator = make_test(space, config), seeds.numpy_generator(seeds.key_for(0, "limits"))
     options, tries = np.asarray(space.choices), TRIES * chosen.population
     drawn = (np.asarray(generator.integers(options)) for _ in range(tries))

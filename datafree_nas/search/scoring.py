@@ -127,6 +127,7 @@ def costs(space: Space, architecture: Architecture) -> dict[str, Any]:
         "architecture": space.encode(architecture),
         "macs": space.macs(architecture),
         "params": space.params(architecture),
+        "memory": space.peak_memory(architecture) if space.lists_ops else None,
     }
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, boolean, integer
-from datafree_nas.spaces import genotype, torch_source
+from datafree_nas.spaces import darts_schedule, genotype, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.darts_network import (
     EDGES,
@@ -28,6 +28,7 @@ from datafree_nas.spaces.darts_network import (
     cell_plans,
 )
 from datafree_nas.spaces.genotype import KINDS, NODES
+from datafree_nas.spaces.memory import Step
 from datafree_nas.spaces.space import Architecture, Choices, Space
 
 NONE = OPS.index("none")
@@ -250,6 +251,17 @@ class Darts(Space):
             height, width = height // stride, width // stride
             layers.append((9 * before * after, after, height * width))
         return layers
+
+    def schedule(self, architecture: Architecture) -> list[Step]:
+        """Implements `Space.schedule`."""
+        return darts_schedule.schedule(
+            self.image_size,
+            self.num_classes,
+            self.network_channels,
+            self.network_cells,
+            self.imagenet,
+            self._kept(architecture),
+        )
 
     def torch_name(self, module: str) -> str:
         """Implements `Space.torch_name`; `NetworkCIFAR` and `NetworkImageNet` of quark0/darts.

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from datafree_nas.layers.depthwise import DepthwiseConv
 from datafree_nas.spaces import ops
+from datafree_nas.spaces.schedule import Recorder, Tensor
 
 
 class BlockSpec(NamedTuple):
@@ -100,6 +101,14 @@ def params(place: BlockSpec, expansion: int, kernel: int) -> int:
     hidden = place.inputs * expansion
     expand = hidden * (place.inputs + 2) if expansion > 1 else 0
     return expand + hidden * (kernel**2 + 2 + place.features) + 2 * place.features
+
+
+def record(recorder: Recorder, x: Tensor, place: BlockSpec, expansion: int, kernel: int) -> Tensor:
+    """Records the ops of an `MBConv`; its activations are parts of the convolutions."""
+    hidden = place.inputs * expansion
+    y = recorder.conv(x, hidden) if expansion > 1 else x
+    y = recorder.conv(y, hidden, kernel, place.stride)
+    return recorder.conv(y, place.features)
 
 
 def smaller(size: tuple[int, int], stride: int) -> tuple[int, int]:

@@ -21,6 +21,8 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer
 from datafree_nas.spaces import notation, ops, torch_source
 from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.memory import Step
+from datafree_nas.spaces.schedule import Recorder, Tensor, zeros
 from datafree_nas.spaces.space import Architecture, Space
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -136,6 +138,34 @@ class Network(nn.Module):
             )
             nodes[target] = nodes[target] + edge(nodes[source], train)
         return nodes[-1]
+
+
+def _record_op(recorder: Recorder, x: Tensor, op: str) -> Tensor:
+    """Records the ops of one edge."""
+    if op == "none":
+        return zeros(x.shape)
+    if op == "skip_connect":
+        return x
+    if op == "avg_pool_3x3":
+        return recorder.average_pool(x)
+    return recorder.conv(recorder.relu(x), x.shape[2], _KERNELS[op])
+
+
+def _record_cell(recorder: Recorder, x: Tensor, architecture: Architecture) -> Tensor:
+    """Records the ops of one cell."""
+    nodes = [x] + [zeros(x.shape)] * (NODES - 1)
+    for option, (source, target) in zip(architecture, EDGES, strict=True):
+        y = _record_op(recorder, nodes[source], OPS[option])
+        nodes[target] = recorder.add(nodes[target], y)
+    return nodes[-1]
+
+
+def _record_residual(recorder: Recorder, x: Tensor) -> Tensor:
+    """Records the ops of a `_ResidualBlock`, those of the shortcut first."""
+    features = 2 * x.shape[2]
+    shortcut = recorder.conv(recorder.average_pool(x, 2), features)
+    y = recorder.conv(recorder.relu(x), features, 3, 2)
+    return recorder.add(shortcut, recorder.conv(recorder.relu(y), features, 3))
 
 
 def _residual_weights(channels: int) -> int:
@@ -290,6 +320,16 @@ class NasBench201(Space):
         """Counts every op, whose edge is in every cell of all stages."""
         row = [self.cells * of_kernel(_KERNELS[op]) if op in _KERNELS else 0 for op in OPS]
         return Cost(fixed, np.tile(np.array(row), (len(EDGES), 1)))
+
+    def schedule(self, architecture: Architecture) -> list[Step]:
+        """Implements `Space.schedule`."""
+        recorder = Recorder(self.image_size)
+        x = recorder.conv(recorder.image, self.channels, 3)
+        for stage in range(3):
+            x = _record_residual(recorder, x) if stage else x
+            for _ in range(self.cells):
+                x = _record_cell(recorder, x, architecture)
+        return recorder.head(recorder.relu(recorder.norm(x)), self.num_classes)
 
     def torch_name(self, module: str) -> str:
         """Implements `Space.torch_name`; `TinyNetwork` of D-X-Y/AutoDL-Projects."""

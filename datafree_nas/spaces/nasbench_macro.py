@@ -21,6 +21,8 @@ from datafree_nas.runtime.values import Values, integer
 from datafree_nas.spaces import mbconv, ops, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.mbconv import BlockSpec, MBConv
+from datafree_nas.spaces.memory import Step
+from datafree_nas.spaces.schedule import Recorder
 from datafree_nas.spaces.space import Architecture, Space
 
 _BLOCKS = {"mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
@@ -209,6 +211,18 @@ class NasBenchMacro(Space):
             for place in self._places
         ]
         return Cost(fixed, np.array(rows))
+
+    def schedule(self, architecture: Architecture) -> list[Step]:
+        """Implements `Space.schedule`."""
+        recorder = Recorder(self.image_size)
+        x = recorder.conv(recorder.image, self.channels, 3)
+        for place, op in zip(self._places, architecture, strict=True):
+            if OPS[op] != "identity":
+                y = mbconv.record(recorder, x, place, *_BLOCKS[OPS[op]])
+                x = recorder.add(x, y) if place.has_shortcut else y
+            elif not place.has_shortcut:
+                x = recorder.conv(x, place.features, 1, place.stride)
+        return recorder.head(recorder.conv(x, LAST), self.num_classes)
 
     def torch_name(self, module: str) -> str:
         """Implements `Space.torch_name`; `Network` of xiusu/NAS-Bench-Macro."""

@@ -23,6 +23,8 @@ from datafree_nas.runtime.values import Values, integer, list_of, number
 from datafree_nas.spaces import mbconv, notation, ops, torch_source
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.mbconv import BlockSpec, MBConv
+from datafree_nas.spaces.memory import Step
+from datafree_nas.spaces.schedule import Recorder
 from datafree_nas.spaces.space import Architecture, Space
 
 _BLOCKS = {  # expansion and kernel, in the order of the release
@@ -283,6 +285,17 @@ class Proxyless(Space):
         first, *searched = self._places
         rows = [[*(of_block(place, *shape) for shape in _BLOCKS.values()), 0] for place in searched]
         return Cost(fixed + of_block(first, *FIRST_BLOCK), np.array(rows))
+
+    def schedule(self, architecture: Architecture) -> list[Step]:
+        """Implements `Space.schedule`."""
+        recorder, (first, *searched) = Recorder(self.image_size), self._places
+        x = recorder.conv(recorder.image, first.inputs, 3, self.stem_stride)
+        x = mbconv.record(recorder, x, first, *FIRST_BLOCK)
+        for place, op in zip(searched, architecture, strict=True):
+            if OPS[op] != "zero":
+                y = mbconv.record(recorder, x, place, *_BLOCKS[OPS[op]])
+                x = recorder.add(x, y) if place.has_shortcut else y
+        return recorder.head(recorder.conv(x, self._last), self.num_classes)
 
     def torch_name(self, module: str) -> str:
         """Implements `Space.torch_name`; `ProxylessNASNets` of mit-han-lab/proxylessnas."""

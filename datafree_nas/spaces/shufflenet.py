@@ -22,6 +22,8 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, list_of, number
 from datafree_nas.spaces import ops, torch_source
 from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.memory import Step
+from datafree_nas.spaces.schedule import Recorder, Tensor
 from datafree_nas.spaces.space import Architecture, Space
 
 OPS = ("shuffle_3x3", "shuffle_5x5", "shuffle_7x7", "xception")
@@ -101,6 +103,19 @@ def _cost(op: str, place: _BlockSpec, sides: tuple[int, int]) -> tuple[int, int]
             params += weights + 2 * features  # BatchNorm
             inputs = features
     return macs, params
+
+
+def _record(recorder: Recorder, x: Tensor, op: str, place: _BlockSpec) -> Tensor:
+    """Records the ops of a block; ReLUs are parts of the convolutions."""
+    ends, (height, width, _) = {"proj": x, "main": x}, x.shape
+    if place.stride == 1:
+        half = height, width, place.inputs
+        ends = {name: recorder.take(x, name, half) for name in ends}
+    branches = _branches(op, place)
+    for name in ends:
+        for kernel, features, stride in branches[name]:
+            ends[name] = recorder.conv(ends[name], features, kernel, stride)
+    return recorder.concatenate(*ends.values())
 
 
 class _Block(nn.Module):
@@ -316,6 +331,15 @@ class ShuffleNet(Space):
         """MACs and weights of every candidate, in this order."""
         places = zip(_places(self.channels, self.repeats), self._sides[:-1], strict=True)
         return np.array([[_cost(op, place, sides) for op in OPS] for place, sides in places])
+
+    def schedule(self, architecture: Architecture) -> list[Step]:
+        """Implements `Space.schedule`."""
+        recorder = Recorder(self.image_size)
+        x = recorder.conv(recorder.image, self.channels[0], 3, self.stem_stride)
+        places = _places(self.channels, self.repeats)
+        for op, place in zip(architecture, places, strict=True):
+            x = _record(recorder, x, OPS[op], place)
+        return recorder.head(recorder.conv(x, self.channels[-1]), self.num_classes)
 
     def torch_name(self, module: str) -> str:
         """Implements `Space.torch_name`; `ShuffleNetV2_OneShot` of the release's evaluation."""

@@ -15,8 +15,9 @@ from datafree_nas.layers import initial
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values
-from datafree_nas.spaces import notation
+from datafree_nas.spaces import memory, notation
 from datafree_nas.spaces.cost import Cost
+from datafree_nas.spaces.memory import Step
 from datafree_nas.spaces.traced_costs import traced_costs
 
 # fields of a training recipe that change the network in train mode
@@ -186,6 +187,22 @@ class Space(ABC):
         """
         return None
 
+    @property
+    def lists_ops(self) -> bool:
+        """Whether the space has a `schedule`, so that the memory of its networks is known."""
+        return type(self).schedule is not Space.schedule
+
+    def schedule(self, architecture: Architecture) -> list[Step]:
+        """Lists the ops of a network in their order, as `schedule.Recorder` records them.
+
+        Raises:
+            UserError: the space does not define this method.
+        """
+        raise UserError(
+            f"{self.name} does not list the ops of its networks, so their memory is unknown; "
+            "define its method schedule, see docs/extending.md"
+        )
+
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[float, float]:
         """Returns mean and standard deviation of the initial values, see `layers.initial.Rule`."""
         return initial.fan_in(name, shape)
@@ -227,6 +244,20 @@ class Space(ABC):
     def params(self, architecture: Architecture) -> int:
         """Counts the trainable weights of the network."""
         return int(self.params_cost.of(np.asarray(self.gates(architecture))))
+
+    def peak_memory(self, architecture: Architecture) -> int:
+        """Computes the largest sum of activations in memory at once, for one image.
+
+        Args:
+            architecture: architecture of the network.
+
+        Returns:
+            Number of elements: the bytes in int8, a quarter of the bytes in float32.
+
+        Raises:
+            UserError: the space has no `schedule`.
+        """
+        return memory.peak(self.schedule(architecture))
 
     def latency(self, architecture: Architecture, cost: Cost) -> float:
         """Predicts the latency from a table, in its unit, without ops that are not used."""

@@ -113,6 +113,7 @@ def _train(directory: Path, name: str, inputs: Inputs, config: ConfigDict) -> No
         **measure(Labeller(logits_fn, variables, preprocessing), inputs.held_out, inputs.test),
         "macs": space.macs(architecture),
         "params": space.params(architecture),
+        "memory": space.peak_memory(architecture) if space.lists_ops else None,
         "seed": seed,
         "order": 1 + list(ROWS).index(name),
         "architecture": space.encode(architecture),

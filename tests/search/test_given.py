@@ -24,7 +24,9 @@ SPACE = spaces.create_space(
     "nasbench201", num_classes=10, image_size=(8, 8, 1), channels=4, cells=1
 )
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
-MACS, PARAMS = (cost(SPACE.decode(CELL)) for cost in (SPACE.macs, SPACE.params))
+MACS, PARAMS, MEMORY = (
+    cost(SPACE.decode(CELL)) for cost in (SPACE.macs, SPACE.params, SPACE.peak_memory)
+)
 NOTHING = "000000"
 
 
@@ -57,7 +59,7 @@ def test_what_it_leaves(tmp_path):
     assert read_json(tmp_path / "architecture.json") == result
     (row,) = read_jsonl(tmp_path / "history.jsonl")
     unknown = dict.fromkeys(("agreement", "kl", "correlation", "score"))
-    costs = {"macs": MACS, "params": PARAMS, "latency_ms": 7.0}
+    costs = {"macs": MACS, "params": PARAMS, "memory": MEMORY, "latency_ms": 7.0}
     assert row == {"architecture": CELL, **costs, **unknown}
     assert result.items() >= row.items()
     assert (result["strategy"], result["evaluated"], result["scored_by"]) == ("given", 0, None)
@@ -72,6 +74,7 @@ def test_the_report_draws_it(tmp_path):
     build.write_report(tmp_path, {"name": "tiny", "seed": 0})
     page = (tmp_path / "report" / "report.html").read_text()
     assert "The config gives an architecture of" in page
+    assert f"{MEMORY} activations at once" in page
     assert "nothing was searched or scored" in page
     assert CELL in page
     assert '<figure class="network">' in page
@@ -107,6 +110,7 @@ def test_a_spelling_is_no_file(text):
         ("tests/search", {}, "cannot read tests/search: Is a directory"),
         ("/" * 5000, {}, "is no architecture of nasbench201"),
         (CELL, {"max_macs": MACS - 1}, f"evolution.max_macs={MACS - 1}, it has {MACS}; raise"),
+        (CELL, {"max_memory": MEMORY - 1}, f"evolution.max_memory={MEMORY - 1}, it has {MEMORY}"),
         (CELL, {"max_params": PARAMS - 1}, f"evolution.max_params={PARAMS - 1}, it has {PARAMS}"),
     ],
 )
