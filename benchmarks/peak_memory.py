@@ -1,6 +1,6 @@
 r"""Compares the peak memory of networks, as `Space.peak_memory` predicts it, with LiteRT's.
 
-    python -m benchmarks.peak_memory --space=nasbench201,darts --count=10
+    python -m benchmarks.peak_memory --space=nasbench201,darts --networks=10
 
 It needs `pip install -e '.[tflite]'`. Random networks of each space at its default size get random
 weights, and litert-torch converts their PyTorch source: float32, one image. The columns count
@@ -45,7 +45,7 @@ from datafree_nas.spaces.space import Architecture, Space
 SPACES = ("nasbench201", "nasbench_macro", "proxyless", "shufflenet", "darts")
 
 _SPACE = flags.DEFINE_list("space", list(SPACES), "search spaces")
-_COUNT = flags.DEFINE_integer("count", 2, "random networks of each space", lower_bound=1)
+_COUNT = flags.DEFINE_integer("networks", 2, "random networks of each space", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "seed of the networks")
 
 
