@@ -4,42 +4,48 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-def front(scores: Float[np.ndarray, "n"], costs: Float[np.ndarray, "n"]) -> Int[np.ndarray, "m"]:
-    """Finds the architectures that are not dominated, in the order of their costs.
+def non_dominated(
+    scores: Float[np.ndarray, "n"], costs: Float[np.ndarray, "n"]
+) -> Int[np.ndarray, "m"]:
+    """Finds the architectures that are not dominated.
 
-    One dominates another if it has no lower score and no higher cost, and differs in one of them.
-    Of several that are equal in both, the first one is kept.
+    One dominates another if its score is no lower and its cost no higher, and one of them differs.
+    Of several that are equal in both, the first one is kept; scores that are not finite are left
+    out.
 
     Args:
         scores: score of each architecture, higher is better.
         costs: cost of each architecture.
 
     Returns:
-        Their indices.
+        Their indices, by rising cost, and so by rising score.
     """
-    order = np.lexsort((np.arange(len(scores)), -scores, costs))
-    best = np.maximum.accumulate(scores[order])
-    before = np.concatenate([[-np.inf], best[:-1]])
-    return order[scores[order] > before]
+    finite = np.flatnonzero(np.isfinite(scores))
+    by_cost = finite[np.lexsort((-scores[finite], costs[finite]))]
+    best = np.maximum.accumulate(scores[by_cost])
+    before = np.concatenate([[-np.inf], best])[: len(best)]
+    return by_cost[scores[by_cost] > before]
 
 
 def order(scores: Float[np.ndarray, "n"], costs: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     """Sorts architectures by the rule of NSGA-II (Deb et al. 2002), the best first.
 
     The front comes first, then the front of all others, and so on; within a front, those come first
-    whose neighbours on it are farthest.
+    whose neighbours on it are farthest. Scores that are not finite come last.
 
     Args:
         scores: score of each architecture, higher is better.
         costs: cost of each architecture.
+
+    Returns:
+        The indices of all architectures.
     """
     left, found = np.arange(len(scores)), []
-    while len(left):
-        members = left[front(scores[left], costs[left])]
+    while len(members := left[non_dominated(scores[left], costs[left])]):
         distances = _crowding(scores[members], costs[members])
         found.append(members[np.argsort(-distances, kind="stable")])
         left = np.setdiff1d(left, members)
-    return np.concatenate(found) if found else left
+    return np.concatenate([*found, left])
 
 
 def _crowding(
@@ -49,19 +55,21 @@ def _crowding(
 
     The members are in the order of their costs.
     """
-    distances = np.full(len(scores), np.inf)
+    distances = np.zeros(len(scores))
     for values in (scores, costs):
-        extent = np.ptp(values) or 1.0
-        distances[1:-1] = np.where(np.isinf(distances[1:-1]), 0.0, distances[1:-1])
-        distances[1:-1] += np.abs(values[2:] - values[:-2]) / extent
+        distances[1:-1] += np.abs(values[2:] - values[:-2]) / (np.ptp(values) or 1.0)
+    distances[[0, -1]] = np.inf
     return distances
 
 
 def spread(costs: Float[np.ndarray, "n"], count: int, first: int) -> Int[np.ndarray, "count"]:
     """Chooses some architectures that are far from each other in the logarithm of their cost.
 
+    Each next one is the one farthest from those chosen before, so that those of a smaller count are
+    among those of a larger one.
+
     Args:
-        costs: cost of each architecture of a front, all different.
+        costs: cost of each architecture of a front, all different and above 0.
         count: number of architectures, at most n.
         first: index of the architecture that is chosen in any case.
 
