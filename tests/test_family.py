@@ -7,14 +7,15 @@ import pytest
 
 from datafree_nas import pipeline
 from datafree_nas.runtime.errors import UserError
-from tests import tiny
+from tests import tiny_blocks
 
 pytestmark = pytest.mark.full
 
 
 def _config(count):
-    config = tiny.get_config()
-    config.search.evolution.update(population=16, parents=4, max_macs=0)
+    """Scores many networks of many costs, so that the front has three also by chance."""
+    config = tiny_blocks.get_config()
+    config.search.evolution.update(population=40, generations=3, parents=8, mutations=16)
     config.student.update(rows=("synthetic",), count=count)
     return config
 

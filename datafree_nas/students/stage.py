@@ -91,6 +91,8 @@ def _check_enough(space: Space, config: ConfigDict) -> None:
             f"config.student.count={config.student.count}, but {space.name} has only {others + 1} "
             "architectures; lower it"
         )
+    if config.student.count > 1:
+        limits.check_sizes(space, config.search, config.student.count)
     names = [name for name in chosen(config) if ROWS[name].network == "random"]
     if names and others < wanted:
         raise UserError(
@@ -132,8 +134,9 @@ def _family(experiment: Experiment) -> dict[str, Architecture]:
     if count > len(members):
         raise UserError(
             f"config.student.count={count}, but the search found a front of {len(members)} "
-            f"architecture{'s' * (len(members) > 1)}, each the best of its cost; lower it, or let "
-            "the search score more in another --workdir (config.search.evolution)"
+            f"architecture{'s' * (len(members) > 1)}, each the best of its cost; lower it, or "
+            "search again in another --workdir with more generations or higher limits "
+            "(config.search.evolution)"
         )
     cost = costs.function(space, experiment.config.search)
     spent = np.array([cost(each) for each in members], float)

@@ -108,6 +108,11 @@ def test_more_students_than_the_space_has():
         stage._check_enough(space, config)
     config.student.count = 4
     stage._check_enough(space, config)
+    config.search.front_cost = "params"
+    config.search.evolution.max_params = space.params(np.array([0]))
+    with pytest.raises(UserError, match="have only 1 different costs") as error:
+        stage._check_enough(space, config)
+    assert "(config.search.front_cost='params'); lower it, or raise the limits" in str(error.value)
 
 
 def test_more_random_networks_than_the_space_has():
