@@ -68,6 +68,16 @@ def test_only_what_is_missing_is_trained(finished, tmp_path, capsys):
     assert _results(workdir) == before
 
 
+def test_a_larger_count_only_adds(finished, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    before = _results(workdir)
+    pipeline.run(_config(4), workdir, pipeline.NAMES)
+    after = _results(workdir)
+    assert len(after) == len(before) + 1
+    assert before.items() <= after.items()
+
+
 def test_more_than_the_front_has(finished):
     with pytest.raises(UserError, match=r"count=900, but the search found a front of \d+ arch"):
         pipeline.run(_config(900), finished, pipeline.NAMES)

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from datafree_nas.report.artifacts import JsonList, JsonObject
 from datafree_nas.report.colours import COLOURS
@@ -140,11 +140,13 @@ def sizes(results: Mapping[str, JsonObject], cost: str) -> Figure:
             rivals["teacher" if alone else f"{result['name']} · {result['data']}"].append(result)
     figure = Figure(figsize=(WIDTH, 3.3))
     axes = figure.subplots()
-    for (label, rows), colour, mark in zip(rivals.items(), COLOURS, "sDv^P<>X", strict=False):
+    others = [colour for colour in COLOURS if colour != ACCENT]
+    for (label, rows), colour, mark in zip(rivals.items(), others, "sDv^P<>", strict=False):
         _points(axes, rows, cost, measure, mark, color=colour, linestyle="", label=label)
     _points(axes, family, cost, measure, "o", color=ACCENT, label="students of several sizes")
     _points(axes, family[:1], cost, measure, "*", color=ACCENT, markersize=12, label="the pick")
     axes.set(xlabel=COST_NAMES.get(cost, cost), ylabel=measure.replace("_", " "), xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
