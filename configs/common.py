@@ -258,10 +258,16 @@ def get_config() -> ConfigDict:
     config.search.calibration_batches = 20
     # "correlation" with the teacher's logits; "agreement" on the top class; or "kl" divergence
     config.search.score = "correlation"
+    # What the search looks for. "score": the best score that the limits allow; "pareto": networks
+    # of several sizes, each the best of its cost. None: "pareto" where student.count is above 1.
+    config.search.objective = placeholder(str)
+    # cost by which these sizes differ: "macs", "params", or "latency" by the latency table
+    config.search.front_cost = "macs"
     config.search.evolution = ConfigDict()
     config.search.evolution.population = 50  # architectures per generation
     config.search.evolution.generations = 20  # number of generations; the first one is random
-    # number of parents: the best of all architectures scored before
+    # number of parents: the best of all architectures scored before; for the objective "pareto" by
+    # non-dominated sorting in score and cost, as in NSGA-II
     config.search.evolution.parents = 10
     config.search.evolution.mutations = 25  # children of one parent, per generation
     config.search.evolution.crossovers = 25  # children of two parents, per generation
@@ -277,6 +283,10 @@ def get_config() -> ConfigDict:
     config.search.evolution.max_latency = 0.0
 
     config.student = ConfigDict()
+    # Networks of different cost that are trained on synthetic images: the best one, and others of
+    # the search's Pareto front, which cost less. The search is another one where it is above 1;
+    # from 2 on it can be raised in a finished run.
+    config.student.count = 1
     # Rows of the result table. "synthetic" is the result: the architecture found, trained on
     # synthetic images. For comparison: the same on noise ("noise"); random architectures of similar
     # cost ("random"), and the largest that keeps the limits ("largest"), on synthetic images; on

@@ -144,7 +144,7 @@ def resolve(config: ConfigDict, workdir: Path | str = "", *, planned: bool = Fal
 
 
 def complete(config: ConfigDict) -> ConfigDict:
-    """Completes a config: defaults of its space and strategy, and paths that begin with `~`.
+    """Completes a config: defaults of its space and strategy, its objective, and paths with `~`.
 
     Args:
         config: experiment as its file and the command line give it, which stays as it is.
@@ -154,6 +154,8 @@ def complete(config: ConfigDict) -> ConfigDict:
         block, name = field.split(".")
         whole[block][name] = os.path.expanduser(whole[block][name])
     search = whole.search
+    if search.objective is None:
+        search.objective = "pareto" if whole.student.count > 1 else "score"
     settings = dict(search.space)
     name = settings.pop("name")
     builder = strategies.find(search.strategy)

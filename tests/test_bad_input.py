@@ -112,6 +112,7 @@ def test_port_torch_needs_its_flags():
         ("latency_table=none.json", "none.json does not exist"),
         ("evolution.max_latency=3", "max_latency needs config.search.latency_table"),
         ("hardware.cost=latency", "hardware.cost=latency needs config.search.latency_table"),
+        ("front_cost=latency", "front_cost=latency needs config.search.latency_table"),
     ],
 )
 def test_a_latency_table_that_is_not_there(flag, message, tmp_path):

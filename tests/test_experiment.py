@@ -52,6 +52,15 @@ def test_the_teacher_of_the_workdir_counts_once_it_is_there(ported, tmp_path):
     assert resolve(config, tmp_path).teacher.arch == "wrn40_2"
 
 
+@pytest.mark.parametrize(("count", "objective"), [(1, "score"), (2, "pareto")])
+def test_a_search_is_for_several_sizes_where_several_are_trained(count, objective):
+    config = tiny.get_config()
+    config.student.count = count
+    assert complete(config).search.objective == objective
+    config.search.objective = "score"
+    assert complete(config).search.objective == "score"
+
+
 def test_home_is_expanded(monkeypatch, ported, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = tiny.get_config()

@@ -32,8 +32,10 @@ class Artifacts:
             strategy has no probabilities.
         history: every evaluated architecture with its score, in order of evaluation.
         architecture: content of `architecture.json`, the architecture that was found or given.
-        results: result of each trained network by its folder, sorted by `order`. The folder of the
-            teacher is `teacher`, that of the student trained on synthetic images is `synthetic`.
+        results: result of each trained network by its folder, sorted by `order`, and then by the
+            number at the end of the folder's name. The folder of the teacher is `teacher`, that of
+            the student trained on synthetic images is `synthetic`; those of smaller ones, from the
+            Pareto front, begin with `family_`.
         training: training metrics of each trained network by its folder.
     """
 
@@ -64,9 +66,11 @@ def read(workdir: Path) -> Artifacts:
     paths = Workdir(workdir)
     files = sorted(paths.students.glob(f"*/{RESULT}"))
     found = {file.parent.name: records.read(file, records.RESULT) for file in files}
-    results = dict(sorted(found.items(), key=lambda item: item[1]["order"]))
+    results = dict(sorted(found.items(), key=lambda item: (item[1]["order"], _number(item[0]))))
     architecture = _found(paths.architecture)
+    history = records.read_lines(paths.history, records.SCORED)
     if architecture:
+        _check_costs(paths.architecture, architecture, history)
         _check_students(paths.students, results, architecture["architecture"])
     again = f"remove {paths.images} and run the same command again"
     return Artifacts(
@@ -78,7 +82,7 @@ def read(workdir: Path) -> Artifacts:
         grid=paths.grid.read_bytes() if paths.grid.exists() else None,
         search_metrics=_metrics(paths.search),
         probabilities=_probabilities(paths.probabilities),
-        history=records.read_lines(paths.history, records.SCORED),
+        history=history,
         architecture=architecture,
         results=results,
         training={folder: _metrics(paths.students / folder) for folder in results},
@@ -126,6 +130,23 @@ def _check_students(directory: Path, results: dict[str, JsonObject], architectur
                 f"found {architecture}: one of them was edited or is of another run; remove "
                 f"{directory} and run the stages train and report again"
             )
+
+
+def _check_costs(path: Path, found: JsonObject, history: JsonList) -> None:
+    """Checks that every architecture has the cost by which the Pareto front was found."""
+    name = found.get("front_cost", "macs")
+    for row in (found, *found.get("front", ()), *history):
+        if not isinstance(row.get(name), int | float):
+            raise UserError(
+                f"{path}: the front's cost is {name!r}, which the row of {row['architecture']} "
+                f"lacks; {records.made_again(path)}"
+            )
+
+
+def _number(folder: str) -> int:
+    """Returns the number at the end of a folder's name, 0 where it has none."""
+    end = folder.rpartition("_")[2]
+    return int(end) if end.isdecimal() else 0
 
 
 def _is_edge(edge: Any, nodes: int) -> bool:

@@ -9,7 +9,7 @@ import jinja2
 from datafree_nas.report import colours, figures, graph, text
 from datafree_nas.report.artifacts import Artifacts, read
 from datafree_nas.report.probabilities import probabilities
-from datafree_nas.report.summary import summarize
+from datafree_nas.report.summary import is_smaller, summarize
 from datafree_nas.runtime.files import make_directory, write_bytes, write_json
 from datafree_nas.runtime.workdir import Workdir
 
@@ -98,6 +98,9 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
         svg["network"] = graph.network("network", **found["graph"], colours=colour)
         if several:
             svg["tradeoff"] = figures.tradeoff("tradeoff", artifacts.history, found)
+        cost = found.get("front_cost", "macs")
+        if any(map(is_smaller, artifacts.results)) and cost in artifacts.results["synthetic"]:
+            svg["sizes"] = figures.sizes("sizes", artifacts.results, cost)
     return svg
 
 

@@ -2,22 +2,26 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from datafree_nas.report.artifacts import JsonList, JsonObject
+from datafree_nas.report.colours import COLOURS
+from datafree_nas.report.summary import is_smaller
 from datafree_nas.report.svg import ACCENT, INK, WIDTH, drawn
 
 # letters that fit into a row of a legend, and letters that are as wide as the line beside a name
 LETTERS_ACROSS, LETTERS_OF_MARK = 130, 8
 DOTS = "#8da2c0"
+COST_NAMES = {"macs": "MACs", "params": "weights", "latency_ms": "latency in ms"}
 LOG_FROM = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
 
 
@@ -87,44 +91,73 @@ def scores(history: JsonList) -> Figure:
 
 @drawn
 def tradeoff(history: JsonList, found: JsonObject) -> Figure:
-    """Draws scores against MACs, with Pareto front, found architecture and limit on MACs.
+    """Draws scores against a cost, with Pareto front, found architecture and limit on MACs.
 
     Args:
-        history: rows with `score` and `macs`.
-        found: architecture that was found: `score`, `macs`, and `max_macs`, which may be `None`.
+        history: rows with `score` and the cost.
+        found: content of `architecture.json`: `score` and costs of the architecture that was found;
+            `max_macs`, which may be `None`; `front_cost`, the name of the cost, and `front`, rows
+            like those of the history by rising cost. Older versions left out the last two, and then
+            the cost is `macs` and there is no front.
     """
     figure = Figure(figsize=(WIDTH, 3.3))
     axes = figure.subplots()
-    macs = [row["macs"] for row in history]
-    axes.plot(macs, _scores(history), ".", color=DOTS, markersize=5, label="evaluated")
-    if front := pareto(history):
-        costs, best = zip(*front, (max(macs), front[-1][1]), strict=True)  # up to the largest MACs
-        axes.step(costs, best, where="post", color=DOTS, label="Pareto front")
-    axes.plot(found["macs"], found["score"], "*", color=ACCENT, markersize=12, label="found")
-    if found["max_macs"] is not None:
+    cost = found.get("front_cost", "macs")
+    costs = [row[cost] for row in history]
+    axes.plot(costs, _scores(history), ".", color=DOTS, markersize=5, label="evaluated")
+    if front := found.get("front"):
+        ends = [*front, front[-1] | {cost: max(costs)}]  # up to the largest cost
+        places = [row[cost] for row in ends]
+        axes.step(places, _scores(ends), where="post", color=DOTS, label="Pareto front")
+    axes.plot(found[cost], found["score"], "*", color=ACCENT, markersize=12, label="found")
+    if found["max_macs"] is not None and cost == "macs":
         axes.axvline(found["max_macs"], color=INK, linewidth=1, linestyle="--", label="limit")
-    axes.set(xlabel="MACs", ylabel="score")
+    axes.set(xlabel=COST_NAMES.get(cost, cost), ylabel="score")
     axes.xaxis.set_major_formatter(EngFormatter())
     legend(figure, axes)
     return figure
 
 
-def pareto(history: JsonList) -> list[tuple[int, float]]:
-    """Returns the Pareto front: the best score for each limit on MACs.
+@drawn
+def sizes(results: Mapping[str, JsonObject], cost: str) -> Figure:
+    """Draws how good the students of several sizes are, against their cost.
+
+    It is the accuracy on natural test images where it was measured, else the agreement with the
+    teacher on synthetic images that nothing was trained on.
 
     Args:
-        history: rows with `macs` and `score`; a score may be not finite.
-
-    Returns:
-        MACs and score of every architecture that no other beats or equals at the same MACs or
-        fewer; both ascend.
+        results: result of each network by its folder; those without the cost are left out.
+        cost: name of the cost.
     """
-    front: list[tuple[int, float]] = []
-    scored = zip((row["macs"] for row in history), _scores(history).tolist(), strict=True)
-    for macs, score in sorted(scored, key=lambda point: (point[0], -point[1])):
-        if math.isfinite(score) and (not front or score > front[-1][1]):
-            front.append((macs, score))
-    return front
+    known = {folder: result for folder, result in results.items() if cost in result}
+    tested = known["synthetic"]["test_accuracy"] is not None
+    measure = "test_accuracy" if tested else "agreement"
+    family = [known["synthetic"], *(each for name, each in known.items() if is_smaller(name))]
+    rivals = defaultdict(list)
+    for folder, result in known.items():
+        if result not in family:
+            alone = folder == "teacher"
+            rivals["teacher" if alone else f"{result['name']} · {result['data']}"].append(result)
+    figure = Figure(figsize=(WIDTH, 3.3))
+    axes = figure.subplots()
+    others = [colour for colour in COLOURS if colour != ACCENT]
+    for (label, rows), colour, mark in zip(rivals.items(), others, "sDv^P<>", strict=False):
+        _points(axes, rows, cost, measure, mark, color=colour, linestyle="", label=label)
+    _points(axes, family, cost, measure, "o", color=ACCENT, label="students of several sizes")
+    _points(axes, family[:1], cost, measure, "*", color=ACCENT, markersize=12, label="the pick")
+    axes.set(xlabel=COST_NAMES.get(cost, cost), ylabel=measure.replace("_", " "), xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    legend(figure, axes)
+    return figure
+
+
+def _points(axes: Axes, rows: JsonList, cost: str, measure: str, mark: str, **style: Any) -> None:
+    """Draws one mark for each row whose measure is known, from left to right."""
+    points = sorted((row[cost], row[measure]) for row in rows if row.get(measure) is not None)
+    axes.plot([x for x, _ in points], [y for _, y in points], marker=mark, **style)
 
 
 def _terms(rows: JsonList) -> list[str]:

@@ -44,7 +44,8 @@ def rows_of(results: Mapping[str, JsonObject]) -> list[dict[str, Any]]:
         results: result of each network by its folder, in the order of the rows.
 
     Returns:
-        For each row its `name`, `row`, `data`, `labels` and `seed`; the number of its `networks`;
+        For each row its `name`, `row`, `data`, `labels` and `seed`; `pick`, which is true and only
+        there for the search's choice among students of several sizes; the number of its `networks`;
         the means of their `test_accuracy`, `agreement`, `kl`, `macs` and `params`; and in `spread`
         the standard deviations of the first three. None where nothing was measured, or where there
         is one network.
@@ -52,13 +53,20 @@ def rows_of(results: Mapping[str, JsonObject]) -> list[dict[str, Any]]:
     rows: dict[str, list[JsonObject]] = {}
     for folder, result in results.items():
         rows.setdefault(result.get("row", folder), []).append(result)
-    return [_row(networks) for networks in rows.values()]
+    several = any(map(is_smaller, results))
+    return [_row(networks, several and row == "synthetic") for row, networks in rows.items()]
 
 
-def _row(networks: list[JsonObject]) -> dict[str, Any]:
+def is_smaller(folder: str) -> bool:
+    """Tells whether a folder is that of a smaller student, from the Pareto front."""
+    return folder.startswith("family_")
+
+
+def _row(networks: list[JsonObject], pick: bool) -> dict[str, Any]:
     measured = {name: _known(networks, name) for name in _MEASURED}
     return {
         **{name: networks[0].get(name) for name in _SAME},
+        **({"pick": True} if pick else {}),
         "networks": len(networks),
         **{name: fmean(values) if values else None for name, values in measured.items()},
         "spread": {

@@ -46,6 +46,8 @@ def percent_of(row: Mapping[str, Any], name: str, decimals: int = 2) -> str:
 
 def row_name(row: Mapping[str, Any]) -> str:
     """Returns the name of a row of the table: `random architecture, mean of 3`."""
+    if row.get("pick"):
+        return f"{row['name']} (the pick)"
     return f"{row['name']}, mean of {row['networks']}" if row["networks"] > 1 else row["name"]
 
 

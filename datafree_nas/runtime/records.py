@@ -115,6 +115,8 @@ FOUND = Record(
         **dict.fromkeys(("params", "evaluated", "seed"), _COUNT),
         **dict.fromkeys(("agreement", "kl", "correlation", "max_macs"), _MEASURED),
         "scored_by": text().or_none(),
+        "front_cost": name().or_absent(),
+        "front": _list(object_of(SCORED.fields)).or_absent(),
         "graph": object_of({"nodes": _TEXTS, "edges": _list(_list(anything()))}),
     }
 )

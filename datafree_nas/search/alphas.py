@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.values import BETAS, LEARNING_RATE, Values, number
+from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.space import Architecture, Space
 
 # values of the fields of `config.search.alphas`
@@ -24,6 +25,7 @@ Trace = Float[Array, "stretches positions ops"]
 SKIPS = ("skip_connect", "identity", "zero")  # connections without weights
 _SCALE = 1e-3
 _STRETCHES = 100
+_WEIGHTS = 50  # most weights of the cost for which an architecture is derived
 
 
 def init_alphas(key: Key[Array, ""], space: Space) -> Alphas:
@@ -51,6 +53,45 @@ def alpha_optimizer(config: Config) -> optax.GradientTransformation:
 def derive_architecture(alphas: Alphas, space: Space) -> Architecture:
     """Returns the architecture that the space derives from the probabilities."""
     return space.derive(np.asarray(op_probabilities(alphas, space)))
+
+
+def derive_cheaper(alphas: Alphas, space: Space, cost: Cost) -> list[Architecture]:
+    """Derives architectures that cost less and less.
+
+    The cost gets a weight λ, and the space derives an architecture from `log p - λ cost` in place
+    of the probabilities p of the ops. As λ rises, the best op of a position changes only where two
+    ops become equal, at `(log p - log q) / (cost of p - cost of q)`; one λ is taken between each
+    two of these values, or 50 of them where there are more.
+
+    Args:
+        alphas: architecture parameters.
+        space: search space.
+        cost: cost of every op at every position.
+
+    Returns:
+        Different connected architectures by rising λ, without the one that is derived at λ = 0.
+    """
+    logs = np.asarray(jax.nn.log_softmax(jnp.where(space.has, alphas, -jnp.inf), axis=-1), float)
+    found = {space.encode(derived := space.derive(logs)): derived}
+    for weight in _weights_of_cost(logs, cost):
+        architecture = space.derive(logs - weight * cost.table)
+        if space.connected(architecture):
+            found.setdefault(space.encode(architecture), architecture)
+    return list(found.values())[1:]
+
+
+def _weights_of_cost(logs: Float[np.ndarray, "positions ops"], cost: Cost) -> list[float]:
+    """Returns rising weights of the cost; another op becomes the best one between each two."""
+    more = cost.table[:, :, None] - cost.table[:, None, :]
+    with np.errstate(invalid="ignore"):  # ops that a position lacks
+        gain = logs[:, :, None] - logs[:, None, :]
+    counts = (more > 0) & np.isfinite(gain) & (gain > 0)
+    equal = np.unique(gain[counts] / more[counts])
+    if not len(equal):
+        return []
+    between = np.append((equal[1:] + equal[:-1]) / 2, 2 * equal[-1])
+    chosen = np.linspace(0, len(between) - 1, min(len(between), _WEIGHTS))
+    return between[np.round(chosen).astype(int)].tolist()
 
 
 def alpha_metrics(alphas: Alphas, space: Space) -> dict[str, Any]:

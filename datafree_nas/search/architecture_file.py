@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from datafree_nas.runtime import workdir
+import numpy as np
+
+from datafree_nas.runtime import records, workdir
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import read_json
 from datafree_nas.spaces import notation
@@ -54,6 +56,34 @@ def of_run(directory: Path, space: Space) -> Architecture:
                 "config.search.architecture, with config.search.strategy='given'"
             )
     return architecture
+
+
+def front_of_run(directory: Path, space: Space) -> list[Architecture]:
+    """Reads the Pareto front of the search of this run.
+
+    Args:
+        directory: folder of the search stage.
+        space: search space of the run.
+
+    Returns:
+        Architectures by rising cost and score. The last one is the one found.
+
+    Raises:
+        UserError: the file is missing, damaged or of another space; or it has no front, because an
+            older version wrote it, or nothing was scored.
+    """
+    path, found = directory / FILE, of_run(directory, space)
+    fix = f"remove {directory} and run the search again"
+    rows = records.read(path, records.FOUND, fix).get("front")
+    if rows is None:
+        raise UserError(f"{path} has no Pareto front (an older version wrote it); {fix}")
+    try:
+        front = [space.decode(row["architecture"]) for row in rows]
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {fix}") from None
+    if not any(np.array_equal(found, each) for each in front):
+        front.append(found)  # one on the front has the same score at less cost, see `run.search`
+    return front
 
 
 def _read(path: Path, space: Space) -> tuple[Architecture, dict[str, Any]]:

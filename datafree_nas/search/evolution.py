@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import SHARE, Values, integer
-from datafree_nas.search import limits
+from datafree_nas.search import front, limits
 from datafree_nas.spaces.space import Architecture
 
 # values of the fields of `config.search.evolution`
@@ -32,6 +32,7 @@ def propose(
     allowed: Callable[[Architecture], bool],
     config: Config,
     breed: bool = True,
+    costs: Float[np.ndarray, "n"] | None = None,
 ) -> Int[np.ndarray, "m choices"]:
     """Draws the next generation: mutations and crossovers of the best, filled up at random.
 
@@ -44,6 +45,8 @@ def propose(
         config: block `config.search.evolution`; `population`, `parents`, `mutations`,
             `crossovers` and `mutation_probability` are read.
         breed: whether there are mutations and crossovers; False is random search.
+        costs: cost of each row of `seen`, if parents are the best ones in score and cost at once,
+            by NSGA-II; None if they are those with the best scores.
 
     Returns:
         At most `population` new architectures that keep the limits; none is in `seen`.
@@ -54,7 +57,8 @@ def propose(
     options, count = np.asarray(choices), len(choices)
     known = {tuple(a) for a in seen}
     children: list[Architecture] = []
-    parents = seen[np.argsort(-scores, kind="stable")[: config.parents]]
+    best = np.argsort(-scores, kind="stable") if costs is None else front.order(scores, costs)
+    parents = seen[best[: config.parents]]
 
     def add(wanted: int, born: Callable[[], Architecture]) -> None:
         target = min(len(children) + wanted, config.population)

@@ -76,10 +76,13 @@ def check_table(config: Config) -> None:
     """
     if config.latency_table:
         read_json(Path(config.latency_table))
-    elif config.hardware.cost == "latency" or config.evolution.max_latency:
-        field = "evolution.max_latency" if config.evolution.max_latency else "hardware.cost=latency"
+    elif needing := [
+        *["evolution.max_latency"] * bool(config.evolution.max_latency),
+        *["hardware.cost=latency"] * (config.hardware.cost == "latency"),
+        *["front_cost=latency"] * (config.front_cost == "latency"),
+    ]:
         raise UserError(
-            f"config.search.{field} needs config.search.latency_table; measure one with "
+            f"config.search.{needing[0]} needs config.search.latency_table; measure one with "
             "python -m benchmarks.latency"
         )
 

@@ -1,6 +1,6 @@
 """The limits on what an architecture may cost: `config.search.evolution.max_*`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from datafree_nas.runtime import seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.values import Values, integer, number
-from datafree_nas.search import hardware, least_memory
+from datafree_nas.search import costs, hardware, least_memory
 from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.space import Architecture, Space
 
@@ -89,12 +89,44 @@ def check(space: Space, config: Config) -> None:
     if chosen.max_memory:
         least_memory.check(space, chosen.max_memory)
     limited = [*of_table, *(["max_memory"] if chosen.max_memory else [])]
-    allowed, generator = make_test(space, config), seeds.numpy_generator(seeds.key_for(0, "limits"))
-    options, tries = np.asarray(space.choices), TRIES * chosen.population
-    drawn = (np.asarray(generator.integers(options)) for _ in range(tries))
-    if limited and not any(map(allowed, drawn)):
+    if limited and next(_drawn(space, config), None) is None:
         listed = ", ".join(f"{name}={chosen[name]}" for name in limited)
         raise UserError(
-            f"config.search.evolution: none of {tries} random networks of {space.name} keeps "
-            f"{listed}; raise these limits"
+            f"config.search.evolution: none of {_tries(config)} random networks of {space.name} "
+            f"keeps {listed}; raise these limits"
         )
+
+
+def check_sizes(space: Space, config: Config, count: int) -> None:
+    """Checks, before anything is trained, that networks of so many costs keep the limits.
+
+    Args:
+        space: search space.
+        config: block `config.search`.
+        count: number of networks of different cost that are wanted.
+
+    Raises:
+        UserError: many random networks that keep the limits have fewer different costs.
+    """
+    cost, found = costs.function(space, config), set[float]()
+    for architecture in _drawn(space, config):
+        found.add(cost(architecture))
+        if len(found) >= count:
+            return
+    raise UserError(
+        f"config.student.count={count}, but networks of {space.name} that keep the limits of "
+        f"config.search.evolution have only {len(found)} different costs "
+        f"(config.search.front_cost={config.front_cost!r}); lower it, or raise the limits"
+    )
+
+
+def _tries(config: Config) -> int:
+    return TRIES * int(config.evolution.population)
+
+
+def _drawn(space: Space, config: Config) -> Iterator[Architecture]:
+    """Draws random architectures, and yields those that keep the limits."""
+    allowed, generator = make_test(space, config), seeds.numpy_generator(seeds.key_for(0, "limits"))
+    options = np.asarray(space.choices)
+    drawn = (np.asarray(generator.integers(options)) for _ in range(_tries(config)))
+    return filter(allowed, drawn)

@@ -14,12 +14,23 @@ from datafree_nas.runtime.files import write_json, write_jsonl
 from datafree_nas.runtime.metrics import MetricsWriter
 from datafree_nas.runtime.values import Values, integer, number, one_of, text
 from datafree_nas.runtime.workdir import HISTORY, PROBABILITIES
-from datafree_nas.search import architecture_file, evolution, hardware, registry, scoring
+from datafree_nas.search import (
+    architecture_file,
+    costs,
+    evolution,
+    front,
+    hardware,
+    limits,
+    registry,
+    scoring,
+)
 from datafree_nas.search.alphas import FIELDS as ALPHAS
 from datafree_nas.search.strategy import SearchData, Strategy
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training import trainer
 from datafree_nas.training.fit import logits_of
+
+OBJECTIVES = ("score", "pareto")
 
 
 def fields() -> dict[str, Values]:
@@ -40,6 +51,8 @@ def fields() -> dict[str, Values]:
         "pool": integer(1, 1024),
         "held_out": number(0, 1, above=True, below=True),
         "latency_table": text(),
+        "objective": one_of(OBJECTIVES).or_none(),
+        "front_cost": one_of(costs.COSTS),
         **scoring.FIELDS,
         **{
             f"{block}.{name}": values for block, of in blocks.items() for name, values in of.items()
@@ -57,6 +70,9 @@ def search(
 ) -> dict[str, Any]:
     """Searches, and writes `history.jsonl`, `probabilities.json` and, last, `architecture.json`.
 
+    The architecture is the one that the strategy derives. Where several sizes are wanted
+    (`config.objective`), it is the end of the Pareto front: the best score within the limits.
+
     Args:
         directory: folder of the stage; `working` in it keeps the state between processes, until the
             caller removes it.
@@ -73,7 +89,7 @@ def search(
         UserError: the config does not fit.
         Interrupted: a signal came; the state is saved.
     """
-    space, latency = space.regularized(config.train), hardware.latency(space, config)
+    space = space.regularized(config.train)
     with mesh.for_batches(config.train.batch_size, images.image_size):
         strategy = registry.find(config.strategy).build(space, labeller, config)
         data = split(images, labeller, config, seed) if strategy.phases else None
@@ -86,12 +102,29 @@ def search(
             writer=lambda start: MetricsWriter(directory, start),
         )
     found = strategy.derive(state)
-    history = _with_score_of(found, strategy, state, space, labeller, data, config)
-    if latency is not None:
-        for row in history:
-            row["latency_ms"] = space.latency(space.decode(row["architecture"]), latency)
+    history = _with_scores_of_derived(found, strategy, state, space, labeller, data, config)
+    _add_costs(history, space, config)
+    members = _front(history, space, config)
     row = next(r for r in history if r["architecture"] == space.encode(found))
-    result = {
+    if config.objective == "pareto" and members:
+        row = members[-1]
+    result = _result(row, history, images, space, config, seed)
+    if row["score"] is not None:
+        result |= {"front_cost": costs.column(config), "front": members}
+    processes.once(lambda: _write(directory, history, strategy.probabilities(state), result))
+    return result
+
+
+def _result(
+    row: dict[str, Any],
+    history: list[dict[str, Any]],
+    images: ImageSet,
+    space: Space,
+    config: Config,
+    seed: int,
+) -> dict[str, Any]:
+    """Returns what `architecture.json` says of the architecture whose row of the history it is."""
+    return {
         "space": space.name,
         **row,
         "strategy": config.strategy,
@@ -101,13 +134,11 @@ def search(
         "evaluated": sum(row["score"] is not None for row in history),
         "max_macs": config.evolution.max_macs or None,
         "seed": seed,
-        "graph": space.graph(found),
+        "graph": space.graph(space.decode(row["architecture"])),
     }
-    processes.once(lambda: _write(directory, history, strategy.probabilities(state), result))
-    return result
 
 
-def _with_score_of(
+def _with_scores_of_derived(
     found: Architecture,
     strategy: Strategy,
     state: Any,
@@ -116,16 +147,44 @@ def _with_score_of(
     data: SearchData | None,
     config: Config,
 ) -> list[dict[str, Any]]:
-    """Returns the history of a search, in which the found architecture has a row."""
+    """Returns the history of a search, in which each derived architecture has a row.
+
+    They are the found one and, where several sizes are wanted, those that cost less.
+    """
     history = strategy.history(state)
     if strategy.supernet is None or data is None:
         return history
-    if all(row["architecture"] != space.encode(found) for row in history):
+    derived = [found]
+    if config.objective == "pareto":
+        derived += strategy.cheaper(state, costs.table(space, config))
+    known = {row["architecture"] for row in history}
+    new = {name: each for each in derived if (name := space.encode(each)) not in known}
+    if new:
         score = scoring.make_scorer(space.supernet(), labeller.preprocessing, config)
-        gates = [space.gates(found)]
-        values = scoring.score_all(score, strategy.supernet(state), data, gates)[0]
-        history.append(scoring.row(space, found, values, config))
+        gates = [space.gates(each) for each in new.values()]
+        measured = scoring.score_all(score, strategy.supernet(state), data, gates)
+        for each, values in zip(new.values(), measured, strict=True):
+            history.append(scoring.row(space, each, values, config))
     return history
+
+
+def _add_costs(history: list[dict[str, Any]], space: Space, config: Config) -> None:
+    """Writes into each row its latency, if there is a latency table, and the cost of the front."""
+    latency, cost = hardware.latency(space, config), costs.function(space, config)
+    for row in history:
+        architecture = space.decode(row["architecture"])
+        if latency is not None:
+            row["latency_ms"] = space.latency(architecture, latency)
+        row.setdefault(costs.column(config), cost(architecture))
+
+
+def _front(history: list[dict[str, Any]], space: Space, config: Config) -> list[dict[str, Any]]:
+    """Returns the rows that no other one beats in score and cost, of those that keep the limits."""
+    allowed, column = limits.make_test(space, config), costs.column(config)
+    scored = [row for row in history if row["score"] is not None]
+    rows = [row for row in scored if allowed(space.decode(row["architecture"]))]
+    scores, spent = (np.array([row[name] for row in rows], float) for name in ("score", column))
+    return [rows[i] for i in front.non_dominated(scores, spent)]
 
 
 def _write(

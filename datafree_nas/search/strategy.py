@@ -14,6 +14,7 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.precision import weights_in
 from datafree_nas.runtime.values import Values
+from datafree_nas.spaces.cost import Cost
 from datafree_nas.spaces.ops import Gates
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.training.trainer import Batch, Outputs, TrainData, TrainState
@@ -53,6 +54,9 @@ class Strategy(NamedTuple):
             where nothing is trained, and then `history` has to hold the derived architecture.
         probabilities: `state -> alphas.describe(...)`, the probabilities of all ops over time;
             None where a strategy has none.
+        cheaper: `(state, cost) -> architectures` that cost less and less, besides the derived one;
+            all of them are scored where several sizes are wanted (`config.objective`). None are
+            needed where `history` holds architectures of several sizes.
     """
 
     init: Callable[[jax.Array], Any]
@@ -61,6 +65,7 @@ class Strategy(NamedTuple):
     history: Callable[[Any], list[dict[str, Any]]] = lambda state: []
     supernet: Callable[[Any], TrainState] | None = None
     probabilities: Callable[[Any], dict[str, Any] | None] = lambda state: None
+    cheaper: Callable[[Any, Cost], Sequence[Architecture]] = lambda state, cost: ()
 
 
 class StrategyBuilder(NamedTuple):

@@ -18,13 +18,13 @@ from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.programs import Program
 from datafree_nas.runtime.workdir import RESULT, STUDENTS
-from datafree_nas.search import architecture_file, limits
+from datafree_nas.search import architecture_file, costs, front, limits
 from datafree_nas.search import stage as search
 from datafree_nas.search.strategies import given
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.stage import Stage
 from datafree_nas.students import train
-from datafree_nas.students.rows import ADDED, ROWS, chosen, folders
+from datafree_nas.students.rows import ADDED, FAMILY, ROWS, chosen, folders
 from datafree_nas.synthesis import store as synthetic_store
 from datafree_nas.teachers import store as teacher_store
 from datafree_nas.training import programs, recipe
@@ -53,9 +53,27 @@ def _check_config(config: ConfigDict) -> None:
             recipe.check_not_stored(config.student[ROWS[name].recipe], f"the student row {name!r}")
     if "real_search" in chosen(config):
         search.check_real(config, "the student row 'real_search'")
+    _check_family(config)
     for block in _recipes(config):
         place = f"student.{block}"
         spaces.find(config.search.space.name).check(config.student[block], place)
+
+
+def _check_family(config: ConfigDict) -> None:
+    """Checks that there will be a family of the size wanted, as far as the fields can tell."""
+    count, strategy = config.student.count, config.search.strategy
+    if count == 1:
+        return
+    if strategy == "given":
+        raise UserError(
+            f"config.student.count={count} needs a search, but config.search.strategy='given' "
+            "names one architecture; set one of the two"
+        )
+    if "synthetic" not in chosen(config):
+        raise UserError(
+            f"config.student.count={count} trains students of several sizes, and 'synthetic' is "
+            "the first of them; add it to config.student.rows"
+        )
 
 
 def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
@@ -66,8 +84,15 @@ def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
 
 
 def _check_enough(space: Space, config: ConfigDict) -> None:
-    """Checks that the space has as many random architectures, besides the one found, as wanted."""
+    """Checks that the space has as many architectures, besides the one found, as wanted."""
     wanted, others = config.student.random_networks, math.prod(space.choices) - 1
+    if config.student.count - 1 > others:
+        raise UserError(
+            f"config.student.count={config.student.count}, but {space.name} has only {others + 1} "
+            "architectures; lower it"
+        )
+    if config.student.count > 1:
+        limits.check_sizes(space, config.search, config.student.count)
     names = [name for name in chosen(config) if ROWS[name].network == "random"]
     if names and others < wanted:
         raise UserError(
@@ -82,7 +107,9 @@ def _run(experiment: Experiment) -> None:
     inputs = train.Inputs(
         space=experiment.space,
         found=architecture_file.of_run(workdir.search, experiment.space),
+        family=_family(experiment),
         found_on_real=_search_on_real(experiment),
+        costs=_front_cost(experiment),
         allowed=limits.make_test(experiment.space, config.search),
         labeller=experiment.labeller(),
         synthetic=synthetic_store.load_up_to(workdir.synthetic, config.data.memory_gb),
@@ -92,6 +119,37 @@ def _run(experiment: Experiment) -> None:
     )
     teacher_costs = {"macs": card["macs"], "params": card["params"]}
     train.train_all(workdir.students, inputs, teacher_costs, config)
+
+
+def _family(experiment: Experiment) -> dict[str, Architecture]:
+    """Chooses the architectures that are trained besides the one found, by folder.
+
+    The number of a folder is the place on the search's Pareto front, by rising cost, so that a
+    larger count leaves folders as they are.
+    """
+    count, space = experiment.config.student.count, experiment.space
+    if count == 1:
+        return {}
+    members = architecture_file.front_of_run(experiment.workdir.search, space)
+    if count > len(members):
+        raise UserError(
+            f"config.student.count={count}, but the search found a front of {len(members)} "
+            f"architecture{'s' * (len(members) > 1)}, each the best of its cost; lower it, or "
+            "search again in another --workdir with more generations or higher limits "
+            "(config.search.evolution)"
+        )
+    cost = costs.function(space, experiment.config.search)
+    spent = np.array([cost(each) for each in members], float)
+    last = len(members) - 1
+    places = front.spread(spent, count, first=last)
+    return {f"{FAMILY}_{place + 1}": members[place] for place in places if place != last}
+
+
+def _front_cost(experiment: Experiment) -> Callable[[Architecture], dict[str, Any]]:
+    """Builds the function that computes the cost of the Pareto front, for a network's result."""
+    block = experiment.config.search
+    name, cost = costs.column(block), costs.function(experiment.space, block)
+    return lambda architecture: {name: cost(architecture)}
 
 
 def _held_out(directory: Path) -> ImageSet | None:
@@ -114,8 +172,8 @@ def _search_on_real(experiment: Experiment) -> Callable[[Path], Architecture]:
 
 def _is_complete(experiment: Experiment) -> bool:
     """Returns whether all networks of the chosen rows are trained."""
-    root = experiment.workdir.students
-    return all((root / folder / RESULT).exists() for folder in folders(experiment.config))
+    root, wanted = experiment.workdir.students, folders(experiment.config, _family(experiment))
+    return all((root / folder / RESULT).exists() for folder in wanted)
 
 
 def _programs(experiment: Experiment) -> list[Program]:

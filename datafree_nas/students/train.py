@@ -19,7 +19,7 @@ from datafree_nas.runtime.workdir import RESULT
 from datafree_nas.spaces.space import Architecture, Space
 from datafree_nas.students import export, rivals
 from datafree_nas.students.measure import measure
-from datafree_nas.students.rows import ROWS, folders
+from datafree_nas.students.rows import FAMILY, ROWS, folders, place
 from datafree_nas.students.student import Student
 from datafree_nas.training import fit
 
@@ -31,7 +31,10 @@ class Inputs:
     Attributes:
         space: search space of the architectures.
         found: architecture that the search found.
+        family: other architectures of the search's Pareto front that are wanted, by folder.
         found_on_real: function that searches on real images, in a folder; called once it is needed.
+        costs: function that computes costs of an architecture for its result, besides MACs and
+            weights.
         allowed: test whether an architecture is connected and keeps the limits of the search.
         labeller: teacher of the run.
         synthetic: synthetic images.
@@ -42,7 +45,9 @@ class Inputs:
 
     space: Space
     found: Architecture
+    family: dict[str, Architecture]
     found_on_real: Callable[[Path], Architecture]
+    costs: Callable[[Architecture], dict[str, Any]]
     allowed: Callable[[Architecture], bool]
     labeller: Labeller
     synthetic: Images
@@ -70,7 +75,7 @@ def train_all(
         result = {"name": "teacher", "row": "teacher", "data": "real", **measured, **teacher_costs}
         file = make_directory(directory / "teacher") / RESULT
         processes.once(lambda: write_json(file, {**result, "seed": config.seed, "order": 0}))
-    for folder, row in folders(config).items():
+    for folder, row in folders(config, inputs.family).items():
         if not _has_result(directory / folder):
             _train(directory / folder, row, inputs, config)
         processes.once(partial(checkpoint.discard, directory / folder / "working"))
@@ -106,16 +111,17 @@ def _train(directory: Path, name: str, inputs: Inputs, config: ConfigDict) -> No
     preprocessing = inputs.labeller.preprocessing
     result = {
         "name": row.title,
-        "row": name,
+        "row": directory.name if name == FAMILY else name,  # each is a line of its own
         "data": row.data,
         "labels": recipe.labels,
         "recipe": f"student.{row.recipe}",
         **measure(Labeller(logits_fn, variables, preprocessing), inputs.held_out, inputs.test),
+        **inputs.costs(architecture),
         "macs": space.macs(architecture),
         "params": space.params(architecture),
         "memory": space.peak_memory(architecture) if space.lists_ops else None,
         "seed": seed,
-        "order": 1 + list(ROWS).index(name),
+        "order": place(name),
         "architecture": space.encode(architecture),
     }
     student = Student(space, architecture, preprocessing, variables)
@@ -124,6 +130,8 @@ def _train(directory: Path, name: str, inputs: Inputs, config: ConfigDict) -> No
 
 def _architecture(directory: Path, name: str, inputs: Inputs, config: ConfigDict) -> Architecture:
     match ROWS[name].network:
+        case "cheaper":
+            return inputs.family[directory.name]
         case "random":
             number = int(directory.name.rpartition("_")[2])
             drawn = rivals.random_rivals(inputs.space, inputs.found, number, config.seed)

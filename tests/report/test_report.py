@@ -369,23 +369,85 @@ def test_curves_are_averaged_over_batches():
     ]
 
 
-def test_pareto_front_is_the_best_for_at_most_so_many_macs():
-    points = [(5, 0.7), (3, 0.5), (3, 0.6), (4, 0.6), (1, float("nan")), (2, 0.2), (9, 0.1)]
-    history = [{"macs": macs, "score": score} for macs, score in points]
-    assert figures.pareto(history) == [(2, 0.2), (3, 0.6), (5, 0.7)]
-    assert figures.pareto([{"macs": 1, "score": float("nan")}]) == []
-
-
 def test_tradeoff_shows_the_front_up_to_the_costliest():
     points = [(5, 0.7), (3, 0.5), (9, 0.1)]
-    history = [{"macs": macs, "score": score} for macs, score in points]
-    found = {"macs": 5, "score": 0.7, "max_macs": None}
+    history = [{"latency_ms": cost, "score": score} for cost, score in points]
+    found = {"score": 0.7, "max_macs": 7, "latency_ms": 5, "front_cost": "latency_ms"}
+    found["front"] = [history[1], history[0]]
     figure = figures.tradeoff.__wrapped__(history, found)
     (front,) = [line for line in figure.axes[0].lines if line.get_label() == "Pareto front"]
     assert front.get_drawstyle() == "steps-post"
     assert list(map(tuple, front.get_xydata())) == [(3, 0.5), (5, 0.7), (9, 0.7)]
     assert "Pareto front" in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "Pareto" not in figures.tradeoff("t", [{"macs": 1, "score": float("nan")}], found)
+    assert figure.axes[0].get_xlabel() == "latency in ms"
+    assert "limit" not in [line.get_label() for line in figure.axes[0].lines], "it is one on MACs"
+
+
+def test_a_search_of_an_older_version_has_no_front():
+    history = [{"macs": 1, "score": float("nan")}, {"macs": 5, "score": 0.7}]
+    found = {"macs": 5, "score": 0.7, "max_macs": 7}
+    svg = figures.tradeoff("t", history, found)
+    assert "Pareto" not in svg
+    assert "limit" in svg
+
+
+def _smaller(workdir: Path, accuracy: float | None = 0.9) -> None:
+    """Adds two smaller students to hand-written files."""
+    for number, macs in ((11, 900_000), (2, 500_000)):
+        row = {"name": "smaller student", "row": f"family_{number}", "data": "synthetic"}
+        row |= {"test_accuracy": accuracy, "agreement": 0.7, "kl": 1.0, "macs": macs, "seed": 3}
+        directory = make_directory(workdir / "student" / f"family_{number}")
+        write_json(directory / "result.json", row | {"params": 9, "order": 1})
+
+
+def test_students_of_several_sizes_are_lines_of_their_own(tmp_path):
+    _search(tmp_path)
+    _students(tmp_path)
+    _smaller(tmp_path)
+    rows = write_report(tmp_path, CONFIG)["rows"]
+    assert [(text.row_name(row), row["macs"]) for row in rows] == [
+        ("teacher", 7_780_000),
+        ("student (the pick)", 7_780_000),
+        ("smaller student", 500_000),
+        ("smaller student", 900_000),
+        ("student", 7_780_000),
+    ]
+    html = _page(tmp_path)
+    assert '<figure class="sizes">' in html
+    assert "The pick is the one with the best score" in html
+
+
+@pytest.mark.parametrize(("accuracy", "measure"), [(0.9, "test accuracy"), (None, "agreement")])
+def test_sizes_are_drawn_from_the_smallest_to_the_pick(accuracy, measure):
+    row = {"name": "smaller student", "data": "synthetic", "agreement": 0.7, "macs": 500}
+    row["test_accuracy"] = accuracy
+    results = {
+        "teacher": row | {"name": "teacher", "macs": 90_000},
+        "synthetic": row | {"name": "student", "macs": 1000},
+        "family_2": row,
+        "family_11": row | {"macs": 800},
+        "noise": row | {"name": "student", "data": "noise", "macs": 1000},
+    }
+    (axes,) = figures.sizes.__wrapped__(results, "macs").axes
+    lines = {line.get_label(): line for line in axes.lines}
+    y = 0.7 if accuracy is None else accuracy
+    assert lines["students of several sizes"].get_xydata().tolist() == [
+        [500, y],
+        [800, y],
+        [1000, y],
+    ]
+    assert lines["the pick"].get_xydata().tolist() == [[1000, y]]
+    assert lines["teacher"].get_xydata().tolist() == [[90_000, y]]
+    assert lines["student · noise"].get_xydata().tolist() == [[1000, y]]
+    assert axes.get_ylabel() == measure
+
+
+def test_a_front_without_its_cost_is_damaged(tmp_path):
+    _search(tmp_path)
+    file = tmp_path / "search" / "architecture.json"
+    write_json(file, read_json(file) | {"front_cost": "latency_ms", "front": []})
+    with pytest.raises(UserError, match=r"the front's cost is 'latency_ms', which the row of"):
+        write_report(tmp_path, CONFIG)
 
 
 def test_table_prints_every_row():

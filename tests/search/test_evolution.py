@@ -40,6 +40,14 @@ def test_children_are_new_and_come_from_the_best(config):
     assert np.all(kept >= 3)
 
 
+def test_parents_can_be_the_best_in_score_and_cost(config):
+    seen = np.array([[0] * 6, [1] * 6, [4] * 6], np.int32)
+    generator, scores = np.random.default_rng(0), np.array([0.9, 0.8, 0.1])
+    costs = np.array([5.0, 6.0, 1.0])  # the second one is dominated by the first
+    born = evolution.propose(generator, seen, scores, (5,) * 6, lambda a: True, config, costs=costs)
+    assert np.all(np.isin(born[4:8], [0, 4])), "of the two that are not dominated"
+
+
 def test_there_are_never_more_than_the_population(config):
     config.update(population=3, mutations=4, crossovers=4)
     assert len(_propose(config, np.array([[0] * 6, [1] * 6], np.int32), np.zeros(2))) == 3

@@ -76,6 +76,45 @@ def test_rows_that_can_be_trained():
     }
 
 
+def test_a_family_follows_the_result():
+    config = common.get_config()
+    config.student.update(rows=("noise", "synthetic"), count=3)
+    assert list(rows.folders(config, ("family_1", "family_4"))) == [
+        *("synthetic", "family_1", "family_4", "noise")
+    ]
+    assert rows.place("family") == rows.place("synthetic") == 1
+    assert not rows.FIELDS["rows"].holds(("family",)), "config.student.count adds it"
+
+
+def test_a_family_needs_a_search_and_the_result():
+    config = common.get_config()
+    config.student.count = 3
+    stage._check_family(config)
+    config.student.rows = ("noise",)
+    with pytest.raises(UserError, match=r"add it to config\.student\.rows"):
+        stage._check_family(config)
+    config.search.strategy = "given"
+    with pytest.raises(UserError, match=r"student\.count=3 needs a search, but config"):
+        stage._check_family(config)
+    config.student.count = 1
+    stage._check_family(config)
+
+
+def test_more_students_than_the_space_has():
+    space = spaces.create_space("shufflenet", channels=(4, 8, 16), repeats=(1,), stem_stride=1)
+    config = common.get_config()
+    config.student.update(count=5, rows=("synthetic",))
+    with pytest.raises(UserError, match="count=5, but shufflenet has only 4 architectures"):
+        stage._check_enough(space, config)
+    config.student.count = 4
+    stage._check_enough(space, config)
+    config.search.front_cost = "params"
+    config.search.evolution.max_params = space.params(np.array([0]))
+    with pytest.raises(UserError, match="have only 1 different costs") as error:
+        stage._check_enough(space, config)
+    assert "(config.search.front_cost='params'); lower it, or raise the limits" in str(error.value)
+
+
 def test_more_random_networks_than_the_space_has():
     space = spaces.create_space("shufflenet", channels=(4, 8, 16), repeats=(1,), stem_stride=1)
     config = common.get_config()

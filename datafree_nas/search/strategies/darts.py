@@ -24,6 +24,7 @@ from datafree_nas.search.alphas import (
     alpha_metrics,
     alpha_optimizer,
     derive_architecture,
+    derive_cheaper,
     describe_trace,
     init_alphas,
     op_probabilities,
@@ -87,6 +88,7 @@ def build(space: Space, labeller: Labeller, config: Config) -> Strategy:
         derive=lambda state: derive_architecture(state.alphas, space),
         supernet=lambda state: state.train,
         probabilities=lambda s: describe_trace(s.trace, s.alphas, space, steps),
+        cheaper=lambda state, cost: derive_cheaper(state.alphas, space, cost),
     )
 
 

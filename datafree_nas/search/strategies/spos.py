@@ -13,7 +13,7 @@ from datafree_nas.runtime import mesh, processes, seeds
 from datafree_nas.runtime.config import Config
 from datafree_nas.runtime.loop import Phase
 from datafree_nas.runtime.repeat import Step, repeat
-from datafree_nas.search import evolution, limits, sampling, scoring
+from datafree_nas.search import costs, evolution, limits, sampling, scoring
 from datafree_nas.search.strategy import (
     SearchData,
     Strategy,
@@ -56,7 +56,7 @@ def build(space: Space, labeller: Labeller, config: Config, breed: bool = True) 
     Args:
         space: search space, with any candidates.
         labeller: teacher; labels augmented images if `config.train.labels` is `teacher`.
-        config: block `config.search`; `spos`, `evolution` and `train` are read.
+        config: block `config.search`; `spos`, `evolution`, `objective` and `train` are read.
         breed: whether later generations are children of the best architectures; else all
             architectures are drawn at random.
     """
@@ -137,18 +137,21 @@ def _scores(state: SposState, config: Config) -> np.ndarray:
 
 def _make_evolution(space: Space, score: Any, config: Config, breed: bool) -> Any:
     """Makes the turns of the evolution; a call of them ends with its generation at the latest."""
-    allowed = limits.make_test(space, config)
+    allowed, cost = limits.make_test(space, config), costs.function(space, config)
 
     def propose(state: SposState) -> SposState:
         generation, count = int(state.turns) // config.evolution.population, int(state.scored)
+        seen = np.asarray(state.seen)[:count]
+        weighed = config.objective == "pareto"
         born = evolution.propose(
             seeds.numpy_generator(jax.random.fold_in(state.train.key, generation + (1 << 30))),
-            np.asarray(state.seen)[:count],
+            seen,
             _scores(state, config),
             space.choices,
             allowed,
             config.evolution,
             breed=breed,
+            costs=np.array([cost(each) for each in seen], float) if weighed else None,
         )
         new = slice(count, count + len(born))
         return state._replace(
