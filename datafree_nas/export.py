@@ -9,8 +9,6 @@ from datafree_nas.runtime import terminal
 if __name__ == "__main__":
     terminal.prepare()  # before the other imports, which take seconds
 
-from pathlib import Path
-
 from absl import app, flags
 
 from datafree_nas.exports import formats, network, run
@@ -41,8 +39,9 @@ def _export() -> None:
         found = network.of_student(workdir, _ROW.value, _SPACE.value)
     kind = f"{chosen.name}_int8" if _INT8.value else chosen.name
     folder = as_path(_OUT.value) if _OUT.value else workdir.root / EXPORTS / found.name / kind
-    images = run.samples(workdir, found)
-    say(run.export(found, chosen, _INT8.value, images, Path(folder)))
+    folder = folder.resolve()  # "." has no name
+    run.check_folder(folder)
+    say(run.export(found, chosen, _INT8.value, run.samples(workdir, found), folder))
 
 
 def main(_argv: list[str]) -> None:

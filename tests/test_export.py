@@ -45,11 +45,13 @@ def test_a_student(workdir):
         (["--format=stablehlo", "--row=real", "--teacher"], "name two networks; give one of them"),
         (["--format=stablehlo", "--teacher"], "teacher.json does not exist"),
         (["--format=onxx"], "onnx"),
+        (["--format=stablehlo", "--row=real", "--out={workdir}"], "is there already and is no ex"),
     ],
 )
 def test_mistakes(flags, message, workdir):
-    done = _run(f"--workdir={workdir}", *flags)
+    done = _run(f"--workdir={workdir}", *(flag.format(workdir=workdir) for flag in flags))
     assert done.returncode == 2
+    assert (workdir / "student" / "real" / "student.json").exists()
     assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
     assert re.search(message, done.stderr)
     assert not (workdir / "export").exists()

@@ -1,7 +1,10 @@
 """Exports a network: files that are checked in the runtime that will use them."""
 
+import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +69,7 @@ def samples(workdir: Workdir, network: Network) -> Samples:
 def export(network: Network, chosen: Format, int8: bool, images: Samples, folder: Path) -> str:
     """Writes the files of a network, if their runtime computes with them what JAX computes.
 
-    A folder that is there already is replaced.
+    An earlier export in the same folder is replaced.
 
     Args:
         network: network that is exported.
@@ -79,9 +82,11 @@ def export(network: Network, chosen: Format, int8: bool, images: Samples, folder
         One line on the files, for people.
 
     Raises:
-        UserError: int8 is wanted and there is nothing to calibrate on, the network has an op that
-            the format lacks, or the runtime computes something else.
+        UserError: int8 is wanted and there is nothing to calibrate on, the folder holds something
+            else, the network has an op that the format lacks, or the runtime computes something
+            else.
     """
+    check_folder(folder)
     if int8 and not len(images.calibration):
         raise UserError(
             "--int8 is calibrated on synthetic images, and this run has none; run its stage "
@@ -90,12 +95,12 @@ def export(network: Network, chosen: Format, int8: bool, images: Samples, folder
     make_directory(folder.parent)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as beside:
         new = make_directory(Path(beside) / folder.name)
-        _write(network, chosen, new)
+        _converted(network, chosen, lambda: chosen.write(network, new))
         expected = network.compute(images.check)
         card = _card(network, chosen, images, _checked(chosen, new, images.check, expected))
         if int8:
             assert chosen.quantize
-            chosen.quantize(new, images.calibration)
+            _converted(network, chosen, partial(chosen.quantize, new, images.calibration))
             found = chosen.run(new, images.check)
             same = float(np.mean(found.argmax(-1) == expected.argmax(-1)))
             card |= {"int8": True, "agreement": same, "calibrated_on": len(images.calibration)}
@@ -109,10 +114,27 @@ def export(network: Network, chosen: Format, int8: bool, images: Samples, folder
     return f"{folder / card['file']}: {card['bytes']:,} bytes; {pages.finding(card)}"
 
 
-def _write(network: Network, chosen: Format, folder: Path) -> None:
-    """Writes the file of a network; a failure of the converter becomes one line."""
+def check_folder(folder: Path) -> None:
+    """Checks that nothing but an earlier export would be replaced.
+
+    Args:
+        folder: folder for the files of an export; it need not exist.
+
+    Raises:
+        UserError: it is a file, or a folder with other files.
+    """
+    if os.path.lexists(folder) and not (folder / CARD).exists() and not _is_empty(folder):
+        raise UserError(f"{folder} is there already and is no export; name a new folder with --out")
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _converted(network: Network, chosen: Format, convert: Callable[[], None]) -> None:
+    """Runs a converter; a failure of it becomes one line."""
     try:
-        chosen.write(network, folder)
+        convert()
     except UserError:
         raise
     except Exception as error:

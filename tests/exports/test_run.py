@@ -68,14 +68,24 @@ def test_int8(name, one_student, as_network, samples, tmp_path):
     assert before["agreement"] is None
 
 
-def test_a_folder_is_replaced_by_a_whole_one(one_student, as_network, samples, tmp_path):
+def test_an_earlier_export_is_replaced_by_a_whole_one(one_student, as_network, samples, tmp_path):
     network, chosen = as_network(one_student), formats.find("stablehlo", int8=False)
-    (tmp_path / "a").mkdir()
+    run.export(network, chosen, False, samples, tmp_path / "a")
     (tmp_path / "a" / "old").touch()
     run.export(network, chosen, False, samples, tmp_path / "a")
     names = sorted(file.name for file in (tmp_path / "a").iterdir())
     assert names == ["README.md", "export.json", "model.stablehlo", "use.py"]
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("place", [".", "thesis.txt"])
+def test_files_that_are_no_export_stay(place, one_student, as_network, samples, tmp_path):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    chosen = formats.find("stablehlo", int8=False)
+    with pytest.raises(UserError, match="is there already and is no export; name a new folder"):
+        run.export(as_network(one_student), chosen, False, samples, tmp_path / place)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"
 
 
 def test_a_file_that_computes_something_else_is_refused(one_student, as_network, samples, tmp_path):
