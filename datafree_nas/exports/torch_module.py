@@ -6,6 +6,7 @@ BatchNorm is folded into the layer before it.
 """
 
 import copy
+import itertools
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ import torch
 import torch.fx
 
 from datafree_nas.exports import torch_ops
-from datafree_nas.exports.torch_ops import elementwise
+from datafree_nas.exports.torch_ops.elementwise import FOLDING, elementwise
 from datafree_nas.exports.torch_values import Affine, Tensor, Unwritten, Value
 from datafree_nas.runtime import lowering
 from datafree_nas.runtime.errors import UserError
@@ -39,7 +40,7 @@ def module(
         A module with one argument, a tensor of the same shape and type.
 
     Raises:
-        UserError: the function uses a primitive that is not among `torch_ops.OPS`; all are named.
+        UserError: the function uses a primitive that is not among `torch_ops.TABLE`; all are named.
     """
     with lowering.plain():
         closed = jax.make_jaxpr(function)(images)
@@ -71,6 +72,7 @@ def _flattened(closed: Any) -> tuple[list[Any], dict[Any, Any], list[Any]]:
             invars = [name(var) for var in equation.invars]
             inner = next((equation.params[n] for n in _INLINED if n in equation.params), None)
             if inner is None:
+                # a program that is called twice is there once, with the same variables
                 fresh = [copy.copy(var) for var in equation.outvars]
                 renamed |= zip(equation.outvars, fresh, strict=True)
                 equations.append(equation.replace(invars=invars, outvars=fresh))
@@ -94,12 +96,12 @@ def _check(equations: Sequence[Any], inputs: Sequence[Any]) -> None:
     for equation in equations:
         if any(not _is_literal(var) and var in depends for var in equation.invars):
             depends |= set(equation.outvars)
-            if equation.primitive.name not in torch_ops.OPS:
+            if equation.primitive.name not in torch_ops.TABLE:
                 missing.add(equation.primitive.name)
     if missing:
         raise UserError(
             f"JAX's primitives {', '.join(sorted(missing))} cannot be exported yet; add them to "
-            "datafree_nas/exports/torch_ops.py, or use --format=stablehlo"
+            "datafree_nas/exports/torch_ops, or use --format=stablehlo"
         )
 
 
@@ -117,7 +119,7 @@ class _Writer:
     def __init__(self, equations: Sequence[Any], outputs: Sequence[Any]):
         self._graph = torch.fx.Graph()
         self._tracer = torch.fx.proxy.GraphAppendingTracer(self._graph)
-        self._root = torch.nn.Module()
+        self._root, self._numbers = torch.nn.Module(), itertools.count()
         read = [*outputs, *(var for equation in equations for var in equation.invars)]
         self._readers = Counter(var for var in read if not _is_literal(var))
 
@@ -125,7 +127,7 @@ class _Writer:
         return torch.fx.Proxy(self._graph.placeholder(name), self._tracer)
 
     def _constant(self, value: np.ndarray) -> Any:
-        name = f"constant_{len(dict(self._root.named_buffers()))}"
+        name = f"constant_{next(self._numbers)}"
         self._root.register_buffer(name, torch.from_numpy(np.array(value, order="C")))
         return torch.fx.Proxy(self._graph.get_attr(name), self._tracer)
 
@@ -135,7 +137,7 @@ class _Writer:
         name = equation.primitive.name
         if all(isinstance(value, np.ndarray) for value in arguments):
             return iter(_computed(equation, arguments))
-        foldable = name in torch_ops.FOLDING and _is_float(equation.outvars[0])
+        foldable = name in FOLDING and _is_float(equation.outvars[0])
         folded = self._folded(equation, arguments, values) if foldable else None
         if folded is not None:
             return iter([folded])
@@ -144,7 +146,7 @@ class _Writer:
                 values[var] = value.written()
         written = [_read(var, values) for var in equation.invars]
         try:
-            found = torch_ops.OPS[name](self._constant, equation, written)
+            found = torch_ops.TABLE[name](self._constant, equation, written)
         except torch_ops.Unsupported as error:
             raise UserError(
                 f"JAX's primitive {name} cannot be exported with {error}; use --format=stablehlo"

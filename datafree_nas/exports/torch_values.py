@@ -5,7 +5,7 @@ that is not written yet, because what comes next may be computed in advance: a c
 by BatchNorm becomes a convolution with other weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,17 @@ class Tensor:
     def written(self) -> "Tensor":
         """Returns this tensor."""
         return self
+
+
+def remaining(x: Tensor, removed: Sequence[int]) -> Axes:
+    """Returns the axes of a tensor after some of JAX's axes were removed.
+
+    Args:
+        x: tensor before that.
+        removed: JAX's axes that are removed.
+    """
+    kept = [axis for axis in x.axes if axis not in removed]
+    return tuple(axis - sum(r < axis for r in removed) for axis in kept)
 
 
 @dataclass(frozen=True)
@@ -93,9 +104,8 @@ class Layer:
         if constant.size == 1:
             return constant.reshape(())
         sizes = [size for axis, size in enumerate(constant.shape) if axis != self.features]
-        return (
-            constant.reshape(-1) if constant.ndim == len(self.axes) and set(sizes) == {1} else None
-        )
+        fits = constant.ndim == len(self.axes) and set(sizes) == {1}
+        return constant.reshape(-1) if fits else None
 
 
 @dataclass(frozen=True)
