@@ -20,6 +20,8 @@ class Format(NamedTuple):
         name: name of the format on the command line.
         requires: modules that writing and running need, by the name in `import`.
         install: command that installs them.
+        runtime: command that installs what a user of the file needs.
+        batch: number of images at once, for people: `b` for any number.
         write: function `(network, folder)` that writes the files of a network.
         run: function `(folder, images) -> logits` that computes them with the format's runtime.
         usage: source of a program that uses the files; it is called with a file of images.
@@ -30,6 +32,8 @@ class Format(NamedTuple):
     name: str
     requires: Sequence[str]
     install: str
+    runtime: str
+    batch: str
     write: Callable[[Network, Path], None]
     run: Callable[[Path, Images], Logits]
     usage: str

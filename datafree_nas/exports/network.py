@@ -13,7 +13,6 @@ from datafree_nas import teachers
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.workdir import Workdir
 from datafree_nas.students import student as students
-from datafree_nas.students.student import Student
 from datafree_nas.teachers import store as teacher_store
 
 _BATCH = 64  # images that are computed at once
@@ -29,7 +28,6 @@ class Network(NamedTuple):
         image_size: `(h, w, c)` of the images.
         num_classes: number of classes.
         class_names: names of the classes; empty if nobody has named them.
-        student: the student that it is; None for the teacher.
     """
 
     name: str
@@ -38,11 +36,14 @@ class Network(NamedTuple):
     image_size: tuple[int, int, int]
     num_classes: int
     class_names: list[str]
-    student: Student | None
 
-    def batch(self, images: Any = "b") -> jax.ShapeDtypeStruct:
-        """Returns shape and type of a batch; by default of any number of images."""
-        count = jax.export.symbolic_shape(images)[0] if isinstance(images, str) else images
+    def batch(self, images: int | None = None) -> jax.ShapeDtypeStruct:
+        """Returns shape and type of a batch.
+
+        Args:
+            images: number of images; None for any number.
+        """
+        count = images or jax.export.symbolic_shape("b")[0]
         return jax.ShapeDtypeStruct((count, *self.image_size), jnp.uint8)
 
     def compute(self, images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k"]:
@@ -91,7 +92,7 @@ def of_student(workdir: Workdir, row: str, space: str = "") -> Network:
     names = _class_names(workdir)
     title = f"student {row!r}: {found.space.name}, {found.space.encode(found.architecture)}"
     size, count = found.space.image_size, found.space.num_classes
-    return Network(row, title, found.logits, size, count, names, found)
+    return Network(row, title, found.logits, size, count, names)
 
 
 def of_teacher(workdir: Workdir, factory: str = "") -> Network:
@@ -111,7 +112,7 @@ def of_teacher(workdir: Workdir, factory: str = "") -> Network:
         return labeller.logits_fn(variables, labeller.preprocessing(images))
 
     title, names = f"teacher: {teacher.arch}", _class_names(workdir)
-    return Network("teacher", title, logits, teacher.image_size, teacher.num_classes, names, None)
+    return Network("teacher", title, logits, teacher.image_size, teacher.num_classes, names)
 
 
 def _class_names(workdir: Workdir) -> list[str]:

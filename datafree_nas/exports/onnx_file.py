@@ -82,11 +82,13 @@ session = onnxruntime.InferenceSession("model.onnx")
 (logits,) = session.run(["logits"], {"images": images})
 """
 FORMAT = Format(
-    "onnx",
-    ["torch", "onnx", "onnxscript", "onnxruntime"],
-    "pip install -e '.[onnx]'",
-    _write,
-    _run,
-    _USAGE,
-    _quantize,
+    name="onnx",
+    requires=["torch", "onnx", "onnxscript", "onnxruntime"],
+    install="pip install -e '.[onnx]'",
+    runtime="pip install onnxruntime",
+    batch="b",
+    write=_write,
+    run=_run,
+    usage=_USAGE,
+    quantize=_quantize,
 )

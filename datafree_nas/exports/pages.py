@@ -28,8 +28,8 @@ _PAGE = """\
 - Output: logits, float32 `[{batch} {classes}]`. {names}
 - {bytes:,} bytes. {finding}.
 
-`python use.py images.npy` prints the class of each image in a file of NumPy. It needs NumPy and
-what `{install}` installs.
+`python use.py images.npy` prints the class of each image in a file of NumPy. It needs
+`{runtime}` and NumPy.
 """
 
 
@@ -49,11 +49,11 @@ def write(folder: Path, network: Network, chosen: Format, card: dict[str, Any]) 
         **sizes,
         **{name: card[name] for name in ("file", "bytes")},
         title=network.title[0].upper() + network.title[1:],
-        batch=1 if chosen.name == "tflite" else "b",
+        batch=chosen.batch,
         classes=network.num_classes,
         names=_names(network.class_names),
         finding=finding(card)[0].upper() + finding(card)[1:],
-        install=chosen.install,
+        runtime=chosen.runtime,
     )
     write_bytes(folder / "README.md", page.encode())
 

@@ -31,4 +31,13 @@ with open("model.stablehlo", "rb") as file:
     model = jax.jit(jax.export.deserialize(file.read()).call)
 logits = model(images)
 """
-FORMAT = Format("stablehlo", ["jax"], "pip install jax flatbuffers", _write, _run, _USAGE)
+FORMAT = Format(
+    name="stablehlo",
+    requires=["jax"],
+    install="pip install jax flatbuffers",
+    runtime="pip install jax flatbuffers",
+    batch="b",
+    write=_write,
+    run=_run,
+    usage=_USAGE,
+)

@@ -84,11 +84,13 @@ outputs = [next(iter(model(**{name: image[None]}).values())) for image in images
 logits = np.concatenate(outputs)
 """
 FORMAT = Format(
-    "tflite",
-    ["torch", "litert_torch", "ai_edge_litert", "ai_edge_quantizer"],
-    "pip install -e '.[tflite]'",
-    _write,
-    _run,
-    _USAGE,
-    _quantize,
+    name="tflite",
+    requires=["torch", "litert_torch", "ai_edge_litert", "ai_edge_quantizer"],
+    install="pip install -e '.[tflite]'",
+    runtime="pip install ai-edge-litert",
+    batch="1",
+    write=_write,
+    run=_run,
+    usage=_USAGE,
+    quantize=_quantize,
 )

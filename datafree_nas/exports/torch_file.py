@@ -42,4 +42,13 @@ model = torch.export.load("model.pt2").module()
 with torch.no_grad():
     logits = model(torch.from_numpy(images)).numpy()
 """
-FORMAT = Format("torch", ["torch"], "pip install torch", _write, _run, _USAGE)
+FORMAT = Format(
+    name="torch",
+    requires=["torch"],
+    install="pip install torch",
+    runtime="pip install torch",
+    batch="b",
+    write=_write,
+    run=_run,
+    usage=_USAGE,
+)

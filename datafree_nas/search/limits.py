@@ -53,13 +53,13 @@ def exceeded(space: Space, architecture: Architecture, latency: Cost | None, con
     Returns:
         `max_macs=100, it has 120`; empty if it keeps all limits.
     """
-    costs: dict[str, Callable[[], float]] = {
+    costs_of: dict[str, Callable[[], float]] = {
         "max_macs": lambda: space.macs(architecture),
         "max_params": lambda: space.params(architecture),
         "max_memory": lambda: space.peak_memory(architecture),
         "max_latency": lambda: space.latency(architecture, latency) if latency else 0.0,
     }
-    for name, cost in costs.items():
+    for name, cost in costs_of.items():
         if config[name] and (found := cost()) > config[name]:
             return f"{name}={config[name]}, it has {found}"
     return ""

@@ -32,7 +32,8 @@ def test_the_program_beside_a_file(name, one_student, as_network, samples, image
     assert card["checked_on"] == 20
     page = (folder / "README.md").read_text()
     assert f"# {card['file']}" in page
-    assert "[b 8 8 1]" in page or name == "tflite"
+    assert ("[1 8 8 1]" if name == "tflite" else "[b 8 8 1]") in page
+    assert "-e '.[" not in page, "who gets the file need not have this repository"
     np.save(folder / "images.npy", images)
     command = [sys.executable, "use.py", "images.npy"]
     alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -47,6 +48,18 @@ def test_every_space(name, any_student, as_network, samples, tmp_path):
     run.export(as_network(any_student), formats.find(name, False), False, samples, tmp_path / "a")
     card = json.loads((tmp_path / "a" / run.CARD).read_text())
     assert card["difference"] <= run.TOLERANCE
+
+
+@pytest.mark.full
+def test_the_example_of_the_docs(
+    one_student, as_network, samples, images, example, tmp_path, monkeypatch
+):
+    network = as_network(one_student)
+    run.export(network, formats.find("onnx", int8=False), False, samples, tmp_path / "onnx")
+    np.save(tmp_path / "onnx" / "images.npy", images)
+    monkeypatch.chdir(tmp_path / "onnx")
+    exec(example("model.onnx"), names := {})
+    np.testing.assert_allclose(names["logits"], network.compute(images), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*full("onnx"), NEEDS_TFLITE])
