@@ -258,10 +258,12 @@ def get_config() -> ConfigDict:
     config.search.calibration_batches = 20
     # "correlation" with the teacher's logits; "agreement" on the top class; or "kl" divergence
     config.search.score = "correlation"
-    # What the search looks for. "score": the best score that the limits allow; "pareto": networks
-    # of several sizes, each the best of its cost. None: "pareto" where student.count is above 1.
+    # What the search looks for. "score": the best score within the limits; "pareto": networks of
+    # several sizes, each the best of its cost, smaller and larger than the limits as well. None:
+    # "pareto" where student.count is above 1.
     config.search.objective = placeholder(str)
-    # cost by which these sizes differ: "macs", "params", or "latency" by the latency table
+    # cost by which these sizes differ: "macs", "params", "latency" by a latency table, or "memory",
+    # the largest sum of activations
     config.search.front_cost = "macs"
     config.search.evolution = ConfigDict()
     config.search.evolution.population = 50  # architectures per generation
@@ -283,9 +285,9 @@ def get_config() -> ConfigDict:
     config.search.evolution.max_latency = 0.0
 
     config.student = ConfigDict()
-    # Networks of different cost that are trained on synthetic images: the best one, and others of
-    # the search's Pareto front, which cost less. The search is another one where it is above 1;
-    # from 2 on it can be raised in a finished run.
+    # Networks of different cost that are trained on synthetic images: the best one within the
+    # limits, and others of the search's Pareto front. The search is another one where it is above
+    # 1; from 2 on it can be raised in a finished run.
     config.student.count = 1
     # Rows of the result table. "synthetic" is the result: the architecture found, trained on
     # synthetic images. For comparison: the same on noise ("noise"); random architectures of similar

@@ -10,12 +10,14 @@ from datafree_nas.runtime.errors import UserError
 from tests import tiny_blocks
 
 pytestmark = pytest.mark.full
+LIMIT = 11_600  # MACs; half of the networks of the space have fewer
 
 
 def _config(count):
     """Scores many networks of many costs, so that the front has three also by chance."""
     config = tiny_blocks.get_config()
     config.search.evolution.update(population=40, generations=3, parents=8, mutations=16)
+    config.search.evolution.max_macs = LIMIT
     config.student.update(rows=("synthetic",), count=count)
     return config
 
@@ -35,7 +37,9 @@ def finished(tmp_path_factory):
 def test_three_students_of_different_cost(finished):
     found = json.loads((finished / "search" / "architecture.json").read_text())
     front = found["front"]
-    assert [row["architecture"] for row in front][-1] == found["architecture"]
+    within = [row for row in front if row["macs"] <= LIMIT]
+    assert within[-1]["architecture"] == found["architecture"]
+    assert len(within) < len(front), "larger networks than the limit allows are searched as well"
     for name in ("macs", "score"):
         values = [row[name] for row in front]
         assert values == sorted(set(values))
@@ -43,7 +47,6 @@ def test_three_students_of_different_cost(finished):
     family = {name for name in results if name.startswith("family_")}
     assert results.keys() == {"teacher", "synthetic", *family}
     assert len(family) == 2
-    assert "family_1" in family, "the cheapest is the farthest from the pick"
     for name in family:
         place = int(name.removeprefix("family_"))
         assert results[name]["architecture"] == front[place - 1]["architecture"]
@@ -51,7 +54,8 @@ def test_three_students_of_different_cost(finished):
         assert {"student.stablehlo", "student.safetensors", "student.py"} <= exports
     rows = json.loads((finished / "report" / "summary.json").read_text())["rows"]
     assert [row.get("pick", False) for row in rows] == [False, True, False, False]
-    assert rows[2]["macs"] < rows[3]["macs"] < rows[1]["macs"]
+    assert rows[2]["macs"] < rows[3]["macs"]
+    assert rows[1]["macs"] <= LIMIT
 
 
 def test_only_what_is_missing_is_trained(finished, tmp_path, capsys):

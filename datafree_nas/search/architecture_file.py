@@ -66,7 +66,7 @@ def front_of_run(directory: Path, space: Space) -> list[Architecture]:
         space: search space of the run.
 
     Returns:
-        Architectures by rising cost and score. The last one is the one found.
+        Architectures by rising cost and score. The one found is among them, or else the last.
 
     Raises:
         UserError: the file is missing, damaged or of another space; or it has no front, because an
@@ -82,7 +82,7 @@ def front_of_run(directory: Path, space: Space) -> list[Architecture]:
     except UserError as error:
         raise UserError(f"{path}: {error}; {fix}") from None
     if not any(np.array_equal(found, each) for each in front):
-        front.append(found)  # one on the front has the same score at less cost, see `run.search`
+        front.append(found)  # others beat it, but not within the limits; see `run.search`
     return front
 
 

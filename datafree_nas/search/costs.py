@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from datafree_nas.runtime.config import Config
 from datafree_nas.search import hardware
 from datafree_nas.spaces.cost import Cost
@@ -28,7 +30,22 @@ COSTS = {
     "macs": Kind("macs", lambda s, a, _: s.macs(a), lambda s, _: s.macs_cost),
     "params": Kind("params", lambda s, a, _: s.params(a), lambda s, _: s.params_cost),
     "latency": Kind("latency_ms", lambda s, a, table: s.latency(a, table), lambda _, table: table),
+    "memory": Kind("memory", lambda s, a, _: s.peak_memory(a), lambda s, _: s.macs_cost),
 }
+
+
+def check(space: Space, config: Config) -> None:
+    """Checks, before anything is trained, that the cost of the space's networks is known.
+
+    Args:
+        space: search space.
+        config: block `config.search`.
+
+    Raises:
+        UserError: the latency table is missing or of another space, or the space does not list the
+            ops of its networks, so that their memory is unknown.
+    """
+    function(space, config)(np.zeros(len(space.choices), int))
 
 
 def column(config: Config) -> str:

@@ -41,7 +41,7 @@ def propose(
         seen: every architecture scored before, one a row; no rows in the first generation.
         scores: score of each row of `seen`, higher is better.
         choices: number of options of each choice of an architecture.
-        allowed: tells whether an architecture keeps the limits.
+        allowed: test whether an architecture may be proposed.
         config: block `config.search.evolution`; `population`, `parents`, `mutations`,
             `crossovers` and `mutation_probability` are read.
         breed: whether there are mutations and crossovers; False is random search.
@@ -49,10 +49,10 @@ def propose(
             by NSGA-II; None if they are those with the best scores.
 
     Returns:
-        At most `population` new architectures that keep the limits; none is in `seen`.
+        At most `population` new architectures that are allowed; none is in `seen`.
 
     Raises:
-        UserError: no architecture keeps the limits.
+        UserError: no architecture is allowed.
     """
     options, count = np.asarray(choices), len(choices)
     known = {tuple(a) for a in seen}

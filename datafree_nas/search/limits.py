@@ -98,7 +98,7 @@ def check(space: Space, config: Config) -> None:
 
 
 def check_sizes(space: Space, config: Config, count: int) -> None:
-    """Checks, before anything is trained, that networks of so many costs keep the limits.
+    """Checks, before anything is trained, that a space has networks of so many costs.
 
     Args:
         space: search space.
@@ -106,17 +106,17 @@ def check_sizes(space: Space, config: Config, count: int) -> None:
         count: number of networks of different cost that are wanted.
 
     Raises:
-        UserError: many random networks that keep the limits have fewer different costs.
+        UserError: many random networks have fewer different costs.
     """
     cost, found = costs.function(space, config), set[float]()
-    for architecture in _drawn(space, config):
+    for architecture in filter(space.connected, _random(space, config)):
         found.add(cost(architecture))
         if len(found) >= count:
             return
     raise UserError(
-        f"config.student.count={count}, but networks of {space.name} that keep the limits of "
-        f"config.search.evolution have only {len(found)} different costs "
-        f"(config.search.front_cost={config.front_cost!r}); lower it, or raise the limits"
+        f"config.student.count={count}, but {_tries(config)} random networks of {space.name} have "
+        f"only {len(found)} different costs (config.search.front_cost={config.front_cost!r}); "
+        "lower it"
     )
 
 
@@ -126,7 +126,10 @@ def _tries(config: Config) -> int:
 
 def _drawn(space: Space, config: Config) -> Iterator[Architecture]:
     """Draws random architectures, and yields those that keep the limits."""
-    allowed, generator = make_test(space, config), seeds.numpy_generator(seeds.key_for(0, "limits"))
-    options = np.asarray(space.choices)
-    drawn = (np.asarray(generator.integers(options)) for _ in range(_tries(config)))
-    return filter(allowed, drawn)
+    return filter(make_test(space, config), _random(space, config))
+
+
+def _random(space: Space, config: Config) -> Iterator[Architecture]:
+    """Draws random architectures."""
+    generator, options = seeds.numpy_generator(seeds.key_for(0, "limits")), space.choices
+    return (np.asarray(generator.integers(options)) for _ in range(_tries(config)))

@@ -71,7 +71,7 @@ def search(
     """Searches, and writes `history.jsonl`, `probabilities.json` and, last, `architecture.json`.
 
     The architecture is the one that the strategy derives. Where several sizes are wanted
-    (`config.objective`), it is the end of the Pareto front: the best score within the limits.
+    (`config.objective`), it is the one of the Pareto front with the best score within the limits.
 
     Args:
         directory: folder of the stage; `working` in it keeps the state between processes, until the
@@ -104,10 +104,10 @@ def search(
     found = strategy.derive(state)
     history = _with_scores_of_derived(found, strategy, state, space, labeller, data, config)
     _add_costs(history, space, config)
-    members = _front(history, space, config)
+    members = _front(history, config)
     row = next(r for r in history if r["architecture"] == space.encode(found))
-    if config.objective == "pareto" and members:
-        row = members[-1]
+    if config.objective == "pareto":
+        row = _best(history, space, config) or row
     result = _result(row, history, images, space, config, seed)
     if row["score"] is not None:
         result |= {"front_cost": costs.column(config), "front": members}
@@ -178,13 +178,20 @@ def _add_costs(history: list[dict[str, Any]], space: Space, config: Config) -> N
         row.setdefault(costs.column(config), cost(architecture))
 
 
-def _front(history: list[dict[str, Any]], space: Space, config: Config) -> list[dict[str, Any]]:
-    """Returns the rows that no other one beats in score and cost, of those that keep the limits."""
-    allowed, column = limits.make_test(space, config), costs.column(config)
-    scored = [row for row in history if row["score"] is not None]
-    rows = [row for row in scored if allowed(space.decode(row["architecture"]))]
-    scores, spent = (np.array([row[name] for row in rows], float) for name in ("score", column))
+def _front(history: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+    """Returns the rows that no other one beats in score and cost, by rising cost."""
+    rows = [row for row in history if row["score"] is not None]
+    names = ("score", costs.column(config))
+    scores, spent = (np.array([row[name] for row in rows], float) for name in names)
     return [rows[i] for i in front.non_dominated(scores, spent)]
+
+
+def _best(history: list[dict[str, Any]], space: Space, config: Config) -> dict[str, Any] | None:
+    """Returns the row of the best score within the limits, of the least cost; None without one."""
+    allowed = limits.make_test(space, config)
+    within = [row for row in history if allowed(space.decode(row["architecture"]))]
+    members = _front(within, config)
+    return members[-1] if members else None
 
 
 def _write(

@@ -16,7 +16,7 @@ from datafree_nas.runtime.files import make_directory
 from datafree_nas.runtime.programs import Program, abstract, lower, on_all
 from datafree_nas.runtime.repeat import Repeated
 from datafree_nas.runtime.workdir import SEARCH
-from datafree_nas.search import architecture_file, hardware, registry
+from datafree_nas.search import architecture_file, costs, hardware, registry
 from datafree_nas.search.run import check_images, search
 from datafree_nas.search.strategies import given
 from datafree_nas.search.strategy import SearchData, Strategy
@@ -61,6 +61,7 @@ def _check(experiment: Experiment, images: dict[str, Any] | None) -> None:
     block, space, teacher = experiment.config.search, experiment.space, experiment.teacher
     recipe.check(block.train, "search.train", teacher.image_size)
     hardware.of(space, block)
+    costs.check(space, block)
     given.check(space, block)
     with mesh.for_batches(block.train.batch_size, teacher.image_size):
         searches = bool(_strategy(experiment).phases)

@@ -13,9 +13,9 @@ class Row(NamedTuple):
 
     Attributes:
         title: name of the network for people.
-        network: kind of architecture: `found` by the search; `cheaper`, others of its Pareto front;
-            `random`, several of similar cost; `largest` that keeps the limits of the search; or
-            `found_on_real`, by the same search on real images.
+        network: kind of architecture: `found` by the search; `other_size`, others of its Pareto
+            front; `random`, several of similar cost; `largest` that keeps the limits of the search;
+            or `found_on_real`, by the same search on real images.
         data: `synthetic`, `real` or `noise`.
         recipe: training block of `config.student`.
     """
@@ -34,7 +34,7 @@ ROWS = {
     "real": Row("student", "found", "real", "real_train"),
     "random_real": Row("random architecture", "random", "real", "real_train"),
     "real_search": Row("searched on real images", "found_on_real", "real", "real_train"),
-    "family": Row("smaller student", "cheaper", "synthetic"),
+    "family": Row("another size", "other_size", "synthetic"),
 }
 FAMILY = "family"  # the row that config.student.count adds, beside "synthetic"
 RECIPES = ("train", "real_train")

@@ -135,14 +135,15 @@ def _family(experiment: Experiment) -> dict[str, Architecture]:
         raise UserError(
             f"config.student.count={count}, but the search found a front of {len(members)} "
             f"architecture{'s' * (len(members) > 1)}, each the best of its cost; lower it, or "
-            "search again in another --workdir with more generations or higher limits "
-            "(config.search.evolution)"
+            "search again in another --workdir with more generations "
+            "(config.search.evolution.generations)"
         )
     cost = costs.function(space, experiment.config.search)
     spent = np.array([cost(each) for each in members], float)
-    last = len(members) - 1
-    places = front.spread(spent, count, first=last)
-    return {f"{FAMILY}_{place + 1}": members[place] for place in places if place != last}
+    found = architecture_file.of_run(experiment.workdir.search, space)
+    pick = next(i for i, each in enumerate(members) if np.array_equal(each, found))
+    places = front.spread(spent, count, first=pick)
+    return {f"{FAMILY}_{place + 1}": members[place] for place in places if place != pick}
 
 
 def _front_cost(experiment: Experiment) -> Callable[[Architecture], dict[str, Any]]:

@@ -130,7 +130,7 @@ def _train(directory: Path, name: str, inputs: Inputs, config: ConfigDict) -> No
 
 def _architecture(directory: Path, name: str, inputs: Inputs, config: ConfigDict) -> Architecture:
     match ROWS[name].network:
-        case "cheaper":
+        case "other_size":
             return inputs.family[directory.name]
         case "random":
             number = int(directory.name.rpartition("_")[2])

@@ -392,9 +392,9 @@ def test_a_search_of_an_older_version_has_no_front():
 
 
 def _smaller(workdir: Path, accuracy: float | None = 0.9) -> None:
-    """Adds two smaller students to hand-written files."""
+    """Adds two another sizes to hand-written files."""
     for number, macs in ((11, 900_000), (2, 500_000)):
-        row = {"name": "smaller student", "row": f"family_{number}", "data": "synthetic"}
+        row = {"name": "another size", "row": f"family_{number}", "data": "synthetic"}
         row |= {"test_accuracy": accuracy, "agreement": 0.7, "kl": 1.0, "macs": macs, "seed": 3}
         directory = make_directory(workdir / "student" / f"family_{number}")
         write_json(directory / "result.json", row | {"params": 9, "order": 1})
@@ -408,8 +408,8 @@ def test_students_of_several_sizes_are_lines_of_their_own(tmp_path):
     assert [(text.row_name(row), row["macs"]) for row in rows] == [
         ("teacher", 7_780_000),
         ("student (the pick)", 7_780_000),
-        ("smaller student", 500_000),
-        ("smaller student", 900_000),
+        ("another size", 500_000),
+        ("another size", 900_000),
         ("student", 7_780_000),
     ]
     html = _page(tmp_path)
@@ -419,7 +419,7 @@ def test_students_of_several_sizes_are_lines_of_their_own(tmp_path):
 
 @pytest.mark.parametrize(("accuracy", "measure"), [(0.9, "test accuracy"), (None, "agreement")])
 def test_sizes_are_drawn_from_the_smallest_to_the_pick(accuracy, measure):
-    row = {"name": "smaller student", "data": "synthetic", "agreement": 0.7, "macs": 500}
+    row = {"name": "another size", "data": "synthetic", "agreement": 0.7, "macs": 500}
     row["test_accuracy"] = accuracy
     results = {
         "teacher": row | {"name": "teacher", "macs": 90_000},

@@ -108,11 +108,17 @@ def test_more_students_than_the_space_has():
         stage._check_enough(space, config)
     config.student.count = 4
     stage._check_enough(space, config)
-    config.search.front_cost = "params"
     config.search.evolution.max_params = space.params(np.array([0]))
-    with pytest.raises(UserError, match="have only 1 different costs") as error:
+    stage._check_enough(space, config)  # a family has sizes above the limits too
+
+
+def test_more_students_than_different_costs():
+    space = spaces.create_space("nasbench201", channels=4, cells=1, image_size=(8, 8, 1))
+    config = common.get_config()
+    config.student.update(count=29, rows=("synthetic",))
+    with pytest.raises(UserError, match="have only 28 different costs") as error:
         stage._check_enough(space, config)
-    assert "(config.search.front_cost='params'); lower it, or raise the limits" in str(error.value)
+    assert "(config.search.front_cost='macs'); lower it" in str(error.value)
 
 
 def test_more_random_networks_than_the_space_has():

@@ -143,12 +143,15 @@ def _make_evolution(space: Space, score: Any, config: Config, breed: bool) -> An
         generation, count = int(state.turns) // config.evolution.population, int(state.scored)
         seen = np.asarray(state.seen)[:count]
         weighed = config.objective == "pareto"
+        # Where several sizes are wanted, the limits are those of one of them: the first generation
+        # has networks that keep them, the later ones look for smaller and larger ones as well.
+        free = weighed and generation > 0
         born = evolution.propose(
             seeds.numpy_generator(jax.random.fold_in(state.train.key, generation + (1 << 30))),
             seen,
             _scores(state, config),
             space.choices,
-            allowed,
+            space.connected if free else allowed,
             config.evolution,
             breed=breed,
             costs=np.array([cost(each) for each in seen], float) if weighed else None,
