@@ -11,7 +11,7 @@ reported figures.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,24 @@ class Table(NamedTuple):
         """Returns the architectures for `report` or for `tune`."""
         part = slice(HALVES.index(which) == 0, None, 2)
         return Table(self.names[part], self.accuracy[part])
+
+    def found(self, name: str) -> dict[str, Any]:
+        """Looks up an architecture.
+
+        Args:
+            name: encoded architecture of the table.
+
+        Returns:
+            `architecture`; its true `accuracy` in per cent; `regret`, what it lacks to the best of
+            the table; `percentile`, per cent of the table with a lower accuracy.
+        """
+        accuracy = float(self.accuracy[self.names.index(name)])
+        return {
+            "architecture": name,
+            "accuracy": accuracy,
+            "regret": float(self.accuracy.max()) - accuracy,
+            "percentile": 100 * float(np.mean(self.accuracy < accuracy)),
+        }
 
     def drawn(self, count: int, seed: int) -> "Table":
         """Draws `count` architectures at random, in order; all if `count` is 0 or too large.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import rank_statistics, tabular
+from benchmarks import budgets, rank_statistics, tabular
 from datafree_nas import spaces, teachers
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.teachers import store as teacher_store
@@ -228,3 +228,35 @@ def test_what_a_search_found_is_looked_up(cells, tmp_path, small):
     other = _command("searched", *flags, space="nasbench_macro")
     assert other.returncode == 2
     assert "the config searches nasbench201, not nasbench_macro" in other.stderr
+    flags[-1:] += ["--limits=200e6", f"--out={tmp_path}/limits"]
+    assert _command("searched", *flags, space="nasbench201").returncode == 0
+    (row,) = json.loads((tmp_path / "limits" / "searched.json").read_text())["rows"]
+    assert row["name"] == "at most 200 M MACs"
+    assert row["macs"] <= 200e6
+
+
+def test_the_best_score_below_each_limit(cells):
+    table, space = tabular.load("nasbench201", cells), spaces.create_space("nasbench201")
+    macs = {name: space.macs(space.decode(name)) for name in table.names}
+    few, some, many = sorted(table.names, key=macs.__getitem__)[0::7000]
+    scores = {few: 0.2, some: 0.5, many: 0.9}
+    history = [{"architecture": name, "score": score} for name, score in scores.items()]
+    history.append({"architecture": few, "score": None})
+    limits = [macs[some] - 1, macs[some], 1e9]
+    rows = budgets.look_up(history, limits, table, space)
+    assert [row["architecture"] for row in rows] == [few, some, many]
+    accuracy = dict(zip(table.names, table.accuracy, strict=True))
+    for row, limit in zip(rows, limits, strict=True):
+        best = max(accuracy[name] for name in table.names if macs[name] <= limit)
+        assert row["regret"] == pytest.approx(best - accuracy[row["architecture"]])
+    assert rows[2]["largest"] == accuracy[max(macs, key=macs.__getitem__)]
+    with pytest.raises(UserError, match="no architecture that was scored has at most 9e"):
+        budgets.look_up(history[2:3], [9e6], table, space)
+
+
+@pytest.mark.parametrize("limits", ["1e6", "40e6,many", "nan"])
+def test_limits_that_cannot_be_kept(limits, cells):
+    flags = [f"--table={cells}", "--data=noise", f"--limits={limits}", "--out=/nowhere"]
+    done = forks.run("benchmarks.searched", *flags)
+    assert done.returncode == 2
+    assert f"--limits={limits}: each must be a number of MACs, at least" in done.stderr
