@@ -1,9 +1,9 @@
 r"""Measures what int8 costs a run's teacher or student, by the images on which it is calibrated.
 
-    python -m benchmarks.int8 --workdir=RUN --formats=onnx,tflite --source=tfds:NAME --data_dir=DIR
+    python -m benchmarks.int8 --workdir=RUN --formats=onnx,tflite --real=tfds:NAME --data_dir=DIR
 
 Each format is quantized as `python -m datafree_nas.export --int8` does, calibrated on synthetic
-images of the run, on as many images of Gaussian noise, and, with `--source`, on as many real
+images of the run, on as many images of Gaussian noise, and, with `--real`, on as many real
 ones. There is a row for each, with the accuracy on real test images, and the share of images to
 which int8 gives the class that float32 gives: on these, on the run's held-out synthetic images, and
 with `--photographs` on windows of scikit-learn's two photographs.
@@ -37,7 +37,7 @@ from datafree_nas.students import train
 _WORKDIR = flags.DEFINE_string("workdir", None, "run with synthetic images", required=True)
 _ROW = flags.DEFINE_string("row", "", "folder of a student; default: the teacher")
 _FORMATS = flags.DEFINE_list("formats", "onnx", "formats that have int8: onnx, tflite")
-_SOURCE = flags.DEFINE_string("source", "", "real images, as config.data.source names them")
+_REAL = flags.DEFINE_string("real", "", "real images, as config.data.source names them")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "where TFDS finds its data sets")
 _PHOTOGRAPHS = flags.DEFINE_bool("photographs", False, "compare on scikit-learn's photographs")
 
@@ -51,7 +51,7 @@ def _run() -> None:
     images = run.samples(workdir, found)
     if not len(images.calibration):
         raise UserError(f"--workdir={_WORKDIR.value} has no synthetic images")
-    tested = {"test": _test(found)} if _SOURCE.value else {}
+    tested = {"test": _test(found)} if _REAL.value else {}
     tested["synthetic"] = Compared(images.check)
     if _PHOTOGRAPHS.value:
         tested["photographs"] = Compared(quantized.photographs(found.image_size))
@@ -66,7 +66,7 @@ def _calibrations(workdir: Workdir, found: Network, synthetic: Images) -> dict[s
     labeller = teachers.labeller(*teachers.load(workdir.teacher))
     noise = train.noise(synthetic.shape, labeller, 0).images
     kinds = {"synthetic": synthetic, "noise": np.asarray(noise)}
-    if _SOURCE.value:
+    if _REAL.value:
         real = np.asarray(_real(found, "train").images)
         order = np.random.default_rng(0).permutation(len(real))
         kinds["real"] = real[order[: len(synthetic)]]
@@ -80,7 +80,7 @@ def _test(found: Network) -> Compared:
 
 def _real(found: Network, split: str) -> ImageSet:
     classes = Classes(found.num_classes, tuple(found.class_names))
-    request = sources.Request(_SOURCE.value, found.image_size, classes, _DATA_DIR.value)
+    request = sources.Request(_REAL.value, found.image_size, classes, _DATA_DIR.value)
     return sources.load(request, split)
 
 

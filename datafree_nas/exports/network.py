@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from datafree_nas import teachers
+from datafree_nas.data.labeller import Labeller
 from datafree_nas.runtime.errors import UserError, did_you_mean
 from datafree_nas.runtime.workdir import Workdir
 from datafree_nas.students import student as students
+from datafree_nas.teachers import Teacher
 from datafree_nas.teachers import store as teacher_store
 
 _BATCH = 64  # images that are computed at once
@@ -106,13 +108,23 @@ def of_teacher(workdir: Workdir, factory: str = "") -> Network:
         UserError: the run has no teacher, or its files are damaged.
     """
     teacher, variables = teachers.load(workdir.teacher, factory)
-    labeller = teachers.labeller(teacher, variables)
+    found = of_labeller(teacher, teachers.labeller(teacher, variables))
+    return found._replace(class_names=_class_names(workdir))
+
+
+def of_labeller(teacher: Teacher, labeller: Labeller) -> Network:
+    """Makes the network of a teacher with its weights.
+
+    Args:
+        teacher: classifier of the weights.
+        labeller: the same classifier with its weights.
+    """
 
     def logits(images: UInt8[Array, "b h w c"]) -> Float[Array, "b k"]:
-        return labeller.logits_fn(variables, labeller.preprocessing(images))
+        return labeller.logits_fn(labeller.variables, labeller.preprocessing(images))
 
-    title, names = f"teacher: {teacher.arch}", _class_names(workdir)
-    return Network("teacher", title, logits, teacher.image_size, teacher.num_classes, names)
+    title, size, count = f"teacher: {teacher.arch}", teacher.image_size, teacher.num_classes
+    return Network("teacher", title, logits, size, count, [])
 
 
 def _class_names(workdir: Workdir) -> list[str]:

@@ -43,7 +43,7 @@ def test_windows_of_the_photographs():
 def test_the_table_of_a_teacher(tmp_path):
     config = tiny.get_config()
     pipeline.run(config, tmp_path / "run", ["teacher", "synthesize"])
-    flags = [f"--workdir={tmp_path}/run", "--source=digits", f"--json={tmp_path}/int8.json"]
+    flags = [f"--workdir={tmp_path}/run", "--real=digits", f"--json={tmp_path}/int8.json"]
     done = forks.run("benchmarks.int8", *flags)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "int8.json").read_text())["rows"]
