@@ -51,18 +51,6 @@ def test_every_space(name, any_student, as_network, samples, tmp_path):
     assert card["difference"] <= run.TOLERANCE
 
 
-@pytest.mark.full
-def test_the_example_of_the_docs(
-    one_student, as_network, samples, images, example, tmp_path, monkeypatch
-):
-    network = as_network(one_student)
-    run.export(network, formats.find("onnx", int8=False), False, samples, tmp_path / "onnx")
-    np.save(tmp_path / "onnx" / "images.npy", images)
-    monkeypatch.chdir(tmp_path / "onnx")
-    exec(example("model.onnx"), names := {})
-    np.testing.assert_allclose(names["logits"], network.compute(images), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("name", [*full("onnx"), NEEDS_TFLITE])
 def test_int8(name, one_student, as_network, samples, tmp_path):
     network, chosen = as_network(one_student), formats.find(name, int8=True)
