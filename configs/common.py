@@ -203,8 +203,8 @@ def get_config() -> ConfigDict:
     config.search = ConfigDict()
     # "spos", "darts", "proxyless" or "random"; "given": no search, see architecture
     config.search.strategy = "spos"
-    # only for strategy "given": the architecture as text, see docs/students.md, or the path of
-    # another run's architecture.json
+    # only for strategy "given": the architecture as text, see docs/own_architecture.md, or the
+    # path of another run's architecture.json
     config.search.architecture = ""
     config.search.data = "synthetic"  # images of the search: "synthetic", or "real" for comparison
     config.search.space = space("nasbench201")

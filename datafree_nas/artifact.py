@@ -58,6 +58,7 @@ def record(
         )
     before = records.read(file, records.MADE_FROM, "restore it, or choose another --workdir")
     unnoted = {name: defaults[name] for name in made_from if name in defaults}
+    unnoted |= {f"{_INPUT}{pattern}": None for pattern in stage.beside}
     past = (*added, *(name for name, value in (removed or {}).items() if before.get(name) == value))
     noted = {name: value for name, value in before.items() if name not in past}
     different = differences(unnoted | noted, made_from)

@@ -31,6 +31,8 @@ _SPACE = flags.DEFINE_string("space", "", "package.module:Class of a search spac
 def _export() -> None:
     if _TEACHER.value and _ROW.present:
         raise UserError("--teacher and --row name two networks; give one of them")
+    if "://" in _WORKDIR.value:
+        raise UserError(f"--workdir={_WORKDIR.value} is in a bucket; copy it into a folder first")
     chosen = formats.find(_FORMAT.value, _INT8.value)
     workdir = Workdir(as_path(_WORKDIR.value))
     if _TEACHER.value:

@@ -159,7 +159,7 @@ def made_from(stage: Stage, experiment: Experiment) -> dict[str, Any]:
 
     Returns:
         Fields of the config by dotted path, and fingerprints of the files that they name and of
-        the artifacts of earlier stages.
+        the artifacts of earlier stages, and of what else the stage reads in the workdir.
     """
     config, root = experiment.config, experiment.workdir.root
     earlier = STAGES[: STAGES.index(stage)]
@@ -169,4 +169,5 @@ def made_from(stage: Stage, experiment: Experiment) -> dict[str, Any]:
     fields = schema.flatten({block: config[block] for block in blocks})
     fields = {name: value for name, value in fields.items() if name not in _ADDED}
     inputs = {each.name: each.fingerprint(root) for each in earlier}
+    inputs |= stage.fingerprints_beside(root)
     return artifact.made_from(fields, experiment.files(), inputs)

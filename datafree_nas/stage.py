@@ -40,6 +40,8 @@ class Stage:
             asks for.
         reads: function that names the splits of natural images that the stage reads.
         lower_for_memory: fields to lower where the memory does not suffice.
+        beside: patterns of what else it reads, relative to the workdir. Of folders the names and
+            sizes of the files count.
         rebuilt: whether it is quickly made again when what it reads has changed.
         programs: function that lowers the programs of the stage for shapes, for `--plan`.
         repair: function that removes damaged parts of the artifact and returns their names; None
@@ -57,6 +59,7 @@ class Stage:
     added: tuple[str, ...] = ()
     is_complete: Callable[[Any], bool] = lambda experiment: True
     lower_for_memory: str = "what else runs on this machine"
+    beside: tuple[str, ...] = ()
     rebuilt: bool = False
     programs: Callable[[Any], list[Program]] = lambda experiment: []
     repair: Callable[[Any], list[str]] | None = None
@@ -67,6 +70,13 @@ class Stage:
 
     def fingerprint(self, workdir: Path) -> str | None:
         """Returns the fingerprint of the artifact, None where there is none."""
-        folder = workdir / self.directory
-        files = [file for pattern in self.results for file in sorted(folder.glob(pattern))]
-        return fingerprint(*files) if files else None
+        return _fingerprint(workdir / self.directory, *self.results)
+
+    def fingerprints_beside(self, workdir: Path) -> dict[str, str | None]:
+        """Returns the fingerprint of what each pattern of `beside` matches, None for nothing."""
+        return {pattern: _fingerprint(workdir, pattern) for pattern in self.beside}
+
+
+def _fingerprint(folder: Path, *patterns: str) -> str | None:
+    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+    return fingerprint(*files) if files else None

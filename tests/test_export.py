@@ -45,6 +45,7 @@ def test_a_student(workdir):
         (["--format=stablehlo", "--row=real", "--teacher"], "name two networks; give one of them"),
         (["--format=stablehlo", "--teacher"], "teacher.json does not exist"),
         (["--format=onxx"], "onnx"),
+        (["--format=stablehlo", "--workdir=gs://a/b"], "in a bucket; copy it into a folder first"),
         (["--format=stablehlo", "--row=real", "--out={workdir}"], "is there already and is no ex"),
     ],
 )

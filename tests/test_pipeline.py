@@ -152,6 +152,21 @@ def test_the_same_command_again_does_nothing(finished):
     assert (workdir / "report" / "report.html").stat().st_mtime_ns == before
 
 
+def test_an_export_is_in_the_report_after_the_same_command(finished, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    page = workdir / "report" / "report.html"
+    link = "../export/synthetic/stablehlo/model.stablehlo"
+    assert f"--workdir={finished[0]} --format=onnx\n" in page.read_text()
+    assert link not in page.read_text()
+    command = [sys.executable, "-m", "datafree_nas.export", f"--workdir={workdir}"]
+    subprocess.run([*command, "--format=stablehlo"], check=True, capture_output=True)
+    out, _ = _run(workdir)
+    assert out.count("done before") == 4
+    assert f'<a href="{link}">model.stablehlo</a>' in page.read_text()
+    assert (page.parent / link).is_file()
+
+
 @pytest.mark.parametrize(
     ("row", "network"),
     [("largest", "largest architecture"), *full(("real_search", "searched on real images"))],

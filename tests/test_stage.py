@@ -114,6 +114,23 @@ def test_a_report_is_made_again_when_there_is_more_to_report(workdir):
     assert not _begin("report", workdir), "now it is"
 
 
+def test_a_report_is_made_again_when_there_are_other_exports(workdir):
+    file = workdir / "report" / "config.json"
+    fields = json.loads(file.read_text())
+    noted = {name: value for name, value in fields.items() if not name.startswith("input export")}
+    assert noted != fields
+    file.write_text(json.dumps(noted))
+    assert not _begin("report", workdir), "an older version noted none"
+    card = workdir / "export" / "synthetic" / "onnx" / "export.json"
+    card.parent.mkdir(parents=True)
+    for content in ("0.97", "0.98"):
+        card.write_text(content)
+        assert _begin("report", workdir)
+        assert not _begin("report", workdir)
+    card.with_name("model.onnx").touch()
+    assert _begin("report", workdir)
+
+
 def test_a_checkpoint_counts_by_its_content(tmp_path):
     (tmp_path / "teacher").mkdir()
     file = tmp_path / "a.pth"

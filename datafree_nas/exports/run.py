@@ -15,11 +15,10 @@ from datafree_nas.exports.format import Format, Images, Logits
 from datafree_nas.exports.network import Network
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, write_json
-from datafree_nas.runtime.workdir import Workdir
+from datafree_nas.runtime.workdir import EXPORT_CARD, Workdir
 from datafree_nas.stage import DONE
 from datafree_nas.synthesis import store
 
-CARD = "export.json"
 TOLERANCE = 1e-4  # allowed difference of a logit, as a share of the largest logit
 _CALIBRATION = 512  # synthetic images on which int8 is calibrated
 _CHECKED = 512  # images at most on which files are checked
@@ -106,7 +105,7 @@ def export(network: Network, chosen: Format, int8: bool, images: Samples, folder
             card |= {"int8": True, "agreement": same, "calibrated_on": len(images.calibration)}
         (file,) = new.iterdir()
         card |= {"file": file.name, "bytes": file.stat().st_size}
-        write_json(new / CARD, card)
+        write_json(new / EXPORT_CARD, card)
         pages.write(new, network, chosen, card)
         if folder.exists():
             shutil.rmtree(folder)
@@ -123,7 +122,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: it is a file, or a folder with other files.
     """
-    if os.path.lexists(folder) and not (folder / CARD).exists() and not _is_empty(folder):
+    if os.path.lexists(folder) and not (folder / EXPORT_CARD).exists() and not _is_empty(folder):
         raise UserError(f"{folder} is there already and is no export; name a new folder with --out")
 
 

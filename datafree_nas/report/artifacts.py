@@ -34,7 +34,7 @@ class Artifacts:
         architecture: content of `architecture.json`, the architecture that was found or given.
         results: result of each trained network by its folder, sorted by `order`, and then by the
             number at the end of the folder's name. The folder of the teacher is `teacher`, that of
-            the student trained on synthetic images is `synthetic`; those of smaller ones, from the
+            the student trained on synthetic images is `synthetic`; those of other sizes, from the
             Pareto front, begin with `family_`.
         training: training metrics of each trained network by its folder.
     """

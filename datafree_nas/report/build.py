@@ -6,20 +6,21 @@ from typing import Any
 
 import jinja2
 
-from datafree_nas.report import colours, figures, graph, text
+from datafree_nas.report import colours, figures, files, graph, text
 from datafree_nas.report.artifacts import Artifacts, read
 from datafree_nas.report.probabilities import probabilities
-from datafree_nas.report.summary import is_smaller, summarize
+from datafree_nas.report.summary import front_cost, is_of_family, summarize
 from datafree_nas.runtime.files import make_directory, write_bytes, write_json
 from datafree_nas.runtime.workdir import Workdir
 
 
-def write_report(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
+def write_report(workdir: Path, config: dict[str, Any], place: str = "") -> dict[str, Any]:
     """Writes `report/report.html` and `report/summary.json` from the files of the stages.
 
     Args:
         workdir: folder of the run; the page says which stages were not run.
         config: settings of the run, nested; `name` and `seed` are the page's heading.
+        place: name of the folder in the page's commands. Default: its path.
 
     Returns:
         The summary, from `summary.summarize`; equal for equal results.
@@ -41,6 +42,9 @@ def write_report(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
             round_columns=list(dict.fromkeys(key for row in artifacts.rounds for key in row)),
             grid=base64.b64encode(artifacts.grid).decode() if artifacts.grid else None,
             svg=_draw(artifacts),
+            cost=front_cost(artifacts),
+            cost_names=figures.COST_NAMES,
+            owners=files.owners(workdir, place or str(workdir), artifacts.results, config),
             settings=list(text.flatten(config)),
         )
     )
@@ -61,6 +65,7 @@ def _environment() -> jinja2.Environment:
     )
     for function in (
         text.quantity,
+        text.size,
         text.percent,
         text.percent_of,
         text.row_name,
@@ -98,8 +103,8 @@ def _draw(artifacts: Artifacts) -> dict[str, str]:
         svg["network"] = graph.network("network", **found["graph"], colours=colour)
         if several:
             svg["tradeoff"] = figures.tradeoff("tradeoff", artifacts.history, found)
-        cost = found.get("front_cost", "macs")
-        if any(map(is_smaller, artifacts.results)) and cost in artifacts.results["synthetic"]:
+        cost = front_cost(artifacts)
+        if any(map(is_of_family, artifacts.results)) and cost in artifacts.results["synthetic"]:
             svg["sizes"] = figures.sizes("sizes", artifacts.results, cost)
     return svg
 

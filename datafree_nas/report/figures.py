@@ -15,13 +15,14 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFo
 
 from datafree_nas.report.artifacts import JsonList, JsonObject
 from datafree_nas.report.colours import COLOURS
-from datafree_nas.report.summary import is_smaller
+from datafree_nas.report.summary import is_of_family
 from datafree_nas.report.svg import ACCENT, INK, WIDTH, drawn
 
 # letters that fit into a row of a legend, and letters that are as wide as the line beside a name
 LETTERS_ACROSS, LETTERS_OF_MARK = 130, 8
 DOTS = "#8da2c0"
 COST_NAMES = {"macs": "MACs", "params": "weights", "latency_ms": "latency in ms"}
+MEASURE_NAMES = {"test_accuracy": "test accuracy", "agreement": "agreement with the teacher"}
 LOG_FROM = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
 
 
@@ -122,8 +123,8 @@ def tradeoff(history: JsonList, found: JsonObject) -> Figure:
 def sizes(results: Mapping[str, JsonObject], cost: str) -> Figure:
     """Draws how good the students of several sizes are, against their cost.
 
-    It is the accuracy on natural test images where it was measured, else the agreement with the
-    teacher on synthetic images that nothing was trained on.
+    It is the accuracy on natural test images where it was measured, else its estimate, the
+    agreement with the teacher on synthetic images that nothing was trained on.
 
     Args:
         results: result of each network by its folder; those without the cost are left out.
@@ -132,7 +133,7 @@ def sizes(results: Mapping[str, JsonObject], cost: str) -> Figure:
     known = {folder: result for folder, result in results.items() if cost in result}
     tested = known["synthetic"]["test_accuracy"] is not None
     measure = "test_accuracy" if tested else "agreement"
-    family = [known["synthetic"], *(each for name, each in known.items() if is_smaller(name))]
+    family = [known["synthetic"], *(each for name, each in known.items() if is_of_family(name))]
     rivals = defaultdict(list)
     for folder, result in known.items():
         if result not in family:
@@ -145,7 +146,7 @@ def sizes(results: Mapping[str, JsonObject], cost: str) -> Figure:
         _points(axes, rows, cost, measure, mark, color=colour, linestyle="", label=label)
     _points(axes, family, cost, measure, "o", color=ACCENT, label="students of several sizes")
     _points(axes, family[:1], cost, measure, "*", color=ACCENT, markersize=12, label="the pick")
-    axes.set(xlabel=COST_NAMES.get(cost, cost), ylabel=measure.replace("_", " "), xscale="log")
+    axes.set(xlabel=COST_NAMES.get(cost, cost), ylabel=MEASURE_NAMES[measure], xscale="log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())

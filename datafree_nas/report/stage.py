@@ -2,8 +2,8 @@
 
 from datafree_nas.experiment import Experiment
 from datafree_nas.report import build
-from datafree_nas.runtime import processes
-from datafree_nas.runtime.workdir import REPORT, SUMMARY
+from datafree_nas.runtime import mirror, processes
+from datafree_nas.runtime.workdir import EXPORT_CARD, EXPORTS, REPORT, SUMMARY
 from datafree_nas.search import architecture_file
 from datafree_nas.stage import DONE, Stage
 
@@ -12,7 +12,8 @@ def _run(experiment: Experiment) -> None:
     workdir = experiment.workdir
     if (workdir.search / DONE).exists():  # else there is no architecture, or half of a search
         architecture_file.of_run(workdir.search, experiment.space)
-    processes.once(lambda: build.write_report(workdir.root, experiment.config.to_dict()))
+    config, place = experiment.config.to_dict(), mirror.bucket()
+    processes.once(lambda: build.write_report(workdir.root, config, place))
 
 
 STAGE = Stage(
@@ -22,4 +23,5 @@ STAGE = Stage(
     results=(SUMMARY,),
     run=_run,
     rebuilt=True,
+    beside=(EXPORTS, f"{EXPORTS}/*/*/{EXPORT_CARD}"),
 )

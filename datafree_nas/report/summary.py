@@ -1,6 +1,6 @@
 """The outcome of a run: a few numbers for programs, one sentence for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
@@ -32,38 +32,48 @@ def summarize(artifacts: Artifacts, config: Mapping[str, Any]) -> dict[str, Any]
         "seed": config["seed"],
         "headline": headline(artifacts),
         "note": note(artifacts),
-        "rows": rows_of(artifacts.results),
+        "rows": rows_of(artifacts.results, front_cost(artifacts)),
         "architecture": found["architecture"] if found else None,
     }
 
 
-def rows_of(results: Mapping[str, JsonObject]) -> list[dict[str, Any]]:
+def front_cost(artifacts: Artifacts) -> str:
+    """Returns the name of the cost that the search weighed; MACs in older versions."""
+    return (artifacts.architecture or {}).get("front_cost", "macs")
+
+
+def rows_of(results: Mapping[str, JsonObject], cost: str = "macs") -> list[dict[str, Any]]:
     """Brings the networks of a row together.
 
     Args:
         results: result of each network by its folder, in the order of the rows.
+        cost: name of the cost that the search weighed.
 
     Returns:
         For each row its `name`, `row`, `data`, `labels` and `seed`; `pick`, which is true and only
         there for the search's choice among students of several sizes; the number of its `networks`;
-        the means of their `test_accuracy`, `agreement`, `kl`, `macs` and `params`; and in `spread`
-        the standard deviations of the first three. None where nothing was measured, or where there
-        is one network.
+        the means of their `test_accuracy`, `agreement`, `kl`, `macs` and `params`, and of `cost` if
+        it is another one; and in `spread` the standard deviations of all but `macs` and `params`.
+        None where nothing was measured, or where there is one network.
     """
     rows: dict[str, list[JsonObject]] = {}
     for folder, result in results.items():
         rows.setdefault(result.get("row", folder), []).append(result)
-    several = any(map(is_smaller, results))
-    return [_row(networks, several and row == "synthetic") for row, networks in rows.items()]
+    several = any(map(is_of_family, results))
+    measured = _MEASURED if cost in _COSTS else (*_MEASURED, cost)
+    return [
+        _row(networks, measured, pick=several and row == "synthetic")
+        for row, networks in rows.items()
+    ]
 
 
-def is_smaller(folder: str) -> bool:
-    """Tells whether a folder is that of a smaller student, from the Pareto front."""
+def is_of_family(folder: str) -> bool:
+    """Tells whether a folder is that of another student of the Pareto front."""
     return folder.startswith("family_")
 
 
-def _row(networks: list[JsonObject], pick: bool) -> dict[str, Any]:
-    measured = {name: _known(networks, name) for name in _MEASURED}
+def _row(networks: list[JsonObject], names: Iterable[str], pick: bool) -> dict[str, Any]:
+    measured = {name: _known(networks, name) for name in names}
     return {
         **{name: networks[0].get(name) for name in _SAME},
         **({"pick": True} if pick else {}),

@@ -20,6 +20,15 @@ def quantity(count: int | None) -> str:
     return f"{float(mantissa) * 10**digits:.{2 - digits}f}{PREFIXES[thousands]}"
 
 
+def size(count: int) -> str:
+    """Formats the size of a file with an SI prefix: `32.1 kB`.
+
+    Args:
+        count: number of bytes.
+    """
+    return f"{quantity(count)}B" if count >= 1000 else f"{count} B"
+
+
 def percent(share: float | None, decimals: int = 1) -> str:
     """Formats a share in per cent: `95.2 %`.
 

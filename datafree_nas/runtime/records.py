@@ -53,6 +53,10 @@ def _list(each: Values) -> Values:
 
 
 _TEXTS = _list(text())
+_FILE = Values(  # in the same folder
+    "the name of a file, without folders",
+    lambda value: isinstance(value, str) and value not in ("", "..") and Path(value).name == value,
+)
 _IMAGE_SIZE = list_of(integer(1, 4096), (3,), "(height, width, channels)")
 _MEAN = list_of(number(-1e3, 1e3), range(1, 65), "one number a channel")
 _STD = list_of(number(0, 1e3, above=True), range(1, 65), "one number a channel")
@@ -159,6 +163,17 @@ RESULT = Record(
         "seed": _COUNT,
         "order": _COUNT,
         "architecture": text().or_absent(),
+    }
+)
+# export.json of an exported file
+EXPORT = Record(
+    {
+        "format": name(),
+        "int8": boolean(),
+        "agreement": _SHARE.or_none(),
+        "checked_on": _COUNT,
+        "checked_kind": text(),
+        "file": _FILE,
     }
 )
 # summary.json

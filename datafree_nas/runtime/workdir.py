@@ -6,7 +6,7 @@ from pathlib import Path
 # folders of the stages
 TEACHER, SYNTHETIC, SEARCH, STUDENTS = "teacher", "synthetic", "search", "student"
 REPORT = "report"
-EXPORTS = "export"  # of datafree_nas.export
+EXPORTS, EXPORT_CARD = "export", "export.json"  # of datafree_nas.export
 # files and folders in them
 CARD, ARCHITECTURE, RESULT = "teacher.json", "architecture.json", "result.json"
 GRID, ROUNDS, UNITS = "grid.png", "rounds.json", "units"
@@ -89,6 +89,14 @@ class Workdir:
     def students(self) -> Path:
         """Folder of the train stage, with a folder for each trained network."""
         return self.root / STUDENTS
+
+    def export_cards(self, network: str) -> list[Path]:
+        """Lists the cards of the exports of a network.
+
+        Args:
+            network: folder of a student, or `teacher`.
+        """
+        return sorted((self.root / EXPORTS / network).glob(f"*/{EXPORT_CARD}"))
 
     @property
     def report(self) -> Path:

@@ -127,8 +127,8 @@ class Space(ABC):
 
         Args:
             spelling: text in the notation of `encode`, of the original code of the space or of
-                code based on it; or the lists that such a text describes. docs/students.md shows
-                all forms.
+                code based on it; or the lists that such a text describes.
+                docs/own_architecture.md shows all forms.
 
         Raises:
             UserError: the text cannot be read; the message has the reason and a valid example.
@@ -183,7 +183,7 @@ class Space(ABC):
     def torch_source(self, architecture: Architecture) -> str | None:
         """Returns the PyTorch source of a class `Network`, or None where a space has none.
 
-        Its tensors have the names of `torch_name`. docs/students.md shows how it is used.
+        Its tensors have the names of `torch_name`. docs/students/pytorch.md shows how it is used.
         """
         return None
 

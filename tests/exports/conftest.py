@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from datafree_nas.exports.network import Network
-from tests.students.conftest import any_student, example, images, one_student
+from tests.students.conftest import any_student, images, one_student
 
-__all__ = ["any_student", "example", "images", "one_student"]
+__all__ = ["any_student", "images", "one_student"]
 
 
 @pytest.fixture

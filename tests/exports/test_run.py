@@ -10,6 +10,7 @@ import pytest
 
 from datafree_nas.exports import formats, run
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.workdir import EXPORT_CARD
 from tests.tiers import full
 
 NEEDS_TFLITE = pytest.param("tflite", marks=pytest.mark.tflite)
@@ -25,7 +26,7 @@ def samples(many):
 def test_the_program_beside_a_file(name, one_student, as_network, samples, images, tmp_path):
     network, folder = as_network(one_student), tmp_path / "new" / name
     line = run.export(network, formats.find(name, int8=False), False, samples, folder)
-    card = json.loads((folder / run.CARD).read_text())
+    card = json.loads((folder / EXPORT_CARD).read_text())
     file = folder / card["file"]
     assert line.startswith(f"{file}: {file.stat().st_size:,} bytes; float32; logits as in JAX")
     assert card["difference"] <= run.TOLERANCE
@@ -46,20 +47,8 @@ def test_the_program_beside_a_file(name, one_student, as_network, samples, image
 @pytest.mark.parametrize("name", [*full("onnx"), NEEDS_TFLITE])
 def test_every_space(name, any_student, as_network, samples, tmp_path):
     run.export(as_network(any_student), formats.find(name, False), False, samples, tmp_path / "a")
-    card = json.loads((tmp_path / "a" / run.CARD).read_text())
+    card = json.loads((tmp_path / "a" / EXPORT_CARD).read_text())
     assert card["difference"] <= run.TOLERANCE
-
-
-@pytest.mark.full
-def test_the_example_of_the_docs(
-    one_student, as_network, samples, images, example, tmp_path, monkeypatch
-):
-    network = as_network(one_student)
-    run.export(network, formats.find("onnx", int8=False), False, samples, tmp_path / "onnx")
-    np.save(tmp_path / "onnx" / "images.npy", images)
-    monkeypatch.chdir(tmp_path / "onnx")
-    exec(example("model.onnx"), names := {})
-    np.testing.assert_allclose(names["logits"], network.compute(images), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*full("onnx"), NEEDS_TFLITE])
@@ -68,7 +57,7 @@ def test_int8(name, one_student, as_network, samples, tmp_path):
     run.export(network, chosen, False, samples, tmp_path / "float32")
     line = run.export(network, chosen, True, samples, tmp_path / "int8")
     before, after = (
-        json.loads((tmp_path / kind / run.CARD).read_text()) for kind in ("float32", "int8")
+        json.loads((tmp_path / kind / EXPORT_CARD).read_text()) for kind in ("float32", "int8")
     )
     assert after["calibrated_on"] == 50
     assert after["agreement"] >= 0.8

@@ -23,7 +23,12 @@ from datafree_nas.runtime.files import (
     write_jsonl,
 )
 
-CONFIG = {"name": "digits", "seed": 3, "search": {"max_macs": None, "space": {"cells": (1, 2)}}}
+CONFIG = {
+    "name": "digits",
+    "seed": 3,
+    "teacher": {"factory": ""},
+    "search": {"max_macs": None, "space": {"cells": (1, 2), "name": "nasbench201"}},
+}
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -156,7 +161,7 @@ def test_page_is_whole_and_needs_no_network(run):
     assert len(page.ids) == len(set(page.ids))
     assert "http" not in html
     for attribute, style in URLS.findall(html):
-        assert (attribute or style).startswith(("data:image/png;base64,", "#"))
+        assert (attribute or style).startswith(("data:image/png;base64,", "#", "../"))
     assert "not run" not in html
 
 
@@ -280,9 +285,10 @@ def test_nothing_was_run(tmp_path):
     html = _page(tmp_path)
     assert Page(html).open == []
     assert "Nothing was run yet." in html
-    assert html.count('<p class="absent">') == 7
+    assert html.count('<p class="absent">') == 8
     for absent in ("teacher stage", "Synthesis", "search", "training of students"):
         assert f"{absent} was not run" in html
+    assert "No network was trained yet." in html
 
 
 @pytest.mark.parametrize(
@@ -417,7 +423,9 @@ def test_students_of_several_sizes_are_lines_of_their_own(tmp_path):
     assert "The pick is the one with the best score" in html
 
 
-@pytest.mark.parametrize(("accuracy", "measure"), [(0.9, "test accuracy"), (None, "agreement")])
+@pytest.mark.parametrize(
+    ("accuracy", "measure"), [(0.9, "test accuracy"), (None, "agreement with the teacher")]
+)
 def test_sizes_are_drawn_from_the_smallest_to_the_pick(accuracy, measure):
     row = {"name": "another size", "data": "synthetic", "agreement": 0.7, "macs": 500}
     row["test_accuracy"] = accuracy
@@ -440,6 +448,36 @@ def test_sizes_are_drawn_from_the_smallest_to_the_pick(accuracy, measure):
     assert lines["teacher"].get_xydata().tolist() == [[90_000, y]]
     assert lines["student · noise"].get_xydata().tolist() == [[1000, y]]
     assert axes.get_ylabel() == measure
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "caption"), [(0.9, "Test accuracy against"), (None, "It is only an estimate of")]
+)
+def test_the_figure_of_sizes_says_what_it_shows(accuracy, caption, tmp_path):
+    _search(tmp_path)
+    _students(tmp_path, accuracy)
+    _smaller(tmp_path, accuracy)
+    write_report(tmp_path, CONFIG)
+    figure = re.search(r'<figure class="sizes">.*?</figure>', _page(tmp_path), flags=re.DOTALL)[0]
+    assert caption in figure
+
+
+def test_the_cost_that_the_search_weighed_is_a_column(tmp_path):
+    _search(tmp_path)
+    _students(tmp_path)
+    place = tmp_path / "search"
+    found = read_json(place / "architecture.json")
+    front = [found | {"latency_ms": 0.5}]
+    write_json(place / "architecture.json", front[0] | {"front_cost": "latency_ms", "front": front})
+    rows = [json.loads(line) for line in (place / "history.jsonl").read_text().splitlines()]
+    write_jsonl(place / "history.jsonl", [row | {"latency_ms": 0.75} for row in rows])
+    file = tmp_path / "student" / "synthetic" / "result.json"
+    write_json(file, read_json(file) | {"latency_ms": 0.5})
+    rows = write_report(tmp_path, CONFIG)["rows"]
+    assert [row["latency_ms"] for row in rows] == [None, 0.5, None]
+    table = re.search(r'<table class="results">.*?</table>', _page(tmp_path), flags=re.DOTALL)[0]
+    assert "<th>latency in ms</th>" in table
+    assert "<td>0.5000</td>" in table
 
 
 def test_a_front_without_its_cost_is_damaged(tmp_path):

@@ -29,19 +29,34 @@ ARCHITECTURES = {
 }
 
 
+# neither this package nor Flax is there, however it is installed
+ALONE = """
+import sys
+for name in ("datafree_nas", "flax"):
+    sys.modules[name] = None
+try:
+    import datafree_nas
+except ImportError:
+    pass
+else:
+    raise AssertionError
+"""
+
+
 @pytest.fixture(params=["nasbench201", *full("nasbench_macro", "shufflenet", "proxyless", "darts")])
 def any_student(request, random_variables):
     """One of each space."""
-    return _student(request.param, random_variables)
+    return make_student(request.param, random_variables)
 
 
 @pytest.fixture
 def one_student(random_variables):
     """Of NAS-Bench-201, the quickest to compile."""
-    return _student("nasbench201", random_variables)
+    return make_student("nasbench201", random_variables)
 
 
-def _student(name, random_variables):
+def make_student(name, random_variables):
+    """Makes a student of a space, with random weights."""
     space = spaces.create_space(name, num_classes=7, image_size=(8, 8, 1), **SETTINGS[name])
     architecture = space.decode(ARCHITECTURES[name])
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
@@ -67,14 +82,13 @@ def logits(images):
     return compute
 
 
+def snippets(page):
+    """Returns the Python programs of a page of the docs."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
 @pytest.fixture
 def example():
-    """`file -> code`: the example of docs/students.md that opens a file."""
-    page = (Path(__file__).parents[2] / "docs" / "students.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-
-    def find(file):
-        (found,) = [block for block in blocks if f'"{file}"' in block and "import" in block]
-        return found
-
-    return find
+    """`page -> code`: the first program of a page of docs/students/."""
+    folder = Path(__file__).parents[2] / "docs" / "students"
+    return lambda page: snippets(folder / f"{page}.md")[0]

@@ -19,19 +19,7 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import write_json
 from datafree_nas.spaces.genotype import DARTS_V2
 from datafree_nas.students import export, student
-
-# neither this package nor Flax is there, however it is installed
-ALONE = """
-import sys
-for name in ("datafree_nas", "flax"):
-    sys.modules[name] = None
-try:
-    import datafree_nas
-except ImportError:
-    pass
-else:
-    raise AssertionError
-"""
+from tests.students.conftest import ALONE
 
 SEEN = {"image_size": [8, 8, 1], "num_classes": 10}  # fields that every space has
 
@@ -39,7 +27,7 @@ SEEN = {"image_size": [8, 8, 1], "num_classes": 10}  # fields that every space h
 def test_stablehlo_runs_without_this_package(one_student, example, images, logits, tmp_path):
     export.write(tmp_path, one_student)
     np.save(tmp_path / "images.npy", images)
-    code = f"{ALONE}\n{example('student.stablehlo')}\nnp.save('logits.npy', logits)"
+    code = f"{ALONE}\n{example('stablehlo')}\nnp.save('logits.npy', logits)"
     subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True)
     found = np.load(tmp_path / "logits.npy")
     np.testing.assert_allclose(found, logits(one_student), rtol=0, atol=1e-5)
@@ -49,7 +37,7 @@ def test_pytorch_runs_without_this_package(any_student, example, images, logits,
     export.write(tmp_path, any_student)
     np.save(tmp_path / "images.npy", images)
     alone = f"{ALONE}\nsys.path.insert(0, '.')\nsys.modules['jax'] = None"
-    code = f"{alone}\n{example('student.safetensors')}\nnp.save('logits.npy', logits)"
+    code = f"{alone}\n{example('pytorch')}\nnp.save('logits.npy', logits)"
     subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True)
     found, expected = np.load(tmp_path / "logits.npy"), logits(any_student)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max()))
@@ -122,18 +110,6 @@ def test_the_folder_is_enough_to_go_on_here(any_student, images, logits, tmp_pat
     assert found.preprocessing == any_student.preprocessing
     np.testing.assert_array_equal(found.architecture, any_student.architecture)
     jax.tree.map(np.testing.assert_array_equal, found.variables, any_student.variables)
-
-
-def test_the_example_of_loading_it_here(
-    one_student, example, images, logits, tmp_path, monkeypatch
-):
-    folder = tmp_path / "student" / "synthetic"
-    checkpoint.save_variables(folder / "variables", one_student.variables)
-    export.write(folder, one_student)
-    np.save(tmp_path / "images.npy", images)
-    monkeypatch.chdir(tmp_path)
-    exec(example("student/synthetic"), names := {})
-    np.testing.assert_allclose(names["logits"], logits(one_student), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
