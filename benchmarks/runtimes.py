@@ -59,7 +59,7 @@ def with_runtime(program: Program, runtime: Runtime, int8: bool, threads: int) -
         threads: number of threads of a call.
     """
     function, given = _exported(program, runtime.channels_first)
-    if not _computes(function, given):
+    if not _computes(program):
         function, given, int8 = lambda x: x, jax.ShapeDtypeStruct((1,), np.float32), False
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -95,13 +95,12 @@ def _exported(
     )
 
 
-def _computes(function: Callable[[jax.Array], jax.Array], given: jax.ShapeDtypeStruct) -> bool:
+def _computes(program: Program) -> bool:
     """Tells whether anything is computed from the input."""
-    program = jax.make_jaxpr(function)(given).jaxpr
-    live, _ = jax.interpreters.partial_eval.dce_jaxpr(program, [True])
-    return (
-        any(live.invars[-1] in equation.invars for equation in live.eqns) if live.invars else False
-    )
+    weights, given = program.arguments[:-1], program.arguments[-1]
+    closed = jax.make_jaxpr(lambda x, *w: program.function(*w, x))(given, *weights)
+    live, used = jax.interpreters.partial_eval.dce_jaxpr(closed.jaxpr, [True])
+    return used[0] and any(live.invars[0] in equation.invars for equation in live.eqns)
 
 
 def _random(generator: np.random.Generator, given: jax.ShapeDtypeStruct) -> np.ndarray:
