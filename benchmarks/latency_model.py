@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from scipy import optimize
 
-from benchmarks.stopwatch import Program
+from benchmarks.programs import Program
 from datafree_nas.spaces import Space
 from datafree_nas.spaces.candidates import Candidate, collect
 from datafree_nas.spaces.cost import Cost
@@ -46,7 +46,7 @@ def build(
     networks = _random(space, CALIBRATION + checks)
     nothing = Program(lambda x: x, (jax.ShapeDtypeStruct((batch,), dtype),))
     programs = [nothing, *(program(module, shape) for module, shape in distinct)]
-    programs += [program(space.network(each), space.image_size) for each in networks]
+    programs += [program(space.network(each), space.image_size, whole=True) for each in networks]
 
     empty, *costs = measure(programs)
     alone = [max(0.0, cost - empty) for cost in costs[: len(distinct)]]
@@ -79,12 +79,14 @@ def _calibrated(space: Space, ops: Cost, whole: list[tuple[Architecture, float]]
     return Cost(float(fixed), scale * ops.table)
 
 
-def _program(module: nn.Module, shape: tuple[int, ...], batch: int, dtype: str) -> Program:
+def _program(
+    module: nn.Module, shape: tuple[int, ...], batch: int, dtype: str, whole: bool = False
+) -> Program:
     """Builds a program that applies an op or a network in eval mode."""
     image = jax.ShapeDtypeStruct((batch, *shape), dtype)
     variables = jax.eval_shape(partial(module.init, train=False), jax.random.key(0), image)
     cast = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), variables)
-    return Program(partial(module.apply, train=False), (cast, image))
+    return Program(partial(module.apply, train=False), (cast, image), whole)
 
 
 def _table(

@@ -26,10 +26,23 @@ def find(name: str, int8: bool) -> Format:
     if int8 and found.quantize is None:
         able = " or ".join(f"--format={n}" for n, each in FORMATS.items() if each.quantize)
         raise UserError(f"--format={name} has no int8; use {able}")
-    missing = [module for module in found.requires if importlib.util.find_spec(module) is None]
+    check_installed(found, f"--format={name}")
+    return found
+
+
+def check_installed(chosen: Format, flag: str) -> None:
+    """Checks that this Python has the modules of a format.
+
+    Args:
+        chosen: format.
+        flag: flag that asks for it, for the error message.
+
+    Raises:
+        UserError: a module is missing; the message says how to install it.
+    """
+    missing = [module for module in chosen.requires if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(
-            f"--format={name} needs {', '.join(missing)}, which this Python does not have; "
-            f"install: {found.install}"
+            f"{flag} needs {', '.join(missing)}, which this Python does not have; "
+            f"install: {chosen.install}"
         )
-    return found

@@ -2,77 +2,143 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+
+import jax
+import numpy as np
 
 from datafree_nas.exports.format import Format, Images, Logits
 from datafree_nas.exports.network import Network, in_batches
 from datafree_nas.exports.quiet import quiet
+from datafree_nas.exports.session import Session
 
 _FILE = "model.onnx"
 _CALIBRATED = 64  # images in a batch of the calibration
 
 
-def _write(network: Network, folder: Path) -> None:
+def convert(
+    function: Callable[[jax.Array], jax.Array], images: jax.ShapeDtypeStruct, file: Path
+) -> None:
+    """Writes a JAX function as an ONNX model.
+
+    Args:
+        function: function with its weights inside.
+        images: shape and type of its argument; the first axis may be symbolic.
+        file: file to write.
+
+    Raises:
+        UserError: the function has a primitive that cannot be exported.
+    """
     import torch
 
     from datafree_nas.exports import torch_module
 
-    module = torch_module.module(network.logits, network.batch())
-    images = torch.zeros((2, *network.image_size), dtype=torch.uint8)
+    module = torch_module.module(function, images)
+    fixed = isinstance(images.shape[0], int)
+    count = images.shape[0] if fixed else 2  # of 1, the exporter would make a constant
+    example = torch.from_numpy(np.zeros((count, *images.shape[1:]), images.dtype))
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
-            (images,),
+            (example,),
             dynamo=True,
             input_names=["images"],
             output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("b")},),
+            dynamic_shapes=None if fixed else ({0: torch.export.Dim("b")},),
             verbose=False,
         )
         assert program is not None
-        program.save(folder / _FILE)
+        program.save(file)
 
 
-def _session(path: Path) -> Any:
+def load(file: Path, threads: int = 0) -> Session:
+    """Loads an ONNX model for the CPU.
+
+    Args:
+        file: file with the model.
+        threads: number of threads of an op; 0: as many as onnxruntime chooses.
+    """
     import onnxruntime
 
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    (given,), (found,) = session.get_inputs(), session.get_outputs()
+    binding = session.io_binding()
+    binding.bind_output(found.name)
+    return Session(
+        np.dtype(given.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32")),
+        put=partial(binding.bind_cpu_input, given.name),
+        run=partial(session.run_with_iobinding, binding),
+        get=lambda: binding.copy_outputs_to_cpu()[0],
+    )
 
 
-def _run(folder: Path, images: Images) -> Logits:
-    session = _session(folder / _FILE)
-    return in_batches(lambda batch: session.run(["logits"], {"images": batch})[0], images)
+def quantize(file: Path, batches: Sequence[np.ndarray], part: bool = False) -> None:
+    """Quantizes weights and activations of an ONNX model to 8 bits.
 
-
-def _quantize(folder: Path, images: Images) -> None:
+    Args:
+        file: file with the model, which is replaced.
+        batches: inputs of the model to calibrate on.
+        part: whether the model is a part of a network; its input and output are then of 8 bits, as
+            activations are inside of a network, where its quantized ops allow it.
+    """
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):
-        """Gives the images to onnxruntime, a batch at a time."""
+        """Gives the batches to onnxruntime."""
 
         def __init__(self) -> None:
-            self._batches: Iterator[Images] = iter(
-                images[start : start + _CALIBRATED] for start in range(0, len(images), _CALIBRATED)
-            )
+            self._batches = iter(batches)
 
-        def get_next(self) -> dict[str, Images] | None:
+        def get_next(self) -> dict[str, np.ndarray] | None:
             batch = next(self._batches, None)
             return None if batch is None else {"images": batch}
 
-    with tempfile.TemporaryDirectory(dir=folder) as beside, quiet():
-        quantized = Path(beside) / _FILE
+    with tempfile.TemporaryDirectory(dir=file.parent) as beside, quiet():
+        quantized = Path(beside) / file.name
         quantization.quantize_static(
-            folder / _FILE,
+            file,
             quantized,
             Reader(),
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        quantized.replace(folder / _FILE)
+        if part:
+            _without_float_ends(quantized)
+        quantized.replace(file)
+
+
+def _without_float_ends(file: Path) -> None:
+    """Removes the quantization of the input and the dequantization of the output."""
+    import onnx
+    import onnx.utils
+
+    graph = onnx.load(file).graph
+    (given,), (found,) = graph.input, graph.output
+    readers = [node for node in graph.node if given.name in node.input]
+    (writer,) = [node for node in graph.node if found.name in node.output]
+    begins = {node.output[0] for node in readers if node.op_type == "QuantizeLinear"}
+    begin = begins.pop() if len(begins) == len(readers) == 1 else given.name
+    end = writer.input[0] if writer.op_type == "DequantizeLinear" else found.name
+    onnx.utils.extract_model(file, file, [begin], [end])
+
+
+def _write(network: Network, folder: Path) -> None:
+    convert(network.logits, network.batch(), folder / _FILE)
+
+
+def _run(folder: Path, images: Images) -> Logits:
+    return in_batches(load(folder / _FILE), images)
+
+
+def _quantize(folder: Path, images: Images) -> None:
+    starts = range(0, len(images), _CALIBRATED)
+    quantize(folder / _FILE, [images[start : start + _CALIBRATED] for start in starts])
 
 
 _USAGE = """\

@@ -1,31 +1,45 @@
 """TFLite: by litert-torch; int8 by ai-edge-quantizer. The files take one image at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
+import numpy as np
 
 from datafree_nas.exports.format import Format, Images, Logits
 from datafree_nas.exports.network import Network, in_batches
 from datafree_nas.exports.quiet import quiet
+from datafree_nas.exports.session import Session
 from datafree_nas.runtime.files import write_bytes
 
 _FILE = "model.tflite"
 
 
-def _write(network: Network, folder: Path) -> None:
+def convert(
+    function: Callable[[jax.Array], jax.Array], images: jax.ShapeDtypeStruct, file: Path
+) -> None:
+    """Writes a JAX function as a TFLite model.
+
+    Args:
+        function: function with its weights inside.
+        images: shape and type of its argument.
+        file: file to write.
+
+    Raises:
+        UserError: the function has a primitive that cannot be exported.
+    """
     import torch
 
     from datafree_nas.exports import torch_module
 
-    module = torch_module.module(network.logits, network.batch(1))
-    images = torch.zeros((1, *network.image_size), dtype=torch.uint8)
+    module = torch_module.module(function, images)
+    example = torch.from_numpy(np.zeros(images.shape, images.dtype))
     with quiet(), _same_precision():
         import litert_torch
 
-        litert_torch.convert(module, (images,)).export(str(folder / _FILE))
+        litert_torch.convert(module, (example,)).export(str(file))
 
 
 @contextmanager
@@ -38,40 +52,64 @@ def _same_precision() -> Iterator[None]:
         jax.config.update("jax_enable_x64", before)
 
 
-def _interpreter(path: Path) -> Any:
+def load(file: Path, threads: int | None = None) -> Session:
+    """Loads a TFLite model for the CPU.
+
+    Args:
+        file: file with the model.
+        threads: number of threads; None: as many as LiteRT chooses.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
-    return Interpreter(str(path))
+    with quiet():
+        interpreter = Interpreter(str(file), num_threads=threads)
+        interpreter.allocate_tensors()
+    (given,), (found,) = interpreter.get_input_details(), interpreter.get_output_details()
+    return Session(
+        np.dtype(given["dtype"]),
+        put=partial(interpreter.set_tensor, given["index"]),
+        run=interpreter.invoke,
+        get=partial(interpreter.get_tensor, found["index"]),
+    )
+
+
+def quantize(file: Path, batches: Sequence[np.ndarray], part: bool = False) -> None:
+    """Quantizes weights and activations of a TFLite model to int8.
+
+    Args:
+        file: file with the model, which is replaced.
+        batches: inputs of the model to calibrate on.
+        part: whether the model is a part of a network; its input and output are then int8, as
+            activations are inside of a network.
+    """
+    with quiet():
+        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
+
+        ((signature, described),) = Interpreter(str(file)).get_signature_list().items()
+        (name,) = described["inputs"]
+        quantized = quantizer.Quantizer(str(file), recipe.static_wi8_ai8())
+        if not part:  # logits stay float32
+            quantized.update_quantization_recipe(
+                regex=".*",
+                operation_name=qtyping.TFLOperationName.OUTPUT,
+                algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+            )
+        samples = {signature: [{name: batch} for batch in batches]}
+        found = quantized.quantize(quantized.calibrate(samples))
+        write_bytes(file, bytes(found.quantized_model))
+
+
+def _write(network: Network, folder: Path) -> None:
+    convert(network.logits, network.batch(1), folder / _FILE)
 
 
 def _run(folder: Path, images: Images) -> Logits:
-    with quiet():
-        runner = _interpreter(folder / _FILE).get_signature_runner()
-        (name,) = runner.get_input_details()
-
-        def one(image: Images) -> Logits:
-            (logits,) = runner(**{name: image}).values()
-            return logits
-
-        return in_batches(one, images, batch=1)
+    return in_batches(load(folder / _FILE), images, batch=1)
 
 
 def _quantize(folder: Path, images: Images) -> None:
-    with quiet():
-        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
-
-        path = folder / _FILE
-        ((signature, described),) = _interpreter(path).get_signature_list().items()
-        (name,) = described["inputs"]
-        samples = [{name: image[None]} for image in images]
-        quantized = quantizer.Quantizer(str(path), recipe.static_wi8_ai8())
-        quantized.update_quantization_recipe(  # logits stay float32
-            regex=".*",
-            operation_name=qtyping.TFLOperationName.OUTPUT,
-            algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
-        )
-        found = quantized.quantize(quantized.calibrate({signature: samples}))
-        write_bytes(path, bytes(found.quantized_model))
+    quantize(folder / _FILE, [image[None] for image in images])
 
 
 _USAGE = """\

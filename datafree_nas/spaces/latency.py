@@ -7,10 +7,13 @@ A table is a JSON file:
       "unit": "ms",
       "fixed": 0.21,                          latency of all that is not searched
       "table": [[0.0, ...], ...],             [positions][ops], 0 where a position lacks the op
-      "batch": 1, "dtype": "float32", "device": "...",
+      "runtime": "onnxruntime", "threads": 1,       "jax" has null: it chooses them
+      "batch": 1, "dtype": "int8", "device": "...",
       "checks": [{"architecture": "...", "macs": 7783040, "measured": 1.3, "predicted": 1.2}, ...],
       "command": "...", "commit": "...", "date": "2026-11-22"
     }
+
+Tables of older versions have no `runtime` and `threads`; JAX ran their ops.
 """
 
 import dataclasses

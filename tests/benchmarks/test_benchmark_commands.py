@@ -221,6 +221,7 @@ def test_latency_measures_the_space_of_a_config(tmp_path):
     assert cost.table[0, space.ops.index("nor_conv_3x3")] > 0
     assert {"date", "commit", "device", "command"} < written.keys()
     assert (written["batch"], written["dtype"], len(written["checks"])) == (1, "float32", 2)
+    assert (written["runtime"], written["threads"]) == ("jax", None)
     for row in written["checks"]:
         found = space.decode(row["architecture"])
         assert row["predicted"] == pytest.approx(space.latency(found, cost))
@@ -233,7 +234,15 @@ def test_latency_measures_the_space_of_a_config(tmp_path):
     [
         (["--out=x.json", "--config.search.space.name=nasbench"], ["'nasbench' must be"]),
         (["--out=x.json", "--config.teacher.arch=auto"], ["auto needs config.teacher.checkpoint"]),
-        (["--out=x.json", "--dtype=int8"], ["dtype", "int8"]),
+        (["--out=x.json", "--dtype=int8"], ["--dtype=int8 needs --runtime=onnxruntime or"]),
+        (["--out=x.json", "--dtype=int4"], ["dtype", "int4"]),
+        (["--out=x.json", "--threads=1"], ["--threads needs --runtime=onnxruntime or"]),
+        (["--out=x.json", "--threads=-1", "--runtime=litert"], ["threads", "-1"]),
+        (["--out=x.json", "--runtime=tvm"], ["runtime", "tvm"]),
+        (
+            ["--out=x.json", "--runtime=onnxruntime", "--dtype=bfloat16"],
+            ["--dtype=bfloat16 needs --runtime=jax; onnxruntime has float32 and int8"],
+        ),
         (["--out="], ["--out names no file"]),
         (["--out=tests"], ["--out=tests is a directory"]),
         ([], ["--out"]),

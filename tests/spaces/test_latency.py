@@ -32,6 +32,12 @@ def test_a_table_is_a_cost_in_milliseconds(table):
     assert SPACE.latency(architecture, latency.load(table, SPACE)) == expected
 
 
+def test_a_table_may_say_which_runtime_it_is_of(table, tmp_path):
+    """Tables of older versions do not."""
+    new = latency.load(_write(tmp_path / "new.json", runtime="litert", threads=1), SPACE)
+    np.testing.assert_array_equal(new.table, latency.load(table, SPACE).table)
+
+
 def test_macs_stay_integers():
     largest = np.full(6, OPS.index("nor_conv_3x3"), np.int32)
     assert type(SPACE.macs_cost.of(largest)) is int
