@@ -34,7 +34,7 @@ def check_installed(chosen: Format, flag: str) -> None:
     """Checks that this Python has the modules of a format.
 
     Args:
-        chosen: format.
+        chosen: format that is asked for.
         flag: flag that asks for it, for the error message.
 
     Raises:
