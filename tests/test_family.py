@@ -2,14 +2,25 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from datafree_nas import pipeline
+from datafree_nas.exports import formats, network, run
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.workdir import EXPORT_CARD, Workdir
 from tests import tiny_blocks
+from tests.students.conftest import ALONE, example
+
+__all__ = ["example"]
 
 pytestmark = pytest.mark.full
+TFLITE, TFLITE_INT8 = (
+    pytest.param(kind, marks=pytest.mark.tflite) for kind in ("tflite", "tflite_int8")
+)
 LIMIT = 11_600  # MACs; half of the networks of the space have fewer
 
 
@@ -56,6 +67,37 @@ def test_three_students_of_different_cost(finished):
     assert [row.get("pick", False) for row in rows] == [False, True, False, False]
     assert rows[2]["macs"] < rows[3]["macs"]
     assert rows[1]["macs"] <= LIMIT
+
+
+def test_each_student_loads_without_this_package_and_agrees(finished, example, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)).astype(np.uint8)
+    names = [name for name in _results(finished) if name != "teacher"]
+    assert len(names) == 3
+    for name in names:
+        folder = tmp_path / name
+        shutil.copytree(finished / "student" / name, folder)
+        np.save(folder / "images.npy", images)
+        code = f"{ALONE}\nsys.path.insert(0, '.')\n{example('pytorch')}\nnp.save('logits', logits)"
+        subprocess.run([sys.executable, "-I", "-c", code], cwd=folder, check=True)
+        expected = network.of_student(Workdir(finished), name).compute(images)
+        tolerance = 1e-5 * max(1, np.abs(expected).max())
+        np.testing.assert_allclose(np.load(folder / "logits.npy"), expected, 0, tolerance)
+
+
+@pytest.mark.parametrize("kind", ["stablehlo", "torch", "onnx", "onnx_int8", TFLITE, TFLITE_INT8])
+def test_each_student_is_exported_in_every_format(kind, finished):
+    name, int8 = kind.removesuffix("_int8"), kind.endswith("_int8")
+    workdir = Workdir(finished)
+    for row in _results(finished).keys() - {"teacher"}:
+        found = network.of_student(workdir, row)
+        folder, images = workdir.root / "export" / row / kind, run.samples(workdir, found)
+        run.export(found, formats.find(name, int8), int8, images, folder)
+        card = json.loads((folder / EXPORT_CARD).read_text())
+        assert card["difference"] <= run.TOLERANCE
+        assert card["checked_kind"] == "held-out synthetic images"
+        assert card["int8"] is int8
+        if int8:
+            assert card["agreement"] > 0.5
 
 
 def test_only_what_is_missing_is_trained(finished, tmp_path, capsys):
