@@ -14,8 +14,8 @@ Checkpoints are akamaster/pytorch_resnet_cifar10's, or of other networks in torc
 take CIFAR-10's images. The verifier of a teacher is a network that takes no part in its synthesis.
 
 **Images** (OUT/images.json). Both sides make `--images` images of each teacher, in turns: MCT by
-its data generation with batches of 100, 4 extra pixels and otherwise its defaults; ours by the
-recipe of configs/cifar10_spos.py in one round, and with the `--shares` of its iterations. Figures
+its data generation with 4 extra pixels and otherwise its defaults; ours by the recipe of
+configs/cifar10_spos.py in one round, and with the `--shares` of its iterations. Figures
 are medians over `--turns` turns, each with its own seed. `per_minute` is without start: for MCT,
 the time of its call; for ours, the time from the end of the first batch to the end of the last, as
 the first one waits for compilation. `per_minute_with_start` is of the whole process; nothing has
@@ -70,7 +70,8 @@ _TEACHERS = flags.DEFINE_list("teachers", None, "checkpoints", required=True)
 _VERIFIERS = flags.DEFINE_list("verifiers", None, "checkpoints, in the same order", required=True)
 _REAL = flags.DEFINE_string("real", None, "as config.data.source names images", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "where TFDS finds its data sets")
-_IMAGES = flags.DEFINE_integer("images", 200, "a multiple of 100, from 200 on", lower_bound=200)
+_IMAGES = flags.DEFINE_integer("images", 200, "two batches or more", lower_bound=2)
+_BATCH = flags.DEFINE_integer("batch", 100, "images that are optimized together", lower_bound=1)
 _TURNS = flags.DEFINE_integer("turns", 3, "of each side", lower_bound=1)
 _SHARES = flags.DEFINE_list(
     "shares", "1,0.5,0.25,0.1", "of our recipe's iterations; int8 takes the first"
@@ -97,13 +98,12 @@ def _network(file: str) -> Network:
 
 
 def _theirs(worker: Worker, name: str, teacher: Teacher, seed: int) -> Made:
-    block = timed_synthesis.recipe()
     found = worker.generate(
         name,
         images=_IMAGES.value,
-        batch=block.batch_size,
+        batch=_BATCH.value,
         side=teacher.image_size[0],
-        extra_pixels=block.margin,
+        extra_pixels=timed_synthesis.recipe().margin,
         iterations=_MCT_ITERATIONS.value,
         seed=seed,
     )
@@ -118,7 +118,7 @@ def _turn(worker: Worker, network: Network, seed: int) -> dict[str, Made]:
         place = worker.directory / f"ours_{share}_seed{seed}"
         name = f"ours, {share} of the iterations"
         sides[name] = timed_synthesis.synthesize(
-            place, network.file, _IMAGES.value, float(share), seed
+            place, network.file, _IMAGES.value, _BATCH.value, float(share), seed
         )
     return sides
 
@@ -199,9 +199,10 @@ def _check() -> list[tuple[Network, Network]]:
 def _check_numbers() -> None:
     if Path(_OUT.value).exists():
         raise UserError(f"--out={_OUT.value} is there already; name a new directory")
-    batch = timed_synthesis.recipe().batch_size
-    if _IMAGES.value % batch:
-        raise UserError(f"--images={_IMAGES.value} is not a multiple of {batch}, the batch size")
+    if _IMAGES.value % _BATCH.value or _IMAGES.value == _BATCH.value:
+        raise UserError(
+            f"--images={_IMAGES.value} is not two or more batches of {_BATCH.value} (--batch)"
+        )
     for share in _SHARES.value or [""]:
         if not timed_synthesis.is_share(share):
             raise UserError(f"--shares: {share!r} is not a number above 0 and at most 1")
@@ -228,6 +229,7 @@ def _run() -> None:
     workers = [_worker(network) for network, _ in pairs]
     settings = {
         "images": _IMAGES.value,
+        "batch": _BATCH.value,
         "turns": _TURNS.value,
         "mct_iterations": _MCT_ITERATIONS.value,
         "jax": jax.__version__,

@@ -38,13 +38,16 @@ def recipe() -> Config:
     return cifar10_spos.get_config().synthesis
 
 
-def synthesize(directory: Path, checkpoint: str, images: int, share: float, seed: int) -> Made:
+def synthesize(
+    directory: Path, checkpoint: str, images: int, batch: int, share: float, seed: int
+) -> Made:
     """Runs the stages teacher and synthesize in a process of their own, for one round.
 
     Args:
         directory: workdir that does not exist yet.
         checkpoint: file of the teacher's weights.
-        images: number of images, a multiple of the recipe's batch size and at least twice as many.
+        images: number of images, two batches or more.
+        batch: number of images in a batch.
         share: share of the recipe's iterations that is run.
         seed: seed of the run.
 
@@ -59,6 +62,7 @@ def synthesize(directory: Path, checkpoint: str, images: int, share: float, seed
         "teacher.checkpoint": checkpoint,
         "teacher.arch": "auto",
         "synthesis.images": images,
+        "synthesis.batch_size": batch,
         "synthesis.held_out": 0,
         "synthesis.rounds": 1,
         **shortened(recipe(), share),
@@ -68,10 +72,10 @@ def synthesize(directory: Path, checkpoint: str, images: int, share: float, seed
     cache = {"JAX_COMPILATION_CACHE_DIR": f"{directory}.compiled"}
     seconds = children.run(command, Path(f"{directory}.log"), cache)
     found = store.load(directory / "synthetic")
-    layout = store.Layout(directory / "synthetic", images // recipe().batch_size)
+    layout = store.Layout(directory / "synthetic", images // batch)
     written = [layout.shard(i).stat().st_mtime for i in range(layout.shards)]
     pixels = np.asarray(found.images)
-    return Made(pixels, rate(written, recipe().batch_size), 60 * images / seconds)
+    return Made(pixels, rate(written, batch), 60 * images / seconds)
 
 
 def is_share(text: str) -> bool:

@@ -49,12 +49,12 @@ def test_a_program_that_is_no_python():
     ("argument", "text"),
     [
         ("--out=tests", "--out=tests is there already; name a new directory"),
-        ("--images=250", "--images=250 is not a multiple of 100, the batch size"),
+        ("--images=250", "--images=250 is not two or more batches of 100 (--batch)"),
         ("--shares=1,2", "--shares: '2' is not a number above 0 and at most 1"),
         ("--shares=half", "--shares: 'half' is not a number above 0 and at most 1"),
         ("--shares=", "--shares: '' is not a number above 0 and at most 1"),
         ("--verifiers=b.th,c.th", "--verifiers has 2 files and --teachers 1; name one for each"),
-        ("--images=100", "--images"),
+        ("--images=100", "--images=100 is not two or more batches of 100 (--batch)"),
     ],
 )
 def test_flags_that_are_refused(argument, text, tmp_path):
