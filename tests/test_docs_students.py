@@ -34,11 +34,14 @@ PLACES = {
     "stablehlo": ("student/synthetic", True),
     "onnx": ("export/synthetic/onnx", True),
     "tflite": ("export/synthetic/tflite", True),
+    "coreml": ("export/synthetic/coreml", True),
     "torch_export": ("export/synthetic/torch", True),
     "int8": (".", True),
     "jax": (".", False),
 }
 TFLITE = pytest.param("tflite", marks=pytest.mark.tflite)
+COREML = pytest.param("coreml", marks=pytest.mark.coreml)
+MAC = sys.platform == "darwin"
 SIZE, CLASSES = (8, 8, 1), 7
 
 
@@ -84,7 +87,10 @@ def _export(run: Workdir, words: list[str]) -> None:
     owner = "teacher" if "--teacher" in words else "synthetic"
     folder = run.root / "export" / owner / f"{name}{kind}"
     assert str(folder) in done.stdout
-    assert ("on 64 held-out synthetic images" if not kind else "of 64 held-out") in done.stdout
+    finding = "of 64 held-out" if kind else "on 64 held-out synthetic images"
+    if name == "coreml" and not MAC:
+        finding = "not run: Core ML needs macOS"
+    assert finding in done.stdout
 
 
 def _snippet(code: str, folder: Path, alone: bool) -> str:
@@ -102,6 +108,14 @@ def _snippet(code: str, folder: Path, alone: bool) -> str:
     return done.stdout
 
 
+def _unable(code: str, folder: Path) -> None:
+    """Runs a program that comes, without a mistake, to what only a Mac can do."""
+    command = [sys.executable, "-c", f"{ALONE}\n{code}"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Model prediction is only supported on macOS" in done.stderr.splitlines()[-1]
+
+
 def test_every_page_is_tested_and_in_the_index():
     assert PLACES.keys() == PAGES.keys()
     for name in PAGES.keys() - {"students"}:
@@ -110,7 +124,15 @@ def test_every_page_is_tested_and_in_the_index():
 
 @pytest.mark.parametrize(
     "page",
-    ["students", "pytorch", "stablehlo", "jax", *full("onnx", "torch_export", "int8"), TFLITE],
+    [
+        "students",
+        "pytorch",
+        "stablehlo",
+        "jax",
+        *full("onnx", "torch_export", "int8"),
+        TFLITE,
+        COREML,
+    ],
 )
 def test_commands_and_snippets(page, run, random_variables):
     for words in _commands(page):
@@ -122,6 +144,9 @@ def test_commands_and_snippets(page, run, random_variables):
     found = folder / "logits.npy"
     for code in snippets(PAGES[page]):
         found.unlink(missing_ok=True)
+        if page == "coreml" and not MAC:
+            _unable(code, folder)
+            continue
         printed = _snippet(code, folder, alone)
         if page == "int8":
             assert 0 <= float(printed) <= 1

@@ -1,1 +1,1 @@
-"""Files of trained networks for other runtimes: PyTorch, ONNX, TFLite and StableHLO."""
+"""Files of trained networks for other runtimes: PyTorch, ONNX, TFLite, Core ML and StableHLO."""

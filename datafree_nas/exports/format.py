@@ -27,6 +27,11 @@ class Format(NamedTuple):
         usage: source of a program that uses the files; it is called with a file of images.
         quantize: function `(folder, images)` that replaces the files by int8 ones, calibrated on
             images; None where a format has no int8.
+        input_type: type of the pixels that the files take.
+        not_run: why files cannot be run on this system, for people; empty where they can. `write`
+            then checks what it can without `run`.
+        carries_check: whether a few images with JAX's logits and the tolerance go along, in
+            `check.npz`, for `usage` to compare before anything else.
     """
 
     name: str
@@ -38,3 +43,6 @@ class Format(NamedTuple):
     run: Callable[[Path, Images], Logits]
     usage: str
     quantize: Callable[[Path, Images], None] | None = None
+    input_type: str = "uint8"
+    not_run: str = ""
+    carries_check: bool = False

@@ -2,13 +2,19 @@
 
 import importlib.util
 
-from datafree_nas.exports import onnx_file, stablehlo, tflite, torch_file
+from datafree_nas.exports import coreml, onnx_file, stablehlo, tflite, torch_file
 from datafree_nas.exports.format import Format
 from datafree_nas.runtime.errors import UserError
 
 FORMATS = {
     each.name: each
-    for each in (onnx_file.FORMAT, tflite.FORMAT, stablehlo.FORMAT, torch_file.FORMAT)
+    for each in (
+        onnx_file.FORMAT,
+        tflite.FORMAT,
+        coreml.FORMAT,
+        stablehlo.FORMAT,
+        torch_file.FORMAT,
+    )
 }
 
 

@@ -24,12 +24,17 @@ _PAGE = """\
 
 {title}. The file was written by datafree_nas, without the teacher's training data.
 
-- Input: images as bytes, uint8 `[{batch} {height} {width} {channels}]`, not normalized.
+- Input: images of 0 to 255, {input_type} `[{batch} {height} {width} {channels}]`, not normalized.
 - Output: logits, float32 `[{batch} {classes}]`. {names}
 - {bytes:,} bytes. {finding}.
 
 `python use.py images.npy` prints the class of each image in a file of NumPy. It needs
-`{runtime}` and NumPy.
+`{runtime}` and NumPy.{check}
+"""
+_CHECK = """
+
+`check.npz` holds a few images with the logits that JAX computes. `use.py` first compares its own
+logits with them, and stops if they differ.\
 """
 
 
@@ -53,7 +58,9 @@ def write(folder: Path, network: Network, chosen: Format, card: dict[str, Any]) 
         classes=network.num_classes,
         names=_names(network.class_names),
         finding=finding(card)[0].upper() + finding(card)[1:],
+        input_type=chosen.input_type,
         runtime=chosen.runtime,
+        check=_CHECK if chosen.carries_check else "",
     )
     write_bytes(folder / "README.md", page.encode())
 
@@ -80,6 +87,8 @@ def finding(card: dict[str, Any]) -> str:
     Args:
         card: content of `export.json`.
     """
+    if card["not_run"]:
+        return f"float32; not run: {card['not_run']}; use.py there first compares it with JAX"
     checked = f"{card['checked_on']} {card['checked_kind']}"
     if card["int8"]:
         return (

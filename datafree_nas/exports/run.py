@@ -14,7 +14,7 @@ from datafree_nas.exports import pages
 from datafree_nas.exports.format import Format, Images, Logits
 from datafree_nas.exports.network import Network
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.runtime.files import make_directory, write_json
+from datafree_nas.runtime.files import make_directory, size, write_json
 from datafree_nas.runtime.workdir import EXPORT_CARD, Workdir
 from datafree_nas.stage import DONE
 from datafree_nas.synthesis import store
@@ -23,6 +23,7 @@ TOLERANCE = 1e-4  # allowed difference of a logit, as a share of the largest log
 _CALIBRATION = 512  # synthetic images on which int8 is calibrated
 _CHECKED = 512  # images at most on which files are checked
 _REASON = 300  # characters of a converter's message that are shown
+_CARRIED = 8  # images at most that go along with a file to be checked elsewhere
 _RANDOM = 8  # images of random bytes, where a run has no synthetic ones
 
 
@@ -68,7 +69,8 @@ def samples(workdir: Workdir, network: Network) -> Samples:
 def export(network: Network, chosen: Format, int8: bool, images: Samples, folder: Path) -> str:
     """Writes the files of a network, if their runtime computes with them what JAX computes.
 
-    An earlier export in the same folder is replaced.
+    Where the runtime cannot run, the line and the files say so. An earlier export in the same
+    folder is replaced.
 
     Args:
         network: network that is exported.
@@ -96,7 +98,10 @@ def export(network: Network, chosen: Format, int8: bool, images: Samples, folder
         new = make_directory(Path(beside) / folder.name)
         _converted(network, chosen, lambda: chosen.write(network, new))
         expected = network.compute(images.check)
-        card = _card(network, chosen, images, _checked(chosen, new, images.check, expected))
+        card = _card(network, chosen, images)
+        if not chosen.not_run:
+            difference = _checked(chosen, new, images.check, expected)
+            card |= {"difference": difference, "checked_on": len(images.check)}
         if int8:
             assert chosen.quantize
             _converted(network, chosen, partial(chosen.quantize, new, images.calibration))
@@ -104,8 +109,11 @@ def export(network: Network, chosen: Format, int8: bool, images: Samples, folder
             same = float(np.mean(found.argmax(-1) == expected.argmax(-1)))
             card |= {"int8": True, "agreement": same, "calibrated_on": len(images.calibration)}
         (file,) = new.iterdir()
-        card |= {"file": file.name, "bytes": file.stat().st_size}
+        card |= {"file": file.name, "bytes": size(file)}
         write_json(new / EXPORT_CARD, card)
+        if chosen.carries_check:
+            few, logits = images.check[:_CARRIED], expected[:_CARRIED]
+            np.savez(new / "check.npz", images=few, logits=logits, tolerance=TOLERANCE)
         pages.write(new, network, chosen, card)
         if folder.exists():
             shutil.rmtree(folder)
@@ -160,7 +168,7 @@ def _checked(chosen: Format, folder: Path, images: Images, expected: Logits) -> 
     return difference
 
 
-def _card(network: Network, chosen: Format, images: Samples, difference: float) -> dict[str, Any]:
+def _card(network: Network, chosen: Format, images: Samples) -> dict[str, Any]:
     return {
         "network": network.name,
         "title": network.title,
@@ -169,9 +177,10 @@ def _card(network: Network, chosen: Format, images: Samples, difference: float) 
         "image_size": list(network.image_size),
         "num_classes": network.num_classes,
         "class_names": network.class_names,
-        "difference": difference,
+        "not_run": chosen.not_run,
+        "difference": None,
         "agreement": None,
-        "checked_on": len(images.check),
+        "checked_on": 0,
         "checked_kind": images.kind,
         "calibrated_on": 0,
     }

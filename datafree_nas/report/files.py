@@ -11,10 +11,17 @@ from datafree_nas.report.artifacts import JsonObject
 from datafree_nas.report.summary import is_of_family
 from datafree_nas.report.text import percent
 from datafree_nas.runtime import records
+from datafree_nas.runtime.files import size
 from datafree_nas.runtime.workdir import Workdir
 
 # name of each format for people, by its name on the command line; the formats of `exports.formats`
-FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "stablehlo": "StableHLO", "torch": "torch.export"}
+FORMATS = {
+    "onnx": "ONNX",
+    "tflite": "TFLite",
+    "coreml": "Core ML",
+    "stablehlo": "StableHLO",
+    "torch": "torch.export",
+}
 QUANTIZED = ("onnx", "tflite")  # formats that have int8
 _STABLEHLO = """\
 import jax.export
@@ -168,7 +175,9 @@ def _exported(paths: Workdir, path: Path, card: JsonObject) -> Entry:
             f", same top class as float32 on {percent(card['agreement'])} of {card['checked_on']} "
             f"{card['checked_kind']}"
         )
-    files = [path.parent / each for each in (card["file"], "use.py")]
+    if card.get("not_run"):
+        what += f", not run: {card['not_run']}"
+    files = [path.parent / each for each in (card["file"], "use.py", "check.npz")]
     return Entry(_files(paths, files), what, _USE)
 
 
@@ -177,7 +186,7 @@ def _files(paths: Workdir, found: Iterable[Path]) -> list[File]:
         File(
             file.name,
             quote(Path(os.path.relpath(file, paths.report)).as_posix()),
-            file.stat().st_size,
+            size(file),
         )
         for file in found
         if file.exists()

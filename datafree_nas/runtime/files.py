@@ -180,6 +180,11 @@ def fingerprint(*paths: Path) -> str:
     return f"sha256 {total.hexdigest()[:16]}"
 
 
+def size(path: Path) -> int:
+    """Returns the number of bytes of a file, or of all files in a folder that are not hidden."""
+    return sum(count for _, count in _sizes(path)) if path.is_dir() else path.stat().st_size
+
+
 def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
     """Yields relative name and size of each file in a folder; follows links, skips hidden files."""
     for directory, inner, names in os.walk(folder, followlinks=True):

@@ -173,6 +173,7 @@ EXPORT = Record(
         "agreement": _SHARE.or_none(),
         "checked_on": _COUNT,
         "checked_kind": text(),
+        "not_run": text().or_absent(),
         "file": _FILE,
     }
 )

@@ -107,6 +107,7 @@ def test_what_is_there_and_what_is_not(run):
         f"{start} --format=onnx --int8",
         f"{start} --format=tflite",
         f"{start} --format=tflite --int8",
+        f"{start} --format=coreml",
         f"{start} --format=torch",
     ]
     stated = "ONNX, int8, same top class as float32 on 98.4 % of 512 held-out synthetic images"
@@ -114,6 +115,22 @@ def test_what_is_there_and_what_is_not(run):
     assert f"{start} --teacher --format=onnx\n" in teacher
     assert f"{start} --teacher --format=stablehlo\n" in teacher
     assert "--format=onnx --int8" not in teacher
+
+
+def test_a_package_that_was_not_run(run):
+    changes = {"format": "coreml", "file": "model.mlpackage", "not_run": "Core ML needs macOS"}
+    folder = run / "export" / "synthetic" / "coreml"
+    weights = make_directory(folder / "model.mlpackage" / "weights")
+    write_bytes(weights / "weight.bin", bytes(3000))
+    write_bytes(weights.parent / "Manifest.json", bytes(500))
+    write_json(folder / "export.json", CARD | changes)
+    for name in ("use.py", "check.npz"):
+        write_bytes(folder / name, b"")
+    write_report(run, CONFIG)
+    pick = _blocks(run)["student (the pick) · synthetic"]
+    assert "<p>Core ML, float32, not run: Core ML needs macOS</p>" in pick
+    found = re.findall(r'<a href="[^"]*/coreml/[^"]*">([^<]*)</a> <span>([^<]*)</span>', pick)
+    assert found == [("model.mlpackage", "3.50 kB"), ("use.py", "0 B"), ("check.npz", "0 B")]
 
 
 def test_code_of_the_user_is_part_of_the_commands(run):
