@@ -67,7 +67,7 @@ def with_runtime(program: Program, runtime: Runtime, int8: bool, threads: int) -
         runtime.convert(function, given, file)
         if int8:
             inputs = [_random(generator, given) for _ in range(_CALIBRATION)]
-            runtime.quantize(file, inputs, part=not program.whole)
+            runtime.quantize(file, inputs)
         session = runtime.load(file, threads)
     session.put(_random(generator, jax.ShapeDtypeStruct(given.shape, session.dtype)))
     session.run()

@@ -77,14 +77,12 @@ def load(file: Path, threads: int = 0) -> Session:
     )
 
 
-def quantize(file: Path, batches: Sequence[np.ndarray], part: bool = False) -> None:
+def quantize(file: Path, batches: Sequence[np.ndarray]) -> None:
     """Quantizes weights and activations of an ONNX model to 8 bits.
 
     Args:
         file: file with the model, which is replaced.
         batches: inputs of the model to calibrate on.
-        part: whether the model is a part of a network; its input and output are then of 8 bits, as
-            activations are inside of a network, where its quantized ops allow it.
     """
     from onnxruntime import quantization
 
@@ -108,24 +106,7 @@ def quantize(file: Path, batches: Sequence[np.ndarray], part: bool = False) -> N
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        if part:
-            _without_float_ends(quantized)
         quantized.replace(file)
-
-
-def _without_float_ends(file: Path) -> None:
-    """Removes the quantization of the input and the dequantization of the output."""
-    import onnx
-    import onnx.utils
-
-    graph = onnx.load(file).graph
-    (given,), (found,) = graph.input, graph.output
-    readers = [node for node in graph.node if given.name in node.input]
-    (writer,) = [node for node in graph.node if found.name in node.output]
-    begins = {node.output[0] for node in readers if node.op_type == "QuantizeLinear"}
-    begin = begins.pop() if len(begins) == len(readers) == 1 else given.name
-    end = writer.input[0] if writer.op_type == "DequantizeLinear" else found.name
-    onnx.utils.extract_model(file, file, [begin], [end])
 
 
 def _write(network: Network, folder: Path) -> None:

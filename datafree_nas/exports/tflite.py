@@ -73,14 +73,12 @@ def load(file: Path, threads: int | None = None) -> Session:
     )
 
 
-def quantize(file: Path, batches: Sequence[np.ndarray], part: bool = False) -> None:
+def quantize(file: Path, batches: Sequence[np.ndarray]) -> None:
     """Quantizes weights and activations of a TFLite model to int8.
 
     Args:
         file: file with the model, which is replaced.
         batches: inputs of the model to calibrate on.
-        part: whether the model is a part of a network; its input and output are then int8, as
-            activations are inside of a network.
     """
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
@@ -89,12 +87,11 @@ def quantize(file: Path, batches: Sequence[np.ndarray], part: bool = False) -> N
         ((signature, described),) = Interpreter(str(file)).get_signature_list().items()
         (name,) = described["inputs"]
         quantized = quantizer.Quantizer(str(file), recipe.static_wi8_ai8())
-        if not part:  # logits stay float32
-            quantized.update_quantization_recipe(
-                regex=".*",
-                operation_name=qtyping.TFLOperationName.OUTPUT,
-                algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
-            )
+        quantized.update_quantization_recipe(  # logits stay float32
+            regex=".*",
+            operation_name=qtyping.TFLOperationName.OUTPUT,
+            algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+        )
         samples = {signature: [{name: batch} for batch in batches]}
         found = quantized.quantize(quantized.calibrate(samples))
         write_bytes(file, bytes(found.quantized_model))
