@@ -34,8 +34,8 @@ def check_installed(chosen: Format, flag: str) -> None:
     """Checks that this Python has the modules of a format.
 
     Args:
-        chosen: format.
-        flag: flag that asks for it, for the error message.
+        chosen: format that is asked for.
+        flag: flag that asks for the format, for the error message.
 
     Raises:
         UserError: a module is missing; the message says how to install it.
