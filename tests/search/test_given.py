@@ -228,7 +228,7 @@ def test_a_student_of_another_architecture(tmp_path):
     with pytest.raises(UserError, match=r"student/real is a student of \|none~0.* one of them was"):
         build.write_report(tmp_path, {"name": "tiny", "seed": 0})
     write_json(student / "result.json", row | {"architecture": CELL})
-    build.write_report(tmp_path, {"name": "tiny", "seed": 0})
+    build.write_report(tmp_path, tiny.get_config().to_dict())
 
 
 def test_another_spaces_architecture(tmp_path):
