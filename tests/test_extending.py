@@ -11,7 +11,7 @@ import pytest
 from datafree_nas import pipeline
 from datafree_nas.experiment import resolve
 from datafree_nas.runtime.errors import UserError
-from datafree_nas.search import limits, scoring
+from datafree_nas.search import costs, limits, scoring
 from datafree_nas.students import student
 from tests import tiny
 
@@ -87,6 +87,9 @@ def test_a_space_that_does_not_list_its_ops_has_no_memory(package):
     config.search.evolution.update(max_macs=0, max_memory=10_000)
     with pytest.raises(UserError, match=r"plain does not list the ops .* define its method sched"):
         limits.check(space, config.search)
+    config.search.front_cost = "memory"
+    with pytest.raises(UserError, match=r"plain does not list the ops .* define its method sched"):
+        costs.check(space, config.search)
 
 
 @pytest.mark.parametrize(

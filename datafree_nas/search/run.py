@@ -104,7 +104,7 @@ def search(
     found = strategy.derive(state)
     history = _with_scores_of_derived(found, strategy, state, space, labeller, data, config)
     _add_costs(history, space, config)
-    members = _front(history, config)
+    members = _front(history, space, config)
     row = next(r for r in history if r["architecture"] == space.encode(found))
     if config.objective == "pareto":
         row = _best(history, space, config) or row
@@ -178,9 +178,10 @@ def _add_costs(history: list[dict[str, Any]], space: Space, config: Config) -> N
         row.setdefault(costs.column(config), cost(architecture))
 
 
-def _front(history: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+def _front(history: list[dict[str, Any]], space: Space, config: Config) -> list[dict[str, Any]]:
     """Returns the rows that no other one beats in score and cost, by rising cost."""
-    rows = [row for row in history if row["score"] is not None]
+    scored = [row for row in history if row["score"] is not None]
+    rows = [row for row in scored if space.connected(space.decode(row["architecture"]))]
     names = ("score", costs.column(config))
     scores, spent = (np.array([row[name] for row in rows], float) for name in names)
     return [rows[i] for i in front.non_dominated(scores, spent)]
@@ -190,7 +191,7 @@ def _best(history: list[dict[str, Any]], space: Space, config: Config) -> dict[s
     """Returns the row of the best score within the limits, of the least cost; None without one."""
     allowed = limits.make_test(space, config)
     within = [row for row in history if allowed(space.decode(row["architecture"]))]
-    members = _front(within, config)
+    members = _front(within, space, config)
     return members[-1] if members else None
 
 
