@@ -28,9 +28,9 @@ from datafree_nas.data import sources
 from datafree_nas.data.classes import Classes
 from datafree_nas.data.images import ImageSet
 from datafree_nas.exports import formats, network, run
-from datafree_nas.exports.format import Images
+from datafree_nas.exports.format import Format, Images
 from datafree_nas.exports.network import Network
-from datafree_nas.runtime.errors import UserError, exit_cleanly
+from datafree_nas.runtime.errors import UserError, did_you_mean, exit_cleanly
 from datafree_nas.runtime.flags import parse
 from datafree_nas.runtime.workdir import Workdir
 from datafree_nas.students import train
@@ -46,7 +46,7 @@ _PHOTOGRAPHS = flags.DEFINE_bool("photographs", False, "compare on scikit-learn'
 def _run() -> None:
     path = results.destination(JSON.value)
     workdir = Workdir(Path(_WORKDIR.value))
-    chosen = [formats.find(name, True) for name in _FORMATS.value]
+    chosen = [_format(name) for name in _FORMATS.value]
     row = _ROW.value
     found = network.of_student(workdir, row) if row else network.of_teacher(workdir)
     images = run.samples(workdir, found)
@@ -63,6 +63,12 @@ def _run() -> None:
     counts = {f"images_{kind}": len(each.images) for kind, each in tested.items()}
     said = {"network": found.name, "calibrated_on": len(images.calibration), **counts}
     results.report(rows, said, path)
+
+
+def _format(name: str) -> Format:
+    if name not in formats.FORMATS:
+        raise UserError(f"--formats: {name!r} is unknown{did_you_mean(name, formats.FORMATS)}")
+    return formats.find(name, True)
 
 
 def _calibrations(workdir: Workdir, found: Network, synthetic: Images) -> dict[str, Images]:

@@ -16,6 +16,7 @@ from benchmarks import results
 from datafree_nas.exports.format import Format, Images, Logits
 from datafree_nas.exports.network import Network
 from datafree_nas.runtime.errors import UserError
+from datafree_nas.runtime.progress import ProgressBar
 
 
 class Compared(NamedTuple):
@@ -51,6 +52,7 @@ def measure(
     """
     expected = {kind: network.compute(each.images) for kind, each in tested.items()}
     rows = [compare("float32", expected, expected, tested)]
+    bar = ProgressBar("int8", len(formats) * len(calibrations), "files")
     for chosen in formats:
         with tempfile.TemporaryDirectory() as folder:
             written = Path(folder) / "float32"
@@ -65,6 +67,8 @@ def measure(
                 shutil.rmtree(quantized)
                 name = f"{chosen.name} int8, calibrated on {kind}"
                 rows.append(compare(name, found, expected, tested))
+                bar.update(len(rows) - 1, {})
+    bar.close()
     return rows
 
 

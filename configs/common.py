@@ -275,8 +275,8 @@ def get_config() -> ConfigDict:
     config.search.evolution.crossovers = 25  # children of two parents, per generation
     # probability that a mutation draws a choice anew
     config.search.evolution.mutation_probability = 0.1
-    config.search.evolution.max_macs = 0  # most MACs that an architecture may have; 0: no limit
-    # most parameters that an architecture may have; 0: no limit
+    config.search.evolution.max_macs = 0  # most MACs of the architecture found; 0: no limit
+    # most parameters of the architecture found; 0: no limit
     config.search.evolution.max_params = 0
     # most memory that the activations of one image may take at once, in bytes at one byte a value,
     # as in int8 (float32 takes four times as much); 0: no limit

@@ -64,7 +64,15 @@ def test_a_run_without_synthetic_images(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_format_without_int8(tmp_path):
-    done = forks.run("benchmarks.int8", f"--workdir={tmp_path}", "--formats=torch")
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        ("torch", "--format=torch has no int8; use --format=onnx or --format=tflite"),
+        ("onnx,tflight", "--formats: 'tflight' is unknown; did you mean 'tflite'?"),
+    ],
+)
+def test_a_format_without_int8(formats, message, tmp_path):
+    done = forks.run("benchmarks.int8", f"--workdir={tmp_path}", f"--formats={formats}")
     assert done.returncode == 2
-    assert "--format=torch has no int8; use --format=onnx or --format=tflite" in done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1

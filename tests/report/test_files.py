@@ -17,7 +17,7 @@ from datafree_nas.report.build import write_report
 from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import make_directory, read_json, write_bytes, write_json
 from datafree_nas.students import export
-from tests.report.test_report import CONFIG, Page, _teacher
+from tests.report import written
 from tests.students.conftest import images, one_student
 
 __all__ = ["images", "one_student"]
@@ -52,7 +52,7 @@ def run(tmp_path):
     workdir = tmp_path / "a run"
     for name in ("noise", "synthetic", "family_2"):
         _student(workdir, name)
-    _teacher(workdir)
+    written.teacher(workdir)
     _export(workdir, "synthetic", "onnx")
     _export(workdir, "teacher", "onnx_int8", int8=True, agreement=0.984)
     return workdir
@@ -60,7 +60,7 @@ def run(tmp_path):
 
 def _section(workdir: Path) -> str:
     html = (workdir / "report" / "report.html").read_text()
-    assert Page(html).open == []
+    assert written.Page(html).open == []
     return re.search(r'<section class="files">.*?</section>', html, flags=re.DOTALL)[0]
 
 
@@ -77,7 +77,7 @@ def test_the_formats_are_those_of_the_exports():
 
 
 def test_results_come_first_then_the_teacher(run):
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     blocks = _blocks(run)
     results = ["student (the pick) · synthetic", "student · synthetic", "teacher"]
     assert list(blocks) == [*results, "student · noise"]
@@ -85,7 +85,7 @@ def test_results_come_first_then_the_teacher(run):
 
 
 def test_links_lead_from_the_report_to_the_files(run):
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     links = re.findall(r'<a href="([^"]*)">([^<]*)</a> <span>([^<]*)</span>', _section(run))
     assert len(links) == 3 * len(WRITTEN) + 2 * 2, "three students and two exports"
     for link, name, _ in links:
@@ -97,7 +97,7 @@ def test_links_lead_from_the_report_to_the_files(run):
 
 
 def test_what_is_there_and_what_is_not(run):
-    write_report(run, CONFIG, "runs/mine")
+    write_report(run, written.CONFIG, "runs/mine")
     blocks = _blocks(run)
     pick, teacher = blocks["student (the pick) · synthetic"], blocks["teacher"]
     assert "<p>ONNX, float32</p>" in pick
@@ -126,7 +126,7 @@ def test_a_package_that_was_not_run(run):
     write_json(folder / "export.json", CARD | changes)
     for name in ("use.py", "check.npz"):
         write_bytes(folder / name, b"")
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     pick = _blocks(run)["student (the pick) · synthetic"]
     assert "<p>Core ML, float32, not run: Core ML needs macOS</p>" in pick
     found = re.findall(r'<a href="[^"]*/coreml/[^"]*">([^<]*)</a> <span>([^<]*)</span>', pick)
@@ -134,7 +134,7 @@ def test_a_package_that_was_not_run(run):
 
 
 def test_code_of_the_user_is_part_of_the_commands(run):
-    config = CONFIG | {"teacher": {"factory": "mine:net"}}
+    config = written.CONFIG | {"teacher": {"factory": "mine:net"}}
     config |= {"search": {"space": {"name": "mine:Space"}}}
     found = files.owners(run, "my runs/1", {"family_2": RESULT}, config)
     student, teacher = (shlex.split(owner.commands[0]) for owner in found)
@@ -145,13 +145,13 @@ def test_code_of_the_user_is_part_of_the_commands(run):
 
 def test_an_export_whose_file_is_gone_is_not_listed(run):
     (run / "export" / "synthetic" / "onnx" / "model.onnx").unlink()
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     assert "ONNX, float32" not in _section(run)
 
 
 def test_a_space_without_a_pytorch_source_has_no_entry_for_it(run):
     (run / "student" / "synthetic" / "student.py").unlink()
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     assert "PyTorch" not in _blocks(run)["student (the pick) · synthetic"]
 
 
@@ -160,7 +160,7 @@ def test_a_card_that_names_a_file_elsewhere_is_damaged(file, run):
     card = run / "export" / "synthetic" / "onnx" / "export.json"
     write_json(card, read_json(card) | {"file": file})
     with pytest.raises(UserError, match=r"export\.json: 'file' is .*, must be the name of a file"):
-        write_report(run, CONFIG)
+        write_report(run, written.CONFIG)
 
 
 def test_the_programs_of_a_student_work(one_student, images, tmp_path):
@@ -168,7 +168,7 @@ def test_the_programs_of_a_student_work(one_student, images, tmp_path):
     write_json(folder / "result.json", RESULT)
     export.write(folder, one_student)
     np.save(folder / "images.npy", images)
-    (owner,) = files.owners(tmp_path, "run", {"synthetic": RESULT}, CONFIG)
+    (owner,) = files.owners(tmp_path, "run", {"synthetic": RESULT}, written.CONFIG)
     assert [entry.what for entry in owner.entries] == ["StableHLO, float32", "PyTorch, float32"]
     expected = np.asarray(one_student.logits(jnp.asarray(images)))
     for entry in owner.entries:

@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 
 import matplotlib
 import pytest
@@ -18,143 +16,26 @@ from datafree_nas.runtime.errors import UserError
 from datafree_nas.runtime.files import (
     make_directory,
     read_json,
-    write_bytes,
     write_json,
     write_jsonl,
 )
+from tests.report import written
 
-CONFIG = {
-    "name": "digits",
-    "seed": 3,
-    "teacher": {"factory": ""},
-    "search": {"max_macs": None, "space": {"cells": (1, 2), "name": "nasbench201"}},
-}
-GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
-EDGES = [
-    *([0, 1, "nor_conv_3x3"], [0, 2, "none"], [1, 2, "skip_connect"]),
-    *([0, 3, "nor_conv_1x1"], [1, 3, "none"], [2, 3, "nor_conv_3x3"]),
-]
-OPS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
-VOID = {"meta", "link", "img", "br", "hr", "input"}
 URLS = re.compile(r"""(?:src|href)\s*=\s*["']?([^"'>\s]*)|url\(\s*["']?([^"')]*)""")
-
-
-class Page(HTMLParser):
-    """The tags and ids of a page; checks that every open tag is closed."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-CHECKS = [
-    {"name": "BatchNorm layers", "passed": True, "message": "19"},
-    {"name": "variances", "passed": False, "message": "3 channels have none"},
-]
-
-
-def _teacher(workdir: Path) -> None:
-    directory = make_directory(workdir / "teacher")
-    card = {"arch": "cifar_resnet20", "num_classes": 10, "image_size": [32, 32, 3]}
-    card |= {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "params": 272474, "macs": 40813184}
-    card |= {"batch_norm_layers": 19, "class_names": None, "source": {"trained_on": "digits"}}
-    card |= {"input_range": [-2.5, 3.5], "checks": CHECKS}
-    write_json(directory / "teacher.json", card)
-    write_jsonl(directory / "metrics.jsonl", _training())
-
-
-def _synthetic(workdir: Path) -> None:
-    directory = make_directory(workdir / "synthetic")
-    for number in range(2):
-        for batch in range(2):
-            rows = [
-                {"step": s, "phase": f"resolution 1/{1 + (s < 3)}", "loss": 9 / s, "tv_l1": batch}
-                for s in range(1, 6)
-            ]
-            unit = (
-                make_directory(directory / "units") / f"round-{number:02d}-batch-{batch:03d}.json"
-            )
-            write_json(unit, {"round": number, "batch": batch, "curves": rows})
-    rounds = [{"round": 0, "images": 512, "agreement": 0.97}, {"round": 1, "images": 512}]
-    write_json(directory / "rounds.json", rounds)
-    write_bytes(directory / "grid.png", PIXEL)
-
-
-def _search(workdir: Path, name: str = GENOTYPE) -> None:
-    directory = make_directory(workdir / "search")
-    found = {"architecture": name, "macs": 7_780_000, "params": 254_000, "score": 0.8}
-    found |= {"agreement": 0.8, "kl": 0.25, "correlation": 0.9}
-    worse = {**found, "macs": 9_000_000, "score": 0.1, "generation": 0}
-    lost = {**worse, "score": float("nan")}
-    write_jsonl(directory / "history.jsonl", [lost, worse, {**found, "generation": 1}])
-    best = {"step": 9, "phase": "evolution", "best": 0.8}
-    write_jsonl(directory / "metrics.jsonl", [*_training("supernet"), best])
-    found |= {"space": "nasbench201", "strategy": "spos", "data": "synthetic", "evaluated": 3}
-    found |= {"scored_by": "correlation"}
-    nodes = ["input", "node 1", "node 2", "output"]
-    found |= {"max_macs": 8_000_000, "seed": 3, "graph": {"nodes": nodes, "edges": EDGES}}
-    write_json(directory / "architecture.json", found)
-    names = [f"{nodes[a]} → {nodes[b]}" for a, b, _ in EDGES]
-    values = [[[0.2] * 5] * 6, [[0.4, 0.3, 0.1, 0.1, 0.1]] * 6]
-    recorded = {"steps": [0, 9], "ops": OPS, "positions": names, "values": values}
-    write_json(directory / "probabilities.json", recorded)
-
-
-def _students(workdir: Path, accuracy: float | None = 0.9519) -> None:
-    cost = {"macs": 7_780_000, "params": 254_000, "seed": 3}
-    rows = {
-        "real": {"name": "student", "data": "real", "test_accuracy": 0.97, **cost, "order": 2},
-        "synthetic": {"name": "student", "data": "synthetic", "test_accuracy": accuracy}
-        | {**cost, "order": 1, "architecture": GENOTYPE},
-        "teacher": {"name": "teacher", "data": "real", "test_accuracy": 0.99, **cost, "order": 0},
-    }
-    for folder, row in rows.items():
-        directory = make_directory(workdir / "student" / folder)
-        write_json(directory / "result.json", row)
-        if folder != "teacher":
-            write_jsonl(directory / "metrics.jsonl", _training())
-
-
-def _training(phase: str = "") -> list[dict]:
-    return [{"step": s, "phase": phase, "loss": 2 / s, "accuracy": s / 9} for s in range(1, 9)]
-
-
-def _page(workdir: Path) -> str:
-    return (workdir / "report" / "report.html").read_text()
 
 
 @pytest.fixture
 def run(tmp_path):
     """Returns a workdir in which every stage was run."""
-    for stage in (_teacher, _synthetic, _search, _students):
+    for stage in (written.teacher, written.synthetic, written.search, written.students):
         stage(tmp_path)
     return tmp_path
 
 
 def test_page_is_whole_and_needs_no_network(run):
-    write_report(run, CONFIG)
-    html = _page(run)
-    page = Page(html)
+    write_report(run, written.CONFIG)
+    html = written.page(run)
+    page = written.Page(html)
     assert page.open == []
     assert page.tags.count("svg") == 8
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
@@ -166,23 +47,23 @@ def test_page_is_whole_and_needs_no_network(run):
 
 
 def test_page_says_what_was_found(run):
-    write_report(run, CONFIG)
-    html = _page(run)
+    write_report(run, written.CONFIG)
+    html = written.page(run)
     assert "<dt>✗ variances</dt><dd>3 channels have none</dd>" in html
     assert re.search(r"from .2\.5\d* to 3\.5", html)
     assert "A student trained on synthetic images alone reaches 95.2 % (teacher 99.0 %)." in html
     assert "95.19 %" in html
     assert "7.78 M" in html
-    assert GENOTYPE in html
+    assert written.GENOTYPE in html
     assert "(none): input → node 2, node 1 → output." in html
     assert "search.max_macs = None\nsearch.space.cells = (1, 2)\n" in html
-    assert base64.b64encode(PIXEL).decode() in html
+    assert base64.b64encode(written.PIXEL).decode() in html
     assert html.count("synthetic: student · synthetic") == 1
     assert html.count("real: student · real") == 1
 
 
 def test_page_says_which_folder_is_which_class(run):
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     assert "No natural images were read." in (run / "report" / "report.html").read_text()
     images = {
         "source": "folder:mine",
@@ -194,7 +75,7 @@ def test_page_says_which_folder_is_which_class(run):
         "warnings": ["folder:mine has no test image of 1 classes: 1"],
     }
     write_json(run / "data.json", images)
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     html = " ".join((run / "report" / "report.html").read_text().split())
     assert "<dt>test</dt> <dd>9 images (val)</dd>" in html
     assert "&lt;cat&gt; → 0, dog → 1 (by alphabetical order)" in html
@@ -203,10 +84,10 @@ def test_page_says_which_folder_is_which_class(run):
 
 
 def test_second_build_is_the_same_whatever_matplotlib_is_set_to(run):
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     before = [file.read_bytes() for file in sorted((run / "report").iterdir())]
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "svg.fonttype": "path"}):
-        write_report(run, CONFIG)
+        write_report(run, written.CONFIG)
     assert [file.read_bytes() for file in sorted((run / "report").iterdir())] == before
     assert len(before) == 2
 
@@ -225,9 +106,9 @@ def test_summary_is_exact(run):
             {"name": "student", "data": "synthetic", "test_accuracy": 0.9519, **same},
             {"name": "student", "data": "real", "test_accuracy": 0.97, **same},
         ],
-        "architecture": GENOTYPE,
+        "architecture": written.GENOTYPE,
     }
-    assert write_report(run, CONFIG) == expected
+    assert write_report(run, written.CONFIG) == expected
     assert json.loads((run / "report" / "summary.json").read_text()) == expected
 
 
@@ -238,11 +119,11 @@ def test_networks_of_a_row_are_shown_by_mean_and_deviation(run):
         directory = make_directory(run / "student" / f"random_{number}")
         one = {**row, "test_accuracy": accuracy, "agreement": 0.9, "macs": 100 * number}
         write_json(directory / "result.json", one)
-    (found,) = [row for row in write_report(run, CONFIG)["rows"] if row["row"] == "random"]
+    (found,) = [row for row in write_report(run, written.CONFIG)["rows"] if row["row"] == "random"]
     assert (found["networks"], found["macs"], found["kl"]) == (3, 200, 0.5)
     assert found["test_accuracy"] == pytest.approx(0.9)
     assert found["spread"] == pytest.approx({"test_accuracy": 0.1, "agreement": 0, "kl": 0})
-    html = _page(run)
+    html = written.page(run)
     assert "random architecture, mean of 3" in html
     assert "90.00 ± 10.00 %" in html
 
@@ -253,7 +134,7 @@ def test_networks_that_compute_no_numbers_are_shown(run, capsys):
     for number, kl in enumerate((float("nan"), float("inf")), start=1):
         directory = make_directory(run / "student" / f"random_{number}")
         write_json(directory / "result.json", row | {"agreement": 0.1, "kl": kl, "held_out": 64})
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     show_result(run, str(run))
     assert "10.00 ± 0.00 %" in capsys.readouterr().out
 
@@ -263,27 +144,27 @@ def test_an_agreement_on_no_images_is_no_headline(run, missing):
     file = run / "student" / "synthetic" / "result.json"
     result = json.loads(file.read_text()) | {"test_accuracy": None, "agreement": 0.9}
     write_json(file, result | missing)
-    assert "no student was tested yet" in write_report(run, CONFIG)["headline"]
+    assert "no student was tested yet" in write_report(run, written.CONFIG)["headline"]
 
 
 def test_without_test_images_the_headline_says_how_far_the_student_agrees(run):
     file = run / "student" / "synthetic" / "result.json"
     result = json.loads(file.read_text())
     write_json(file, result | {"test_accuracy": None, "agreement": 0.93, "held_out": 512})
-    write_report(run, CONFIG)
+    write_report(run, written.CONFIG)
     assert (
         "A student trained on synthetic images alone agrees with the teacher on 93.0 % of 512 "
-        "other synthetic images (95 % interval: 90.4 % to 94.9 %)." in _page(run)
+        "other synthetic images (95 % interval: 90.4 % to 94.9 %)." in written.page(run)
     )
-    assert "This is not its accuracy on real images, which is unknown" in _page(run)
+    assert "This is not its accuracy on real images, which is unknown" in written.page(run)
 
 
 def test_nothing_was_run(tmp_path):
-    summary = write_report(tmp_path, CONFIG)
+    summary = write_report(tmp_path, written.CONFIG)
     nothing = {"headline": "Nothing was run yet.", "note": "", "rows": [], "architecture": None}
     assert summary == {"config": "digits", "seed": 3, **nothing}
-    html = _page(tmp_path)
-    assert Page(html).open == []
+    html = written.page(tmp_path)
+    assert written.Page(html).open == []
     assert "Nothing was run yet." in html
     assert html.count('<p class="absent">') == 8
     for absent in ("teacher stage", "Synthesis", "search", "training of students"):
@@ -294,17 +175,26 @@ def test_nothing_was_run(tmp_path):
 @pytest.mark.parametrize(
     ("stages", "sentence"),
     [
-        ([_teacher], "The teacher, cifar_resnet20, is there; nothing was synthesized yet."),
-        ([_teacher, _synthetic], "1024 images were synthesized; nothing was searched yet."),
-        ([_search], "The search found an architecture of 7.78 M MACs; no student was tested yet."),
-        ([_search, lambda workdir: _students(workdir, None)], "no student was tested yet."),
+        ([written.teacher], "The teacher, cifar_resnet20, is there; nothing was synthesized yet."),
+        (
+            [written.teacher, written.synthetic],
+            "1024 images were synthesized; nothing was searched yet.",
+        ),
+        (
+            [written.search],
+            "The search found an architecture of 7.78 M MACs; no student was tested yet.",
+        ),
+        (
+            [written.search, lambda workdir: written.students(workdir, None)],
+            "no student was tested yet.",
+        ),
     ],
 )
 def test_headline_of_a_part_of_a_run(tmp_path, stages, sentence):
     for stage in stages:
         stage(tmp_path)
-    write_report(tmp_path, CONFIG)
-    assert sentence in _page(tmp_path)
+    write_report(tmp_path, written.CONFIG)
+    assert sentence in written.page(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -320,23 +210,24 @@ def test_headline_of_a_part_of_a_run(tmp_path, stages, sentence):
 )
 def test_a_missing_file_is_said(run, file, sentence):
     (run / file).unlink()
-    write_report(run, CONFIG)
-    assert sentence in _page(run)
+    write_report(run, written.CONFIG)
+    assert sentence in written.page(run)
 
 
 def test_a_search_without_probabilities_shows_none(run):
     (run / "search" / "probabilities.json").unlink()
-    write_report(run, CONFIG)
-    html = _page(run)
+    write_report(run, written.CONFIG)
+    html = written.page(run)
     assert "robabilit" not in html
     assert "not run" not in html
 
 
 def test_an_op_has_one_colour_in_all_drawings(run):
-    write_report(run, CONFIG)
-    html = _page(run)
-    colour = colours.of_ops(OPS)["nor_conv_1x1"]  # not that of the first op of the graph alone
-    assert colour != colours.of_ops([op for _, _, op in EDGES])["nor_conv_1x1"]
+    write_report(run, written.CONFIG)
+    html = written.page(run)
+    colour = colours.of_ops(written.OPS)["nor_conv_1x1"]
+    alone = colours.of_ops([op for _, _, op in written.EDGES])["nor_conv_1x1"]
+    assert colour != alone, "it is not that of the ops of this graph alone"
     network = re.search(r'<figure class="network">.*?</figure>', html, flags=re.DOTALL)[0]
     assert re.search(rf"<text[^>]*{colour}[^>]*>\s*nor_conv_1x1", network)
     figure = re.search(r'<figure class="probabilities">.*?</figure>', html, flags=re.DOTALL)[0]
@@ -346,12 +237,12 @@ def test_an_op_has_one_colour_in_all_drawings(run):
 def test_a_broken_file_is_named(run):
     (run / "synthetic" / "rounds.json").write_text("[")
     with pytest.raises(UserError, match=r"rounds\.json is not valid JSON"):
-        write_report(run, CONFIG)
+        write_report(run, written.CONFIG)
 
 
 def test_hostile_names_are_escaped(run):
     hostile = "<script>alert('$x_$')</script>"
-    _search(run, hostile)
+    written.search(run, hostile)
     graph_file = run / "search" / "architecture.json"
     found = json.loads(graph_file.read_text())
     found["graph"] = {"nodes": [hostile, "b"], "edges": [[0, 1, hostile]]}
@@ -359,10 +250,10 @@ def test_hostile_names_are_escaped(run):
     result = {"name": hostile, "data": hostile, "test_accuracy": None, "macs": 1, "params": 1}
     for folder in ("synthetic", "real"):
         write_json(run / "student" / folder / "result.json", {**result, "seed": 3, "order": 1})
-    write_report(run, {**CONFIG, "name": hostile, hostile: hostile})
-    html = _page(run)
+    write_report(run, {**written.CONFIG, "name": hostile, hostile: hostile})
+    html = written.page(run)
     assert "<script" not in html
-    assert Page(html).open == []
+    assert written.Page(html).open == []
     assert "&lt;script&gt;" in html
 
 
@@ -373,119 +264,6 @@ def test_curves_are_averaged_over_batches():
         {"step": 1, "phase": "a", "loss": 1.5, "l2": 5.0},
         {"step": 2, "phase": "b", "loss": 3.0},
     ]
-
-
-def test_tradeoff_shows_the_front_up_to_the_costliest():
-    points = [(5, 0.7), (3, 0.5), (9, 0.1)]
-    history = [{"latency_ms": cost, "score": score} for cost, score in points]
-    found = {"score": 0.7, "max_macs": 7, "latency_ms": 5, "front_cost": "latency_ms"}
-    found["front"] = [history[1], history[0]]
-    figure = figures.tradeoff.__wrapped__(history, found)
-    (front,) = [line for line in figure.axes[0].lines if line.get_label() == "Pareto front"]
-    assert front.get_drawstyle() == "steps-post"
-    assert list(map(tuple, front.get_xydata())) == [(3, 0.5), (5, 0.7), (9, 0.7)]
-    assert "Pareto front" in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert figure.axes[0].get_xlabel() == "latency in ms"
-    assert "limit" not in [line.get_label() for line in figure.axes[0].lines], "it is one on MACs"
-
-
-def test_a_search_of_an_older_version_has_no_front():
-    history = [{"macs": 1, "score": float("nan")}, {"macs": 5, "score": 0.7}]
-    found = {"macs": 5, "score": 0.7, "max_macs": 7}
-    svg = figures.tradeoff("t", history, found)
-    assert "Pareto" not in svg
-    assert "limit" in svg
-
-
-def _smaller(workdir: Path, accuracy: float | None = 0.9) -> None:
-    """Adds two another sizes to hand-written files."""
-    for number, macs in ((11, 900_000), (2, 500_000)):
-        row = {"name": "another size", "row": f"family_{number}", "data": "synthetic"}
-        row |= {"test_accuracy": accuracy, "agreement": 0.7, "kl": 1.0, "macs": macs, "seed": 3}
-        directory = make_directory(workdir / "student" / f"family_{number}")
-        write_json(directory / "result.json", row | {"params": 9, "order": 1})
-
-
-def test_students_of_several_sizes_are_lines_of_their_own(tmp_path):
-    _search(tmp_path)
-    _students(tmp_path)
-    _smaller(tmp_path)
-    rows = write_report(tmp_path, CONFIG)["rows"]
-    assert [(text.row_name(row), row["macs"]) for row in rows] == [
-        ("teacher", 7_780_000),
-        ("student (the pick)", 7_780_000),
-        ("another size", 500_000),
-        ("another size", 900_000),
-        ("student", 7_780_000),
-    ]
-    html = _page(tmp_path)
-    assert '<figure class="sizes">' in html
-    assert "The pick is the one with the best score" in html
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "measure"), [(0.9, "test accuracy"), (None, "agreement with the teacher")]
-)
-def test_sizes_are_drawn_from_the_smallest_to_the_pick(accuracy, measure):
-    row = {"name": "another size", "data": "synthetic", "agreement": 0.7, "macs": 500}
-    row["test_accuracy"] = accuracy
-    results = {
-        "teacher": row | {"name": "teacher", "macs": 90_000},
-        "synthetic": row | {"name": "student", "macs": 1000},
-        "family_2": row,
-        "family_11": row | {"macs": 800},
-        "noise": row | {"name": "student", "data": "noise", "macs": 1000},
-    }
-    (axes,) = figures.sizes.__wrapped__(results, "macs").axes
-    lines = {line.get_label(): line for line in axes.lines}
-    y = 0.7 if accuracy is None else accuracy
-    assert lines["students of several sizes"].get_xydata().tolist() == [
-        [500, y],
-        [800, y],
-        [1000, y],
-    ]
-    assert lines["the pick"].get_xydata().tolist() == [[1000, y]]
-    assert lines["teacher"].get_xydata().tolist() == [[90_000, y]]
-    assert lines["student · noise"].get_xydata().tolist() == [[1000, y]]
-    assert axes.get_ylabel() == measure
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "caption"), [(0.9, "Test accuracy against"), (None, "It is only an estimate of")]
-)
-def test_the_figure_of_sizes_says_what_it_shows(accuracy, caption, tmp_path):
-    _search(tmp_path)
-    _students(tmp_path, accuracy)
-    _smaller(tmp_path, accuracy)
-    write_report(tmp_path, CONFIG)
-    figure = re.search(r'<figure class="sizes">.*?</figure>', _page(tmp_path), flags=re.DOTALL)[0]
-    assert caption in figure
-
-
-def test_the_cost_that_the_search_weighed_is_a_column(tmp_path):
-    _search(tmp_path)
-    _students(tmp_path)
-    place = tmp_path / "search"
-    found = read_json(place / "architecture.json")
-    front = [found | {"latency_ms": 0.5}]
-    write_json(place / "architecture.json", front[0] | {"front_cost": "latency_ms", "front": front})
-    rows = [json.loads(line) for line in (place / "history.jsonl").read_text().splitlines()]
-    write_jsonl(place / "history.jsonl", [row | {"latency_ms": 0.75} for row in rows])
-    file = tmp_path / "student" / "synthetic" / "result.json"
-    write_json(file, read_json(file) | {"latency_ms": 0.5})
-    rows = write_report(tmp_path, CONFIG)["rows"]
-    assert [row["latency_ms"] for row in rows] == [None, 0.5, None]
-    table = re.search(r'<table class="results">.*?</table>', _page(tmp_path), flags=re.DOTALL)[0]
-    assert "<th>latency in ms</th>" in table
-    assert "<td>0.5000</td>" in table
-
-
-def test_a_front_without_its_cost_is_damaged(tmp_path):
-    _search(tmp_path)
-    file = tmp_path / "search" / "architecture.json"
-    write_json(file, read_json(file) | {"front_cost": "latency_ms", "front": []})
-    with pytest.raises(UserError, match=r"the front's cost is 'latency_ms', which the row of"):
-        write_report(tmp_path, CONFIG)
 
 
 def test_table_prints_every_row():
@@ -529,12 +307,14 @@ def test_numbers_have_four_digits():
 
 
 def test_a_search_that_scores_one_architecture_draws_no_points(tmp_path):
-    _search(tmp_path)
+    written.search(tmp_path)
     place = tmp_path / "search"
     found = read_json(place / "architecture.json") | {"evaluated": 1, "scored_by": "agreement"}
     write_json(place / "architecture.json", found)
-    write_jsonl(place / "history.jsonl", [{"architecture": GENOTYPE, "macs": 1, "score": 0.8}])
-    write_report(tmp_path, CONFIG)
+    write_jsonl(
+        place / "history.jsonl", [{"architecture": written.GENOTYPE, "macs": 1, "score": 0.8}]
+    )
+    write_report(tmp_path, written.CONFIG)
     html = (tmp_path / "report" / "report.html").read_text()
     assert "it alone was scored:\n0.8000, by agreement with the teacher" in html
     assert '<figure class="scores">' not in html
